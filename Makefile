@@ -1,0 +1,53 @@
+# make demo    discovers 16 sliders in "a portrait of a person" and says where the report is
+# make test    runs the tests and the checks
+#
+# Both set up .venv first: once, and again when pyproject.toml or constraints.txt change. Say which Python with
+# `make PYTHON=/path/to/python3.12 demo`. Where pip would fetch a GPU build of torch and you want the smaller CPU one, name
+# PyTorch's own CPU index in the environment variable PIP_EXTRA_INDEX_URL before the first run.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?=
+CANDIDATES := $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14
+USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+
+.PHONY: demo test check test-slow bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/sliderspace discover "a portrait of a person" --backbone mini --sliders 16 --samples 1000 --out runs/person
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+	@$(MAKE) --no-print-directory check
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/update.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.made:
+	@for python in $(CANDIDATES); do \
+	  if $$python -c '$(USABLE)' 2>/dev/null; then \
+	    echo "$$python -m venv $(VENV)"; $$python -m venv --clear $(VENV) && touch $@; exit; \
+	  fi; \
+	done; \
+	echo "sliderspace needs Python 3.11 or newer with venv and pip; install one, or say which: make PYTHON=/path/to/python3.11" >&2; exit 1
+
+# torch alone and pinned first: otherwise another package's wish for "any torch" may bring gigabytes of a GPU build.
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -c constraints.txt torch
+	$(BIN)/python -m pip install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,42 @@
+"""Puts the trained parts together as the folder the package ships: a diffusers pipeline with a transformers CLIP beside it.
+
+    python assemble.py --vae vae/final --clip clip/final --unet unet/final --out ../src/sliderspace/assets/mini
+
+All of it fp16 safetensors and JSON, at most 36 MiB. Loaded back here through the ordinary calls before it counts as made.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from unet import scheduler
+
+LIMIT_MIB = 36
+
+
+def assemble(vae: Path, clip: Path, unet: Path, out: Path) -> None:
+    whole = CLIPModel.from_pretrained(clip, torch_dtype=torch.float16)
+    pipe = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float16), text_encoder=CLIPTextModel.from_pretrained(clip, torch_dtype=torch.float16),
+        tokenizer=CLIPTokenizer.from_pretrained(clip), unet=UNet2DConditionModel.from_pretrained(unet, torch_dtype=torch.float16),
+        scheduler=scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )
+    pipe.save_pretrained(out)
+    whole.save_pretrained(out / "clip")
+    pipe.tokenizer.save_pretrained(out / "clip")
+    (out / "clip" / "preprocessor_config.json").write_bytes((clip / "preprocessor_config.json").read_bytes())
+    size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**20
+    StableDiffusionPipeline.from_pretrained(out, safety_checker=None, requires_safety_checker=False)
+    CLIPModel.from_pretrained(out / "clip")
+    print(f"{out}: {size:.1f} MiB")
+    if size > LIMIT_MIB:
+        raise SystemExit(f"more than {LIMIT_MIB} MiB")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    for name in ("vae", "clip", "unet", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    assemble(**vars(parser.parse_args()))

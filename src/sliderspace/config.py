@@ -1,0 +1,71 @@
+"""What a discovery was asked for, frozen. Unknown keys are refused; what only changes speed is not here but in `Speed`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from sliderspace.backbones.presets import Precision
+from sliderspace.directions import Centring
+from sliderspace.errors import BadInput
+from sliderspace.sliders import Targets, Up
+
+Objective = Literal["published", "sized"]
+
+
+class Settings(BaseModel):
+    """Everything that decides what a run finds. Defaults are those that measured best on the miniature (docs/log.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: tuple[str, ...]
+    backbone: str = "mini"
+    encoder: str = ""  # a folder; empty: the preset's own
+    steps: int | None = Field(None, ge=1)
+    guidance: float | None = Field(None, ge=0)
+    precision: Precision = "auto"
+    seed: int = Field(0, ge=0)
+
+    samples: int = Field(1000, ge=2)
+    embed: Literal["all", "final"] | tuple[int, ...] = "all"
+
+    sliders: int = Field(16, ge=1)
+    centring: Centring = "step"
+
+    rank: int = Field(1, ge=1)
+    targets: Targets = "attention"
+    up: Up = "trained"
+    objective: Objective = "sized"
+    both_signs: bool = True
+    updates: int = Field(300, ge=1)
+    lr: float = Field(2e-3, gt=0)
+
+    @field_validator("prompts")
+    @classmethod
+    def _said(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        if not prompts or any(not p.strip() for p in prompts):
+            raise ValueError("the prompt is empty: say what to draw, for example “a portrait of a person”")
+        return tuple(p.strip() for p in prompts)
+
+    @property
+    def held_out(self) -> int:
+        """Trajectories sampled beyond `samples` that neither PCA nor training sees."""
+        return max(8, min(64, self.samples // 16))
+
+
+class Speed(BaseModel):
+    """What changes only how fast a run is, and so is no part of any fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str = "auto"
+    batch: int = Field(64, ge=1)  # images drawn at a time
+    lanes: int = Field(16, ge=1)  # sliders trained at a time; bounds the memory of an update
+
+
+def settings_from(values: dict[str, object]) -> Settings:
+    """Settings, or BadInput with pydantic's reason in one line for each wrong field."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        raise BadInput("; ".join(lines)) from error

@@ -1,0 +1,235 @@
+"""A discovery in stages over a run folder, in this process. Each stage is skipped when what it would make is there already.
+
+Every stage is a generator of `Progress`; whoever calls it draws the bars.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from sliderspace import calibration, training, trajectories
+from sliderspace.backbones import Backbone, Condition, device_for, load_backbone, preset_for, resolve
+from sliderspace.backbones.presets import precision_for, weights_digest
+from sliderspace.config import Settings, Speed, settings_from
+from sliderspace.directions import Directions, Moments
+from sliderspace.encoders import Encoder, load_encoder
+from sliderspace.errors import BadInput
+from sliderspace.generate import render, to_uint8
+from sliderspace.images import thumbnails
+from sliderspace.measure import evaluate
+from sliderspace.rng import seed_for
+from sliderspace.sliders import SliderBank
+from sliderspace.space import SliderSpace, bank_for
+from sliderspace.store import RunFolder, fingerprint, is_done, load_json, load_tensors, save_json, save_tensors
+
+CALIBRATION_SEEDS = 8
+MEASURE_SEEDS = 16
+SHOWN_SEEDS = 4
+BASE_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` in a stage; `note` says what a reader would want to know now."""
+
+    stage: str
+    done: int
+    total: int
+    note: str = ""
+
+
+class Engine:
+    """The stages of one discovery. The model and the encoder are loaded when a stage first needs them."""
+
+    def __init__(self, settings: Settings, speed: Speed, run: RunFolder) -> None:
+        self.settings, self.speed, self.run = settings, speed, run
+
+    # What the run is made of
+
+    @cached_property
+    def device(self) -> torch.device:
+        return device_for(self.speed.device)
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        s = self.settings
+        return load_backbone(s.backbone, steps=s.steps, guidance=s.guidance, device=self.speed.device, precision=s.precision)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        folder = resolve(self.settings.encoder or preset_for(self.settings.backbone).encoder)
+        if not folder.is_dir():
+            raise BadInput(f"no encoder '{folder}': give the folder of a transformers CLIP or DINOv2 model")
+        return load_encoder(folder, identity=weights_digest(folder), device=self.device, dtype=precision_for(self.device, self.settings.precision))
+
+    @cached_property
+    def condition(self) -> Condition:
+        return self.backbone.encode(self.settings.prompts)
+
+    @cached_property
+    def embed_T(self) -> tuple[int, ...]:
+        return trajectories.embedded_steps(self.settings.embed, self.backbone.steps)
+
+    @cached_property
+    def bank(self) -> SliderBank:
+        return bank_for(self.settings, self.backbone)
+
+    # Fingerprints: each stage's holds everything that stage and the ones before it depend on
+
+    @cached_property
+    def sampled(self) -> str:
+        s = self.settings
+        return fingerprint(stage="sample", model=self.backbone.identity, encoder=self.encoder.identity, prompts=s.prompts, seed=s.seed,
+                           count=s.samples + s.held_out, embed=self.embed_T)
+
+    @cached_property
+    def fitted(self) -> str:
+        return fingerprint(stage="fit", after=self.sampled, samples=self.settings.samples, sliders=self.settings.sliders, centring=self.settings.centring)
+
+    @cached_property
+    def trained(self) -> str:
+        chosen = self.settings.model_dump(include={"rank", "targets", "up", "objective", "both_signs", "updates", "lr"})
+        return fingerprint(stage="train", after=self.fitted, **chosen)
+
+    @cached_property
+    def measured(self) -> str:
+        return fingerprint(stage="measure", after=self.trained, seeds=[CALIBRATION_SEEDS, MEASURE_SEEDS], scales=[*calibration.GRID, *evaluate.SCALES])
+
+    # Stages
+
+    def write_config(self) -> list[str]:
+        """Store the settings; returns what differs from those stored before, as lines to show."""
+        before = load_json(self.run.config, kind="config") if self.run.config.exists() else {}
+        now = self.settings.model_dump(mode="json")
+        save_json(self.run.config, now, kind="config", fingerprint=fingerprint(**now))
+        return [f"{key}: {before[key]} → {now[key]}" for key in now if key in before and before[key] != now[key]]
+
+    def sample(self) -> Iterator[Progress]:
+        """trajectories/"""
+        s, total = self.settings, self.settings.samples + self.settings.held_out
+        yield Progress("sample", 0, total)
+        for done in trajectories.sample(self.backbone, self.encoder, self.condition, self.run.trajectories, count=total, run_seed=s.seed,
+                                        embed_T=self.embed_T, batch=self.speed.batch, fingerprint=self.sampled):
+            yield Progress("sample", done, total)
+
+    def fit(self) -> Iterator[Progress]:
+        """directions.safetensors"""
+        yield Progress("fit", 0, 1)
+        if not is_done(self.run.directions, self.fitted):
+            data = self.seen
+            steps, dim = data.z_NTD.shape[1:]
+            step_N = np.tile(np.arange(steps), len(data))
+            moments = Moments(steps, dim).update(data.z_NTD.flatten(0, 1).double().numpy(), step_N)
+            found = moments.fit(self.settings.sliders, trajectories=len(data), centring=self.settings.centring, encoder=self.encoder.identity,
+                                step_indices=self.embed_T)
+            found.save(self.run.directions, self.fitted)
+        d = self.directions
+        yield Progress("fit", 1, 1, f"{len(d.components_KD)} directions hold {d.explained_variance_ratio_K.sum():.0%} of the variance; {d.step_share:.1%} is only the step")
+
+    def train(self) -> Iterator[Progress]:
+        """sliders.safetensors"""
+        total = self.settings.updates
+        yield Progress("train", 0, total)
+        if is_done(self.run.sliders, self.trained):
+            yield Progress("train", total, total)
+            return
+        s = self.settings
+        recipe = training.Recipe(updates=s.updates, lr=s.lr, objective=s.objective, both_signs=s.both_signs, lanes=self.speed.lanes)
+        objective = training.Objective(self.backbone, self.encoder, self.condition, self.bank, self.directions, recipe)
+        history: list[list[float]] = []
+        note = ""
+        for update in training.train(objective, self.seen, self.unseen, seed=s.seed, checkpoint=self.run.sliders_partial, fingerprint=self.trained):
+            if update.held_out is not None:
+                history.append([update.index + 1, update.held_out])
+                note = f"held-out alignment {update.held_out:.3f}"
+            yield Progress("train", update.index + 1, total, note)
+        save_tensors(self.run.sliders, self.bank.tensors(), kind="sliders", fingerprint=self.trained, history=history)
+        self.run.sliders_partial.unlink(missing_ok=True)
+
+    def measure(self) -> Iterator[Progress]:
+        """space.json, measures.json and the strips the report shows"""
+        total = 2 * len(self.bank)
+        yield Progress("measure", 0, total)
+        if all(is_done(path, self.measured) for path in (self.run.space, self.run.measures, self.run.strips)):
+            yield Progress("measure", total, total)
+            return
+        self.bank.load_tensors(load_tensors(self.run.sliders, kind="sliders")[0])
+        v_KD, sigma_K = self.directions.components_KD, self.directions.sigma_TK[-1]
+        grid = np.array([-size for size in reversed(calibration.GRID)] + list(calibration.GRID))
+        units: list[float] = []
+        reached: list[bool] = []
+        base_SD = self._base("calibration", CALIBRATION_SEEDS)
+        for sweep in self._sweeps("calibration", CALIBRATION_SEEDS, np.tile(grid, (len(self.bank), 1))):
+            unit, ok = calibration.natural_unit((sweep.z_SMD - base_SD[:, None]) @ v_KD[sweep.slider], grid, float(sigma_K[sweep.slider]))
+            units.append(unit)
+            reached.append(ok)
+            yield Progress("measure", sweep.slider + 1, total, "natural units")
+        found: list[calibration.Sweep] = []
+        for sweep in self._sweeps("measure", MEASURE_SEEDS, np.outer(units, evaluate.SCALES), keep=SHOWN_SEEDS):
+            found.append(sweep)
+            yield Progress("measure", len(self.bank) + sweep.slider + 1, total, "held-out seeds")
+        result = evaluate.measures(found, self._base("measure", MEASURE_SEEDS), self.seen.z_NTD[:, -1].double().numpy(),
+                                   self.unseen.z_NTD[:, -1].double().numpy(), self.directions, np.array(units), reached)
+        self._save_measured(result, found)
+
+    def _save_measured(self, result: dict[str, Any], found: list[calibration.Sweep]) -> None:
+        shown = np.stack([thumbnails(s.images_SMHWC) for s in found])
+        save_tensors(self.run.strips, {"sliders": shown, "base": thumbnails(self.base_images())}, kind="strips", fingerprint=self.measured)
+        save_json(self.run.measures, result, kind="measures", fingerprint=self.measured)
+        entries = [{"index": s["index"], "name": None, "unit": s["unit"]} for s in result["sliders"]]
+        save_json(self.run.space, {"sliders": entries}, kind="space", fingerprint=self.measured)
+
+    def base_images(self) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+        """The first finished images of the model alone, uint8 [N, H, W, 3], on the seeds 0 … 31."""
+        seeds = list(range(BASE_IMAGES))
+        prompt_N = [s % len(self.settings.prompts) for s in seeds]
+        return torch.cat([to_uint8(b) for b in render(self.backbone, None, self.condition, seeds, prompt_N, batch=self.speed.batch)]).numpy()
+
+    def stages(self) -> Iterator[Progress]:
+        """The whole discovery."""
+        for stage in (self.sample, self.fit, self.train, self.measure):
+            yield from stage()
+
+    # Data between stages
+
+    @cached_property
+    def _all(self) -> trajectories.Trajectories:
+        return trajectories.load(self.run.trajectories, self.settings.samples + self.settings.held_out, self.sampled)
+
+    @property
+    def seen(self) -> trajectories.Trajectories:
+        """What PCA and training use."""
+        return self._all.part(0, self.settings.samples)
+
+    @property
+    def unseen(self) -> trajectories.Trajectories:
+        """What they never see."""
+        return self._all.part(self.settings.samples, len(self._all))
+
+    @cached_property
+    def directions(self) -> Directions:
+        return Directions.load(self.run.directions)
+
+    def _seeds(self, purpose: str, count: int) -> list[int]:
+        return [seed_for(self.settings.seed, purpose, i) for i in range(count)]
+
+    def _sweeps(self, purpose: str, count: int, scales_KM: "np.ndarray[Any, np.dtype[np.float64]]", keep: int = 0) -> Iterator[calibration.Sweep]:
+        return calibration.sweeps(self.backbone, self.encoder, self.bank, self.condition, self._seeds(purpose, count), scales_KM,
+                                  batch=self.speed.batch, keep=keep)
+
+    def _base(self, purpose: str, count: int) -> "np.ndarray[Any, np.dtype[np.float64]]":
+        return calibration.base_embeddings(self.backbone, self.encoder, self.condition, self._seeds(purpose, count), batch=self.speed.batch)
+
+
+def stored_settings(run: RunFolder, **changed: Any) -> Settings:
+    """The settings of a run folder with some replaced (None: as stored). Raises BadInput when there are none, or a change is unusable."""
+    run.check_exists()
+    return settings_from({**load_json(run.config, kind="config"), **{k: v for k, v in changed.items() if v is not None}})
+
+
+def load_space(run: RunFolder, speed: Speed) -> SliderSpace:
+    return SliderSpace.load(run.root, speed)

@@ -1,0 +1,114 @@
+"""SliderBank: every slider of a space as one stacked low-rank adaptor of a frozen denoiser.
+
+For each target layer the bank holds A [K, r, in] and B [K, out, r] and adds Σₖ sᵦₖ·Bₖ(Aₖ x) to row b, with strengths s [B, K].
+One forward pass can then train many sliders (one-hot rows), draw a whole sweep, or a page of sparse mixes. A zero row is the
+base model to the bit, and with no strength set the layers cost nothing.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sliderspace.errors import BadInput
+
+Targets = Literal["cross-kv", "cross", "attention"]
+Up = Literal["trained", "frozen"]
+
+# Path endings of a UNet's attention layers; `attn2` is cross-attention. Matching by class name broke silently in other code.
+ENDINGS: dict[Targets, tuple[str, ...]] = {
+    "cross-kv": ("attn2.to_k", "attn2.to_v"),
+    "cross": ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"),
+    "attention": tuple(f"{a}.{p}" for a in ("attn1", "attn2") for p in ("to_q", "to_k", "to_v", "to_out.0")),
+}
+
+
+def target_layers(denoiser: nn.Module, targets: Targets) -> dict[str, nn.Linear]:
+    """The linear layers sliders attach to, by module path. Matching none is an error, never a slider that does nothing."""
+    found = {n: m for n, m in denoiser.named_modules() if n.endswith(ENDINGS[targets]) and isinstance(m, nn.Linear)}
+    if not found:
+        raise BadInput(f"no layer of {type(denoiser).__name__} matches the slider targets '{targets}' ({', '.join(ENDINGS[targets])})")
+    return found
+
+
+class SliderBank(nn.Module):
+    """K sliders of rank r on the target layers of a denoiser. Values are float32 whatever the denoiser's precision.
+
+    `up="frozen"` holds B at random unit columns (published); "trained" starts B at zero and A at random rows, so that every
+    slider begins as the base model, and the objective's smooth denominator bears Δφ = 0.
+    """
+
+    def __init__(self, denoiser: nn.Module, count: int, *, rank: int = 1, targets: Targets = "cross-kv", up: Up = "trained", seed: int = 0) -> None:
+        super().__init__()
+        if count < 1 or rank < 1:
+            raise BadInput(f"{count} sliders of rank {rank}: both must be at least 1")
+        self.count, self.rank, self.targets, self.up = count, rank, targets, up
+        self.layers = target_layers(denoiser, targets)
+        random = torch.Generator().manual_seed(seed)
+        self.down, self.ups = nn.ParameterDict(), nn.ParameterDict()
+        for path, layer in self.layers.items():
+            device, key = layer.weight.device, path.replace(".", "/")
+            a_KRI = torch.randn((count, rank, layer.in_features), generator=random) / math.sqrt(layer.in_features)
+            b_KOR = nn.functional.normalize(torch.randn((count, layer.out_features, rank), generator=random), dim=1)
+            b_KOR = b_KOR if up == "frozen" else torch.zeros_like(b_KOR)
+            self.down[key] = nn.Parameter((a_KRI * (0.01 if up == "frozen" else 1.0)).to(device))
+            self.ups[key] = nn.Parameter(b_KOR.to(device), requires_grad=up == "trained")
+        self._strengths: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters an optimiser moves, each with the slider as its first axis."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    @contextmanager
+    def active(self, strengths_BK: Tensor | None) -> Iterator[None]:
+        """Within the block, row b of every denoiser call runs with strengths s[b]. A batch of n·B rows repeats them n times.
+
+        Only sliders with a non-zero strength are computed; if there is none, no layer is touched.
+        """
+        if strengths_BK is None or not bool(strengths_BK.any()):
+            yield
+            return
+        used = strengths_BK.abs().sum(0).nonzero().flatten()
+        handles = [layer.register_forward_hook(self._hook(path, strengths_BK[:, used], used)) for path, layer in self.layers.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, path: str, s_BU: Tensor, used_U: Tensor) -> Any:
+        key = path.replace(".", "/")
+        a_UI = self.down[key][used_U].flatten(0, 1)
+        b_UO = self.ups[key][used_U].transpose(1, 2).flatten(0, 1)
+        s_BU = s_BU.to(a_UI).repeat_interleave(self.rank, dim=1)
+
+        def add(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
+            x_BLI = inputs[0]
+            rows = s_BU.repeat(x_BLI.shape[0] // s_BU.shape[0], 1).unsqueeze(1)
+            low_BLU = (x_BLI @ a_UI.T.to(x_BLI.dtype)) * rows.to(x_BLI.dtype)
+            return out + low_BLU @ b_UO.to(x_BLI.dtype)
+
+        return add
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Flat names -> float32 values: `<layer path>.down` [K, r, in] and `<layer path>.up` [K, out, r]."""
+        return {f"{path}.{end}": part[path.replace(".", "/")].detach()
+                for path in self.layers for end, part in (("down", self.down), ("up", self.ups))}
+
+    def load_tensors(self, values: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`. Raises BadInput when the names or shapes are those of another model or setting."""
+        own = self.tensors()
+        if own.keys() != values.keys() or any(own[n].shape != values[n].shape for n in own):
+            raise BadInput("these sliders were made for another model, rank or set of layers")
+        for name, value in own.items():
+            value.copy_(values[name])
+
+    def values_per_slider(self) -> int:
+        """How many numbers one slider holds, trained ones only."""
+        return sum(p[0].numel() for p in self.trained())

@@ -1,0 +1,41 @@
+"""From a run folder to words and to the report page: what `info` prints and `report.html` shows."""
+
+from pathlib import Path
+from typing import Any
+
+from sliderspace.config import settings_from
+from sliderspace.directions import Directions
+from sliderspace.report import ReportData, SliderEntry, warnings_for, write_report
+from sliderspace.measure.evaluate import SCALES
+from sliderspace.store import RunFolder, load_json, load_tensors
+
+
+def describe_run(folder: Path) -> dict[str, Any]:
+    """What `info --json` prints: settings, the stages done, and the measures where they exist."""
+    run = RunFolder(folder)
+    run.check_exists()
+    settings = settings_from(load_json(run.config, kind="config"))
+    stages = {"sample": any(run.trajectories.glob("*.safetensors")), "fit": run.directions.exists(), "train": run.sliders.exists(),
+              "measure": run.measures.exists(), "report": run.report.exists()}
+    told: dict[str, Any] = {"folder": str(folder), "settings": settings.model_dump(mode="json"), "stages": stages}
+    if run.measures.exists():
+        told |= load_json(run.measures, kind="measures")
+    return told
+
+
+def print_run(told: dict[str, Any]) -> None:
+    """The same for a person, as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console, settings = Console(), told["settings"]
+    console.print(f"{told['folder']}: {', '.join(settings['prompts'])} on {settings['backbone']}, seed {settings['seed']}", markup=False)
+    console.print("done: " + ", ".join(s for s, done in told["stages"].items() if done))
+    if "sliders" not in told:
+        return
+    columns = ("alignment", "consistency", "selectivity", "monotone_share", "realism", "explained_variance_ratio", "unit")
+    table = Table("slider", *(c.replace("_", " ") for c in columns))
+    for s in told["sliders"]:
+        table.add_row(str(s["index"]), *(f"{s[c]:.3f}" for c in columns))
+    table.add_row("mean", *(f"{told['mean'][c]:.3f}" for c in columns))
+    console.print(table)

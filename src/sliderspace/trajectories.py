@@ -1,0 +1,109 @@
+"""Seeds -> stored (xₜ, φ(x̃₀,t)). The "without slider" embedding is computed here, once, and never again.
+
+Trajectory j starts from noise of seed (run seed, "trajectory", j) and shows prompt j mod P. Those from `samples` on are held
+out: neither PCA nor training sees them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sliderspace.backbones.base import Backbone, Condition
+from sliderspace.encoders import Encoder
+from sliderspace.errors import BadInput, DamagedFile, SliderSpaceError
+from sliderspace.rng import seed_for
+from sliderspace.store import is_done, load_tensors, save_tensors
+
+SHARD = 128  # trajectories a file: what an interruption can cost
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """n trajectories at T embedded steps: `x_NTCHW` float16, `z_NTD` float32 unit vectors, `prompt_N` and `steps_T` int64."""
+
+    x_NTCHW: Tensor
+    z_NTD: Tensor
+    prompt_N: Tensor
+    steps_T: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x_NTCHW)
+
+    def part(self, first: int, last: int) -> "Trajectories":
+        """Trajectories first … last−1."""
+        return Trajectories(self.x_NTCHW[first:last], self.z_NTD[first:last], self.prompt_N[first:last], self.steps_T)
+
+
+def embedded_steps(embed: str | Sequence[int], steps: int) -> tuple[int, ...]:
+    """The sampler steps whose previews are embedded: all (published), the final one, or listed ones (the final one always among them)."""
+    if isinstance(embed, str):
+        return tuple(range(steps)) if embed == "all" else (steps - 1,)
+    if any(not 0 <= t < steps for t in embed):
+        raise BadInput(f"steps to embed are 0 … {steps - 1} here; asked for {', '.join(map(str, embed))}")
+    return tuple(sorted({*embed, steps - 1}))
+
+
+@torch.no_grad()
+def walk(backbone: Backbone, encoder: Encoder, condition: Condition, seeds: Sequence[int], prompt_B: Sequence[int],
+         embed_T: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """One batch through the sampler: latents [B, T, C, H, W] and embeddings [B, T, D] at the steps `embed_T`."""
+    x, rows = backbone.noise(seeds), condition.rows(prompt_B)
+    kept_x: list[Tensor] = []
+    kept_z: list[Tensor] = []
+    for index in range(backbone.steps):
+        x0 = backbone.predict(x, torch.full((len(x),), index, device=x.device), rows)
+        if index in embed_T:
+            kept_x.append(x)
+            kept_z.append(encoder(backbone.decode(x0)))
+        x = backbone.step(x, x0, index)
+    return torch.stack(kept_x, 1), torch.stack(kept_z, 1)
+
+
+def sample(backbone: Backbone, encoder: Encoder, condition: Condition, folder: Path, *, count: int, run_seed: int,
+           embed_T: Sequence[int], batch: int, fingerprint: str) -> Iterator[int]:
+    """Sample trajectories 0 … count−1 into shards of `folder`, skipping whole shards already there; yields how many are done.
+
+    Raises SliderSpaceError when an embedding is not finite (a damaged model or too coarse a precision).
+    """
+    for first in range(0, count, SHARD):
+        last = min(first + SHARD, count)
+        path = shard_path(folder, first)
+        if not is_done(path, fingerprint):
+            parts: list[tuple[Tensor, Tensor]] = []
+            for i in range(first, last, batch):
+                index = range(i, min(i + batch, last))
+                prompts = [j % len(condition.states_PLD) for j in index]
+                parts.append(walk(backbone, encoder, condition, [seed_for(run_seed, "trajectory", j) for j in index], prompts, embed_T))
+                yield index.stop
+            _save_shard(path, parts, first, embed_T, len(condition.states_PLD), fingerprint)
+        yield last
+
+
+def _save_shard(path: Path, parts: list[tuple[Tensor, Tensor]], first: int, embed_T: Sequence[int], prompts: int, fingerprint: str) -> None:
+    x, z = (torch.cat(p).cpu() for p in zip(*parts, strict=True))
+    if not (torch.isfinite(x).all() and torch.isfinite(z).all()):
+        raise SliderSpaceError("the model gave images that are not finite numbers: try --precision float32, or check the weights")
+    prompt_N = torch.arange(first, first + len(x)) % prompts
+    tensors = {"x": x.half(), "z": z, "prompt": prompt_N, "steps": torch.tensor(list(embed_T))}
+    save_tensors(path, tensors, kind="trajectories", fingerprint=fingerprint, first=first)
+
+
+def shard_path(folder: Path, first: int) -> Path:
+    return folder / f"{first:06d}.safetensors"
+
+
+def load(folder: Path, count: int, fingerprint: str) -> Trajectories:
+    """All trajectories of a folder. Raises DamagedFile when a shard is missing, damaged, or of another run."""
+    parts: list[dict[str, Tensor]] = []
+    for first in range(0, count, SHARD):
+        path = shard_path(folder, first)
+        if not is_done(path, fingerprint):
+            raise DamagedFile(f"{path} is missing or belongs to other settings: run `sliderspace sample` on this folder again")
+        parts.append(load_tensors(path, kind="trajectories")[0])
+    x, z, prompt = (torch.cat([p[key] for p in parts]) for key in ("x", "z", "prompt"))
+    if len(x) != count:
+        raise DamagedFile(f"{folder} holds {len(x)} trajectories where {count} are due: delete the folder and run again")
+    return Trajectories(x, z, prompt, parts[0]["steps"])
