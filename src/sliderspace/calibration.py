@@ -21,55 +21,61 @@ Array = npt.NDArray[np.float64]
 GRID = (0.25, 0.5, 1.0, 2.0)  # raw strengths tried, both signs; training saw 0.5 … 2
 
 
+def both_ways(sizes: Sequence[float]) -> Array:
+    """Scales [2M+1] of a sweep over M sizes: −sizes, 0, +sizes, ascending."""
+    return np.array([*(-s for s in reversed(sizes)), 0.0, *sizes])
+
+
 @dataclass(frozen=True)
 class Sweep:
-    """One slider over M scales on S seeds: embeddings of the finished images, and the images of the first seeds."""
+    """One slider over M scales (0, the base model, in the middle) on S seeds: embeddings and images of the finished images."""
 
     slider: int
     z_SMD: Array
-    images_SMHWC: npt.NDArray[np.uint8]
+    images_SMHWC: npt.NDArray[np.uint8]  # of the first seeds only
+
+    @property
+    def change_SMD(self) -> Array:
+        """Δφ against the same seed's base image."""
+        return self.z_SMD - self.z_SMD[:, self.z_SMD.shape[1] // 2, None]
 
 
-def sweeps(backbone: Backbone, encoder: Encoder, bank: SliderBank, condition: Condition, seeds: Sequence[int], scales_KM: Array,
+def sweeps(backbone: Backbone, encoder: Encoder, bank: SliderBank, condition: Condition, seeds: Sequence[int], sizes_KM: Array,
            *, batch: int, keep: int = 0) -> Iterator[Sweep]:
-    """Slider by slider, finished images at raw strengths `scales_KM[k]`; images are kept for the first `keep` seeds. Seed s shows prompt s mod P."""
+    """Slider by slider, finished images at raw strengths ±`sizes_KM[k]` and 0. Images are kept for the first `keep` seeds. Seed s shows prompt s mod P."""
     prompts = len(condition.states_PLD)
-    for k in range(len(bank)):
-        scales = scales_KM[k].tolist()
+
+    def drawn(row_seeds: Sequence[int], prompt_N: Sequence[int], strengths_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        batches = list(render(backbone, bank, condition, row_seeds, prompt_N, strengths_NK, batch=batch))
+        with torch.no_grad():
+            return torch.cat([encoder(b).cpu() for b in batches]).double(), torch.cat([to_uint8(b) for b in batches])
+
+    base = drawn(seeds, [i % prompts for i in range(len(seeds))], torch.zeros(len(seeds), len(bank)))
+    for k, sizes in enumerate(sizes_KM.tolist()):
+        scales = [s for s in both_ways(sizes) if s]
         row_seeds, strengths_NK = sweep_rows(k, scales, seeds, len(bank))
-        prompt_N = [i % prompts for i in range(len(seeds)) for _ in scales]
-        z: list[torch.Tensor] = []
-        images: list[torch.Tensor] = []
-        for images01 in render(backbone, bank, condition, row_seeds, prompt_N, strengths_NK, batch=batch):
-            with torch.no_grad():
-                z.append(encoder(images01).cpu())
-            images.append(to_uint8(images01))
-        z_SMD = torch.cat(z).double().numpy().reshape(len(seeds), len(scales), -1)
-        shown = torch.cat(images).numpy().reshape(len(seeds), len(scales), *images[0].shape[1:])[:keep]
-        yield Sweep(k, z_SMD, shown)
+        moved = drawn(row_seeds, [i % prompts for i in range(len(seeds)) for _ in scales], strengths_NK)
+        z, images = (_with_base(m.unflatten(0, (len(seeds), len(scales))), b) for m, b in zip(moved, base, strict=True))
+        yield Sweep(k, z.numpy(), images[:keep].numpy())
 
 
-def base_embeddings(backbone: Backbone, encoder: Encoder, condition: Condition, seeds: Sequence[int], *, batch: int) -> Array:
-    """φ [S, D] of the finished base images of the same seeds and prompts."""
-    prompt_N = [i % len(condition.states_PLD) for i in range(len(seeds))]
-    with torch.no_grad():
-        z = [encoder(images01).cpu() for images01 in render(backbone, None, condition, seeds, prompt_N, batch=batch)]
-    return torch.cat(z).double().numpy()
+def _with_base(moved_SM: torch.Tensor, base_S: torch.Tensor) -> torch.Tensor:
+    middle = moved_SM.shape[1] // 2
+    return torch.cat([moved_SM[:, :middle], base_S.unsqueeze(1), moved_SM[:, middle:]], dim=1)
 
 
-def natural_unit(projection_SM: Array, scales_M: Array, sigma: float) -> tuple[float, bool]:
+def natural_unit(projection_SM: Array, sizes: Sequence[float], sigma: float) -> tuple[float, bool]:
     """Raw strength that moves images by one `sigma` along the direction, and whether the sweep reached it.
 
-    `projection_SM` is (φ(scale) − φ(0))·v. The response r(|s|), the mean over seeds and both signs, starts at r(0) = 0 and is
-    interpolated between the scales tried. Where it never reaches sigma the largest scale tried stands in.
+    `projection_SM` is Δφ·v at scales `both_ways(sizes)`. The response r(|s|), the mean over seeds and both signs, starts at r(0) = 0
+    and is interpolated between the sizes tried. Where it never reaches sigma the largest size tried stands in.
     """
-    sizes = np.unique(np.abs(scales_M))
-    signed_SM = projection_SM * np.sign(scales_M)
-    response = np.array([0.0, *(signed_SM[:, np.abs(scales_M) == size].mean() for size in sizes)]) / sigma
-    sizes = np.array([0.0, *sizes])
+    middle = len(sizes)
+    mean_M = projection_SM.mean(axis=0) / sigma
+    response = np.concatenate([[0.0], (mean_M[middle + 1 :] - mean_M[:middle][::-1]) / 2])
     above = np.flatnonzero(response >= 1)
     if not len(above):
         return float(sizes[-1]), False
-    i = int(above[0])
+    i, tried = int(above[0]), (0.0, *sizes)
     share = (1 - response[i - 1]) / (response[i] - response[i - 1])
-    return float(sizes[i - 1] + share * (sizes[i] - sizes[i - 1])), True
+    return float(tried[i - 1] + share * (tried[i] - tried[i - 1])), True

@@ -99,7 +99,7 @@ def generate(
 ) -> None:
     """Draw images with sliders set: one PNG a seed, and all in one grid.png."""
     def body() -> None:
-        from sliderspace.images import save_grid, save_png
+        from sliderspace.images import grid, save_png
         from sliderspace.space import SliderSpace
 
         listed, strengths = _seeds(seeds), _strengths(set_ or [])
@@ -110,7 +110,7 @@ def generate(
         target = _writable(out or folder / "generated")
         for seed, image in zip(listed, images, strict=True):
             save_png(target / f"{seed:06d}.png", image)
-        save_grid(target / "grid.png", images)
+        save_png(target / "grid.png", grid(images, max(4, round(len(images) ** 0.5))))
         _answer({"images": len(images), "folder": str(target), "grid": str(target / "grid.png")}, as_json)
     _guarded(body)
 
@@ -125,14 +125,14 @@ def sweep(
 ) -> None:
     """Draw one slider over a range of strengths: a row a seed, a column a strength."""
     def body() -> None:
-        from sliderspace.images import save_grid
+        from sliderspace.images import labelled_strip, save_png, scale_label
         from sliderspace.space import SliderSpace
 
-        values = [_number(v, "--scales") for v in scales.split(",")]
-        images = SliderSpace.load(folder, _speed(device, batch)).sweep(slider, _seeds(seeds), values, prompt=prompt, start_step=start_step)
+        values, listed = [_number(v, "--scales") for v in scales.split(",")], _seeds(seeds)
+        images = SliderSpace.load(folder, _speed(device, batch)).sweep(slider, listed, values, prompt=prompt, start_step=start_step)
         path = out or folder / f"sweep-{slider:02d}.png"
         _writable(path.parent)
-        save_grid(path, images.reshape(-1, *images.shape[2:]), columns=len(values))
+        save_png(path, labelled_strip(images, [scale_label(v) for v in values], [str(s) for s in listed]))
         _answer({"image": str(path), "scales": values}, as_json)
     _guarded(body)
 

@@ -23,7 +23,7 @@ from sliderspace.images import thumbnails
 from sliderspace.measure import evaluate
 from sliderspace.rng import seed_for
 from sliderspace.sliders import SliderBank
-from sliderspace.space import SliderSpace, bank_for
+from sliderspace.space import bank_for
 from sliderspace.store import RunFolder, fingerprint, is_done, load_json, load_tensors, save_json, save_tensors
 
 CALIBRATION_SEEDS = 8
@@ -97,7 +97,7 @@ class Engine:
 
     @cached_property
     def measured(self) -> str:
-        return fingerprint(stage="measure", after=self.trained, seeds=[CALIBRATION_SEEDS, MEASURE_SEEDS], scales=[*calibration.GRID, *evaluate.SCALES])
+        return fingerprint(stage="measure", after=self.trained, seeds=[CALIBRATION_SEEDS, MEASURE_SEEDS], sizes=[*calibration.GRID, *evaluate.SIZES])
 
     # Stages
 
@@ -158,22 +158,17 @@ class Engine:
             yield Progress("measure", total, total)
             return
         self.bank.load_tensors(load_tensors(self.run.sliders, kind="sliders")[0])
-        v_KD, sigma_K = self.directions.components_KD, self.directions.sigma_TK[-1]
-        grid = np.array([-size for size in reversed(calibration.GRID)] + list(calibration.GRID))
-        units: list[float] = []
-        reached: list[bool] = []
-        base_SD = self._base("calibration", CALIBRATION_SEEDS)
-        for sweep in self._sweeps("calibration", CALIBRATION_SEEDS, np.tile(grid, (len(self.bank), 1))):
-            unit, ok = calibration.natural_unit((sweep.z_SMD - base_SD[:, None]) @ v_KD[sweep.slider], grid, float(sigma_K[sweep.slider]))
-            units.append(unit)
-            reached.append(ok)
-            yield Progress("measure", sweep.slider + 1, total, "natural units")
+        units, reached = [0.0] * len(self.bank), [False] * len(self.bank)
+        for sweep in self._sweeps("calibration", CALIBRATION_SEEDS, np.tile(calibration.GRID, (len(self.bank), 1))):
+            k, along_SM = sweep.slider, sweep.change_SMD @ self.directions.components_KD[sweep.slider]
+            units[k], reached[k] = calibration.natural_unit(along_SM, calibration.GRID, float(self.directions.sigma_TK[-1, k]))
+            yield Progress("measure", k + 1, total, "natural units")
         found: list[calibration.Sweep] = []
-        for sweep in self._sweeps("measure", MEASURE_SEEDS, np.outer(units, evaluate.SCALES), keep=SHOWN_SEEDS):
+        for sweep in self._sweeps("measure", MEASURE_SEEDS, np.outer(units, evaluate.SIZES), keep=SHOWN_SEEDS):
             found.append(sweep)
             yield Progress("measure", len(self.bank) + sweep.slider + 1, total, "held-out seeds")
-        result = evaluate.measures(found, self._base("measure", MEASURE_SEEDS), self.seen.z_NTD[:, -1].double().numpy(),
-                                   self.unseen.z_NTD[:, -1].double().numpy(), self.directions, np.array(units), reached)
+        manifold_ND, fresh_ND = (data.z_NTD[:, -1].double().numpy() for data in (self.seen, self.unseen))
+        result = evaluate.measures(found, manifold_ND, fresh_ND, self.directions, np.array(units), reached)
         self._save_measured(result, found)
 
     def _save_measured(self, result: dict[str, Any], found: list[calibration.Sweep]) -> None:
@@ -217,19 +212,12 @@ class Engine:
     def _seeds(self, purpose: str, count: int) -> list[int]:
         return [seed_for(self.settings.seed, purpose, i) for i in range(count)]
 
-    def _sweeps(self, purpose: str, count: int, scales_KM: "np.ndarray[Any, np.dtype[np.float64]]", keep: int = 0) -> Iterator[calibration.Sweep]:
-        return calibration.sweeps(self.backbone, self.encoder, self.bank, self.condition, self._seeds(purpose, count), scales_KM,
+    def _sweeps(self, purpose: str, count: int, sizes_KM: "np.ndarray[Any, np.dtype[np.float64]]", keep: int = 0) -> Iterator[calibration.Sweep]:
+        return calibration.sweeps(self.backbone, self.encoder, self.bank, self.condition, self._seeds(purpose, count), sizes_KM,
                                   batch=self.speed.batch, keep=keep)
-
-    def _base(self, purpose: str, count: int) -> "np.ndarray[Any, np.dtype[np.float64]]":
-        return calibration.base_embeddings(self.backbone, self.encoder, self.condition, self._seeds(purpose, count), batch=self.speed.batch)
 
 
 def stored_settings(run: RunFolder, **changed: Any) -> Settings:
     """The settings of a run folder with some replaced (None: as stored). Raises BadInput when there are none, or a change is unusable."""
     run.check_exists()
     return settings_from({**load_json(run.config, kind="config"), **{k: v for k, v in changed.items() if v is not None}})
-
-
-def load_space(run: RunFolder, speed: Speed) -> SliderSpace:
-    return SliderSpace.load(run.root, speed)

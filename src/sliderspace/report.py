@@ -10,7 +10,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -137,15 +137,20 @@ def _looks_like(found: Mapping[str, float | None], leakage_row: npt.ArrayLike | 
 def _summary(data: ReportData) -> list[dict[str, Any]]:
     """The means beside their aims, as they are written. A mean meets its aim if it does so as written."""
     rows: list[dict[str, Any]] = []
+    count = len(data.sliders)
     for m in MEASURES:
-        value, count = number(data.mean.get(m.key)), len(data.sliders)
-        if m.key == "own_direction_largest" and value is not None:
-            text, aim = f"{value * count:.0f} of {count}", f"{math.ceil((m.target or 0) * count)} of {count}"
-        else:
-            text, aim = written(value, share=m.share), written(m.target, share=m.share)
-        met = None if m.target is None or value is None else round(value, 2) >= math.floor(m.target * 100) / 100
-        rows.append({"measure": m, "text": text, "target": aim if m.target else None, "met": met})
+        value, aim = number(data.mean.get(m.key)), m.target
+        said = partial(written, share=m.share)
+        if m.key == "own_direction_largest" and aim is not None:  # a share of few sliders reads best as a count
+            value, aim = None if value is None else value * count, math.ceil(aim * count)
+            said = partial(_of, count)
+        met = None if value is None or aim is None else round(value, 2) >= aim
+        rows.append({"measure": m, "text": said(value), "target": None if aim is None else said(aim), "met": met})
     return [row for row in rows if row["measure"].key in data.mean]
+
+
+def _of(count: int, value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f} of {count}"
 
 
 def _meters(measures: Numbers) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """From a run folder to words and to the report page: what `info` prints and `report.html` shows."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +40,24 @@ def print_run(told: dict[str, Any]) -> None:
         table.add_row(str(s["index"]), *(f"{s[c]:.3f}" for c in columns))
     table.add_row("mean", *(f"{told['mean'][c]:.3f}" for c in columns))
     console.print(table)
+
+
+def report_run(run: RunFolder) -> Path:
+    """Write `report.html` from the files of a finished run, and return its path. Raises BadInput when measures are missing."""
+    run.check_exists()
+    measured, drawn = load_json(run.measures, kind="measures"), load_tensors(run.strips, kind="strips")[0]
+    settings, directions = settings_from(load_json(run.config, kind="config")), Directions.load(run.directions)
+    leakage, names = measured["leakage"], [s["name"] for s in load_json(run.space, kind="space")["sliders"]]
+    entries = [
+        SliderEntry(index=m["index"], name=names[k], strips=drawn["sliders"][k].numpy(), scales=SCALES.tolist(), measures=m,
+                    warnings=warnings_for(m, measured["mean"], leakage[k]))
+        for k, m in enumerate(measured["sliders"])
+    ]
+    _, trained = load_tensors(run.sliders, kind="sliders")
+    write_report(run.report, ReportData(
+        title=settings.prompts[0], prompts=settings.prompts, backbone=settings.backbone, encoder=settings.encoder or "the preset's own",
+        created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", settings=list(settings.model_dump(mode="json", exclude={"prompts"}).items()),
+        base_images=drawn["base"].numpy(), explained_variance_ratio=directions.explained_variance_ratio_K, step_share=directions.step_share,
+        sliders=entries, leakage=leakage, mean=measured["mean"], history=trained["history"], folder=str(run.root),
+    ))
+    return run.report

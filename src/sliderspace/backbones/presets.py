@@ -99,6 +99,7 @@ def load_backbone(model: str, *, steps: int | None = None, guidance: float | Non
     """
     from sliderspace.backbones.unet import UNetBackbone
 
+    quiet_loading()
     preset, where = preset_for(model), device_for(device)
     steps, guidance = steps or preset.steps, preset.guidance if guidance is None else guidance
     dtype = precision_for(where, precision)
@@ -107,6 +108,16 @@ def load_backbone(model: str, *, steps: int | None = None, guidance: float | Non
         return UNetBackbone(preset.folder, name=preset.name, identity=identity, steps=steps, guidance=guidance, device=where, dtype=dtype)
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"the pipeline in {preset.folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def quiet_loading() -> None:
+    """No loading bars and load reports from diffusers and transformers: our own bars say what is going on."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
 
 
 def device_for(device: str) -> torch.device:
