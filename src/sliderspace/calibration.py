@@ -18,7 +18,7 @@ from sliderspace.generate import render, sweep_rows, to_uint8
 from sliderspace.sliders import SliderBank
 
 Array = npt.NDArray[np.float64]
-GRID = (0.25, 0.5, 1.0, 2.0)  # raw strengths tried, both signs; training saw 0.5 … 2
+GRID = (0.5, 1.0, 2.0, 4.0)  # raw strengths tried, both signs; training saw 0.5 … 2
 
 
 def both_ways(sizes: Sequence[float]) -> Array:

@@ -43,6 +43,7 @@ Targets = Annotated[str | None, Option(help="Layers sliders act on: cross-kv (pu
 Up = Annotated[str | None, Option(help="Up-projection: trained, or frozen (published).")]
 Objective = Annotated[str | None, Option(help="published: the cosine alone; sized: also holds the size of the move.")]
 Signs = Annotated[bool | None, Option("--both-signs/--one-sign", help="Train strength −1 toward −v as well.")]
+Until = Annotated[float | None, Option(help="Share of the embedded steps trained on, noisiest first; 1: all (published).")]
 Updates = Annotated[int | None, Option(help="Optimiser steps; each moves every slider.")]
 Rate = Annotated[float | None, Option("--lr", help="Learning rate.")]
 
@@ -52,7 +53,7 @@ def discover(
     prompts: Prompts = None, out: Out = Path("runs/latest"), backbone: Backbone = None, encoder: EncoderFolder = None, steps: Steps = None,
     guidance: Guidance = None, precision: Precision = None, seed: Seed = None, samples: Samples = None, embed: Embed = None,
     sliders: Sliders = None, centring: Centring = None, rank: Rank = None, targets: Targets = None, up: Up = None,
-    objective: Objective = None, both_signs: Signs = None, updates: Updates = None, lr: Rate = None, device: Device = "auto",
+    objective: Objective = None, both_signs: Signs = None, until: Until = None, updates: Updates = None, lr: Rate = None, device: Device = "auto",
     batch: Batch = 64, lanes: LaneCount = 16, as_json: Json = False,
 ) -> None:
     """Discover sliders for a prompt: sample, fit, train, measure, and write a report."""
@@ -78,7 +79,7 @@ def fit(folder: Folder, sliders: Sliders = None, centring: Centring = None, devi
 
 @app.command(epilog="Example: sliderspace train runs/robot --updates 600 --lr 1e-3")
 def train(
-    folder: Folder, rank: Rank = None, targets: Targets = None, up: Up = None, objective: Objective = None, both_signs: Signs = None,
+    folder: Folder, rank: Rank = None, targets: Targets = None, up: Up = None, objective: Objective = None, both_signs: Signs = None, until: Until = None,
     updates: Updates = None, lr: Rate = None, device: Device = "auto", batch: Batch = 64, lanes: LaneCount = 16, as_json: Json = False,
 ) -> None:
     """Stage 3: train a slider for each direction, set its natural unit, measure it, and write the report."""
@@ -106,7 +107,8 @@ def generate(
         if mix and strengths:
             raise BadInput("--mix chooses the sliders itself: leave out --set, or --mix")
         space = SliderSpace.load(folder, _speed(device, batch))
-        images = space.mix(listed, active=mix, prompt=prompt) if mix else space.generate(listed, strengths, prompt=prompt, start_step=start_step)
+        images = (space.mix(listed, active=mix, prompt=prompt, start_step=start_step) if mix
+                  else space.generate(listed, strengths, prompt=prompt, start_step=start_step))
         target = _writable(out or folder / "generated")
         for seed, image in zip(listed, images, strict=True):
             save_png(target / f"{seed:06d}.png", image)
@@ -181,10 +183,17 @@ SPEED_AND_PLACE = {"out", "folder", "device", "batch", "lanes", "as_json", "stag
 
 def _chosen(values: dict[str, Any]) -> dict[str, Any]:
     """The settings among a verb's options that were given (None: not given)."""
-    chosen = {k: v for k, v in values.items() if k not in SPEED_AND_PLACE and not callable(v)}
-    if chosen.get("embed") not in (None, "all", "final"):
-        chosen["embed"] = [int(_number(v, "--embed")) for v in str(chosen["embed"]).split(",")]
-    return {k: v for k, v in chosen.items() if v is not None}
+    return {k: v for k, v in values.items() if k not in SPEED_AND_PLACE and not callable(v) and v is not None}
+
+
+def _embed(text: str) -> str | list[int]:
+    """Which steps to embed: a word, or "3,5,7" -> [3, 5, 7]."""
+    if text in ("all", "final"):
+        return text
+    steps = [part.strip() for part in text.split(",")]
+    if not all(step.isdecimal() for step in steps):
+        raise BadInput(f"--embed: '{text}' is neither all, final, nor a list of steps such as 3,5,7")
+    return [int(step) for step in steps]
 
 
 def _speed(device: str, batch: int = 64, lanes: int = 16) -> Any:
@@ -203,6 +212,8 @@ def _run(out: Path, chosen: dict[str, Any], speed: Any, stages: "Callable[[Engin
         from sliderspace.summary import report_run
 
         run = RunFolder(out)
+        if "embed" in chosen:
+            chosen["embed"] = _embed(chosen["embed"])
         fresh = "prompts" in chosen
         if not fresh and not run.config.exists():
             raise BadInput(f'no prompt given and {out} holds no run. Example: sliderspace discover "a robot" --out {out}')
@@ -242,13 +253,18 @@ def _number(text: str, option: str) -> float:
         raise BadInput(f"{option}: '{text}' is not a number") from None
 
 
+MOST_SEEDS = 100_000  # at once; more is a typing error, or a case for several calls
+
+
 def _seeds(text: str) -> list[int]:
     """"0-3,17" -> [0, 1, 2, 3, 17]."""
     out: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise BadInput(f"--seeds: '{part}' is neither a seed nor a range such as 0-15")
+        if len(out) + int(last or first) - int(first) >= MOST_SEEDS:
+            raise BadInput(f"--seeds: '{text}' are more than {MOST_SEEDS} seeds")
         out += range(int(first), int(last or first) + 1)
     return out
 
@@ -257,7 +273,7 @@ def _strengths(pairs: list[str]) -> dict[int, float]:
     out: dict[int, float] = {}
     for pair in pairs:
         slider, equals, value = pair.partition("=")
-        if not equals or not slider.strip().isdigit():
+        if not equals or not slider.strip().isdecimal():
             raise BadInput(f"--set: '{pair}' should be SLIDER=UNITS, for example --set 3=1.5")
         out[int(slider)] = _number(value, "--set")
     return out

@@ -20,24 +20,25 @@ class Settings(BaseModel):
     prompts: tuple[str, ...]
     backbone: str = "mini"
     encoder: str = ""  # a folder; empty: the preset's own
-    steps: int | None = Field(None, ge=1)
-    guidance: float | None = Field(None, ge=0)
+    steps: int | None = Field(default=None, ge=1)
+    guidance: float | None = Field(default=None, ge=0)
     precision: Precision = "auto"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
 
-    samples: int = Field(1000, ge=2)
+    samples: int = Field(default=1000, ge=2)
     embed: Literal["all", "final"] | tuple[int, ...] = "all"
 
-    sliders: int = Field(16, ge=1)
+    sliders: int = Field(default=16, ge=1)
     centring: Centring = "step"
 
-    rank: int = Field(1, ge=1)
+    rank: int = Field(default=1, ge=1)
     targets: Targets = "attention"
     up: Up = "trained"
     objective: Objective = "sized"
     both_signs: bool = True
-    updates: int = Field(300, ge=1)
-    lr: float = Field(2e-3, gt=0)
+    until: float = Field(default=0.6, gt=0, le=1)  # the share of embedded steps trained on, noisiest first; 1: all, as published
+    updates: int = Field(default=300, ge=1)
+    lr: float = Field(default=2e-3, gt=0)
 
     @field_validator("prompts")
     @classmethod
@@ -58,8 +59,8 @@ class Speed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: str = "auto"
-    batch: int = Field(64, ge=1)  # images drawn at a time
-    lanes: int = Field(16, ge=1)  # sliders trained at a time; bounds the memory of an update
+    batch: int = Field(default=64, ge=1)  # images drawn at a time
+    lanes: int = Field(default=16, ge=1)  # sliders trained at a time; bounds the memory of an update
 
 
 def settings_from(values: dict[str, object]) -> Settings:

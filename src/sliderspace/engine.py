@@ -61,9 +61,10 @@ class Engine:
 
     @cached_property
     def encoder(self) -> Encoder:
-        folder = resolve(self.settings.encoder or preset_for(self.settings.backbone).encoder)
-        if not folder.is_dir():
-            raise BadInput(f"no encoder '{folder}': give the folder of a transformers CLIP or DINOv2 model")
+        location = self.settings.encoder or preset_for(self.settings.backbone).encoder
+        if not location or not resolve(location).is_dir():
+            raise BadInput(f"no encoder '{location}': name the folder of a transformers CLIP or DINOv2 model with --encoder")
+        folder = resolve(location)
         return load_encoder(folder, identity=weights_digest(folder), device=self.device, dtype=precision_for(self.device, self.settings.precision))
 
     @cached_property
@@ -92,7 +93,7 @@ class Engine:
 
     @cached_property
     def trained(self) -> str:
-        chosen = self.settings.model_dump(include={"rank", "targets", "up", "objective", "both_signs", "updates", "lr"})
+        chosen = self.settings.model_dump(include={"rank", "targets", "up", "objective", "both_signs", "until", "updates", "lr"})
         return fingerprint(stage="train", after=self.fitted, **chosen)
 
     @cached_property
@@ -102,7 +103,11 @@ class Engine:
     # Stages
 
     def write_config(self) -> list[str]:
-        """Store the settings; returns what differs from those stored before, as lines to show."""
+        """Store the settings; returns what differs from those stored before, as lines to show.
+
+        The model, the encoder and the prompts are tried first, so that a typing error never replaces good settings.
+        """
+        _ = self.sampled, self.condition
         before = load_json(self.run.config, kind="config") if self.run.config.exists() else {}
         now = self.settings.model_dump(mode="json")
         save_json(self.run.config, now, kind="config", fingerprint=fingerprint(**now))
@@ -138,7 +143,7 @@ class Engine:
             yield Progress("train", total, total)
             return
         s = self.settings
-        recipe = training.Recipe(updates=s.updates, lr=s.lr, objective=s.objective, both_signs=s.both_signs, lanes=self.speed.lanes)
+        recipe = training.Recipe(updates=s.updates, lr=s.lr, objective=s.objective, both_signs=s.both_signs, until=s.until, lanes=self.speed.lanes)
         objective = training.Objective(self.backbone, self.encoder, self.condition, self.bank, self.directions, recipe)
         history: list[list[float]] = []
         note = ""

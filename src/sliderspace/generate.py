@@ -38,16 +38,17 @@ def to_uint8(images01_NCHW: Tensor) -> Tensor:
     return (images01_NCHW.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
 
-def sparse_mix(count: int, sliders: int, *, active: int = 3, scale: float = 1.0, seed: int = 0) -> Tensor:
-    """Strengths [count, K] in natural units with `active` random sliders each, of random sign (the paper's evaluation uses 3).
+def sparse_mix(images: Sequence[int], sliders: int, *, active: int = 3, scale: float = 1.0, seed: int = 0) -> Tensor:
+    """Strengths [N, K] in natural units with `active` random sliders each, of random sign (the paper's evaluation uses 3).
 
-    Row n is a function of (seed, n). Raises BadInput when fewer than `active` sliders exist.
+    Row n is a function of (seed, images[n]), so an image's mix is the same in any company. Raises BadInput when fewer than `active`
+    sliders exist.
     """
     if not 1 <= active <= sliders:
         raise BadInput(f"a mix of {active} sliders needs between 1 and {sliders}, the number this space has")
-    out = torch.zeros(count, sliders)
-    for n in range(count):
-        rng = generator_for(seed, "mix", n)
+    out = torch.zeros(len(images), sliders)
+    for n, image in enumerate(images):
+        rng = generator_for(seed, "mix", image)
         chosen = rng.choice(sliders, size=active, replace=False)
         out[n, chosen] = torch.tensor(rng.choice([-scale, scale], size=active), dtype=torch.float32)
     return out

@@ -6,7 +6,7 @@ base model to the bit, and with no strength set the layers cost nothing.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -66,7 +66,7 @@ class SliderBank(nn.Module):
         return [p for p in self.parameters() if p.requires_grad]
 
     @contextmanager
-    def active(self, strengths_BK: Tensor | None) -> Iterator[None]:
+    def active(self, strengths_BK: Tensor | None) -> Generator[None]:
         """Within the block, row b of every denoiser call runs with strengths s[b]. A batch of n·B rows repeats them n times.
 
         Only sliders with a non-zero strength are computed; if there is none, no layer is touched.
@@ -95,6 +95,13 @@ class SliderBank(nn.Module):
             return out + low_BLU @ b_UO.to(x_BLI.dtype)
 
         return add
+
+    @torch.no_grad()
+    def set_values(self, path: str, part: slice, down_KRI: Tensor, up_KOR: Tensor) -> None:
+        """Put values into sliders `part` at one layer."""
+        key = path.replace(".", "/")
+        self.down[key][part] = down_KRI
+        self.ups[key][part] = up_KOR
 
     def tensors(self) -> dict[str, Tensor]:
         """Flat names -> float32 values: `<layer path>.down` [K, r, in] and `<layer path>.up` [K, out, r]."""

@@ -42,9 +42,9 @@ class SliderSpace:
                 raise BadInput(f"{run.root} is unfinished, {path.name} is missing.\nRun `sliderspace {stage} {run.root}` to go on.")
         settings = settings_from(load_json(run.config, kind="config"))
         listed = load_json(run.space, kind="space").get("sliders")
-        if not isinstance(listed, list) or len(listed) != settings.sliders:  # pyright: ignore[reportUnknownArgumentType]
+        units = np.array([entry.get("unit") for entry in listed] if isinstance(listed, list) else [], dtype=np.float64)
+        if len(units) != settings.sliders or not np.isfinite(units).all():
             raise DamagedFile(f"{run.space} does not list {settings.sliders} sliders.\nDelete it and run `sliderspace train {run.root}`.")
-        units = np.array([entry["unit"] for entry in listed])
         return cls(settings, Directions.load(run.directions), units, load_tensors(run.sliders, kind="sliders")[0], run.root, speed or Speed())
 
     def __len__(self) -> int:
@@ -88,17 +88,20 @@ class SliderSpace:
     def sweep(self, slider: int, seeds: Iterable[int] = range(4), scales: Sequence[float] = (-3, -2, -1, 0, 1, 2, 3), *,
               prompt: str | None = None, start_step: int = 0) -> npt.NDArray[np.uint8]:
         """Images uint8 [S, M, H, W, 3] of one slider over scales in natural units, the same seeds in every column."""
+        if not len(scales) or not np.isfinite(scales).all():
+            raise BadInput("the scales of a sweep are finite numbers, for example -3,0,3")
         self.strengths({slider: 0.0})
         listed = list(seeds)
         row_seeds, rows_NK = sweep_rows(slider, scales, listed, len(self))
         images = self._draw(row_seeds, rows_NK * torch.from_numpy(self.units_K).float(), prompt, start_step)
         return images.reshape(len(listed), len(scales), *images.shape[1:])
 
-    def mix(self, seeds: Iterable[int], *, active: int = 3, scale: float = 1.0, seed: int = 0, prompt: str | None = None) -> Images:
-        """Images with a random sparse set of sliders each, as the paper's evaluation draws them."""
+    def mix(self, seeds: Iterable[int], *, active: int = 3, scale: float = 1.0, seed: int = 0, prompt: str | None = None,
+            start_step: int = 0) -> Images:
+        """Images with a random sparse set of sliders each, as the paper's evaluation draws them; an image's set follows from its seed."""
         listed = list(seeds)
-        rows_NK = sparse_mix(len(listed), len(self), active=active, scale=scale, seed=seed)
-        return self._draw(listed, rows_NK * torch.from_numpy(self.units_K).float(), prompt, 0)
+        rows_NK = sparse_mix(listed, len(self), active=active, scale=scale, seed=seed)
+        return self._draw(listed, rows_NK * torch.from_numpy(self.units_K).float(), prompt, start_step)
 
     def condition(self, prompt: str | None) -> Condition:
         """The encoded prompt, or the space's own prompts when none is given."""
@@ -107,6 +110,8 @@ class SliderSpace:
     def _draw(self, seeds: list[int], raw_NK: torch.Tensor, prompt: str | None, start_step: int) -> Images:
         if not seeds:
             raise BadInput("no seeds: give at least one, for example --seeds 0-15")
+        if not all(0 <= s < 2**63 for s in seeds):
+            raise BadInput(f"seeds are whole numbers from 0 to {2**63 - 1}")
         condition = self.condition(prompt)
         prompt_N = [s % len(condition.states_PLD) for s in seeds]
         batches = render(self.backbone, self.bank, condition, seeds, prompt_N, raw_NK, start_step=start_step, batch=self.speed.batch)

@@ -1,12 +1,13 @@
 """The table of models: where each is, how it is sampled, what it knows. A folder or a repo id works in place of a name."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 
 from sliderspace.backbones.base import Backbone
 from sliderspace.errors import BadInput
@@ -63,8 +64,10 @@ def preset_for(model: str) -> Preset:
     """A preset by name, or one made up for a local pipeline folder. Raises BadInput with the names that exist."""
     if model in PRESETS:
         return PRESETS[model]
-    if (resolve(model) / "model_index.json").is_file():
-        return replace(PRESETS["mini"], name=resolve(model).name, location=model, knows="a local pipeline folder", examples=(), expected="")
+    folder = resolve(model)
+    if (folder / "model_index.json").is_file():
+        beside = str(folder / "clip") if (folder / "clip").is_dir() else ""
+        return Preset(folder.name, model, steps=8, guidance=1.0, encoder=beside, judge="", knows="a local pipeline folder", examples=(), expected="")
     raise BadInput(f"no backbone '{model}': choose one of {', '.join(PRESETS)}, or give the folder of a diffusers pipeline (with model_index.json)")
 
 
@@ -106,7 +109,7 @@ def load_backbone(model: str, *, steps: int | None = None, guidance: float | Non
     identity = f"{weights_digest(preset.folder)}/{steps}/{guidance:g}/{str(dtype).removeprefix('torch.')}"
     try:
         return UNetBackbone(preset.folder, name=preset.name, identity=identity, steps=steps, guidance=guidance, device=where, dtype=dtype)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:  # what the two libraries raise for broken files
         raise BadInput(f"the pipeline in {preset.folder} cannot be loaded: {str(error).splitlines()[0]}") from error
 
 
@@ -126,4 +129,7 @@ def device_for(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BadInput("no CUDA GPU is visible here: leave --device out, or use --device cpu")
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise BadInput(f"no device '{device}': use auto, cpu, cuda or cuda:1") from error

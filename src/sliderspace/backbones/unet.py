@@ -38,6 +38,7 @@ class UNetBackbone(Backbone):
 
         if steps < 1:
             raise BadInput(f"{steps} sampling steps asked for: at least 1 is needed")
+        _check_parts(folder)
         self.name, self.identity, self.steps, self.guidance = name, identity, steps, guidance
         self.device, self.dtype = device, dtype
         self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
@@ -102,5 +103,15 @@ class UNetBackbone(Backbone):
         return self.vae.decode(z).sample.float() / 2 + 0.5
 
 
-def _frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+PARTS = ("tokenizer/tokenizer_config.json", "text_encoder/config.json", "unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
+
+
+def _check_parts(folder: Path) -> None:
+    """transformers makes an empty tokenizer, or a default text encoder, of a folder that lacks one: better to say so."""
+    missing = [part for part in PARTS if not (folder / part).is_file()]
+    if missing or not any((folder / "tokenizer" / words).is_file() for words in ("tokenizer.json", "vocab.json")):
+        raise BadInput(f"{folder} lacks {', '.join(missing) or 'the words of its tokenizer'}: give a whole diffusers pipeline folder")
+
+
+def _frozen(module: Any, device: torch.device, dtype: torch.dtype) -> nn.Module:
     return module.to(device, dtype, memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sliderspace.errors import BadInput
@@ -29,10 +30,14 @@ class Encoder(nn.Module):
             raise BadInput(f"{folder} holds a '{config.get('model_type')}' model; encoders known are CLIP and DINOv2")
         attention = "eager" if device.type == "cpu" else "sdpa"  # at a hundred tokens the fused CPU kernel is half as fast
         family: Any = getattr(transformers, FAMILIES[config["model_type"]])
-        self.tower: Any = family.from_pretrained(folder, dtype=dtype, attn_implementation=attention, use_safetensors=True).to(device).eval().requires_grad_(False)
+        tower, found = family.from_pretrained(folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, output_loading_info=True)
+        if found["missing_keys"]:  # transformers would fill them with random numbers
+            raise BadInput(f"the weights in {folder} lack {len(found['missing_keys'])} parts, such as {min(found['missing_keys'])}")
+        self.tower: Any = tower.to(device).eval().requires_grad_(False)
         self.identity, self.dtype = identity, dtype
         self.dim = int(getattr(self.tower.config, "projection_dim", 0) or self.tower.config.hidden_size)
         self.size, self.crop = _edge(steps["size"]), _crop(steps)
+        self.square = isinstance(steps["size"], dict) and "height" in steps["size"]
         self.mode = RESAMPLING.get(int(steps.get("resample", 3)), "bicubic")
         mean, std = (torch.tensor(steps[key], device=device).view(1, 3, 1, 1) for key in ("image_mean", "image_std"))
         self.mean, self.std = mean, std
@@ -45,13 +50,17 @@ class Encoder(nn.Module):
         return nn.functional.normalize(z_BD.float(), dim=-1)
 
     def _resized(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        if min(height, width) != self.size:
-            scale = self.size / min(height, width)
-            to = (self.size, int(width * scale)) if height <= width else (int(height * scale), self.size)
-            x = nn.functional.interpolate(x, size=to, mode=self.mode, antialias=True)
+        size = self.resized_to(*x.shape[-2:])
+        if size != x.shape[-2:]:
+            x = nn.functional.interpolate(x, size=size, mode=self.mode, antialias=True)
         top, left = (x.shape[-2] - self.crop) // 2, (x.shape[-1] - self.crop) // 2
         return x[..., top : top + self.crop, left : left + self.crop]
+
+    def resized_to(self, height: int, width: int) -> tuple[int, int]:
+        """The size before the crop: the shorter edge made `size` and the longer one in proportion, rounded down; or a plain square."""
+        if self.square:
+            return self.size, self.size
+        return (self.size, self.size * width // height) if height <= width else (self.size * height // width, self.size)
 
 
 def _clamp01(x: Tensor) -> Tensor:
@@ -61,11 +70,14 @@ def _clamp01(x: Tensor) -> Tensor:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        data = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise BadInput(f"no {path.name} in {path.parent}: an encoder is a transformers folder with config, weights and preprocessor") from error
     except ValueError as error:
         raise BadInput(f"{path} is not JSON: the encoder folder is damaged") from error
+    if not isinstance(data, dict):
+        raise BadInput(f"{path} is not what an encoder folder holds under that name")
+    return cast("dict[str, Any]", data)
 
 
 def _edge(size: dict[str, int] | int) -> int:
@@ -82,5 +94,5 @@ def load_encoder(folder: Path, *, identity: str, device: torch.device, dtype: to
         raise BadInput(f"no encoder '{folder}': give the folder of a transformers CLIP or DINOv2 model")
     try:
         return Encoder(folder, identity=identity, device=device, dtype=dtype)
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise BadInput(f"the encoder in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,206 @@
+"""A natural unit is the strength that moves finished images by one standard deviation, whatever the response looks like."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sliderspace.backbones import Backbone, Condition
+from sliderspace.calibration import GRID, Sweep, both_ways, natural_unit, sweeps
+from sliderspace.directions import Directions
+from sliderspace.encoders import Encoder
+from sliderspace.generate import render, to_uint8
+from sliderspace.measure.evaluate import SCALES, SIZES, measures
+from sliderspace.sliders import SliderBank
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+SIGMA = 0.4
+
+
+def planted(response: Any, seeds: int = 6, noise: float = 0.0) -> Array:
+    """Projections [S, M] at ±GRID of a slider whose images move by `response(|strength|)` standard deviations along its direction."""
+    scales = both_ways(GRID)
+    clean = np.sign(scales) * np.array([response(abs(s)) for s in scales]) * SIGMA
+    jitter = np.random.default_rng(0).normal(0, noise * SIGMA, (seeds, len(scales)))
+    return clean + jitter * (scales != 0)
+
+
+# ---- planted responses
+
+@given(st.floats(0.55, 3.9))
+def test_a_linear_response_gives_its_exact_unit(slope: float) -> None:
+    unit, reached = natural_unit(planted(lambda s: slope * s), GRID, SIGMA)
+    assert reached
+    assert unit == pytest.approx(1 / slope)
+
+
+@given(st.floats(1.3, 4.0))
+def test_a_saturating_response_gives_about_the_true_unit(top: float) -> None:
+    """Between the strengths tried it is interpolated, which a bent curve forgives."""
+    unit, reached = natural_unit(planted(lambda s: top * math.tanh(s)), GRID, SIGMA)
+    assert reached
+    assert unit == pytest.approx(math.atanh(1 / top), rel=0.15)
+
+
+def test_a_response_that_never_reaches_one_deviation_says_so() -> None:
+    assert natural_unit(planted(lambda s: 0.8 * math.tanh(3 * s)), GRID, SIGMA) == (GRID[-1], False)
+
+
+@pytest.mark.parametrize("response", [lambda s: 0.0, lambda s: -2 * s], ids=["dead", "turned round"])
+def test_a_slider_that_does_nothing_or_the_opposite(response: Any) -> None:
+    assert natural_unit(planted(response), GRID, SIGMA) == (GRID[-1], False)
+
+
+def test_the_first_crossing_counts() -> None:
+    """A response that falls back later, as images break, is judged where it still works."""
+    unit, reached = natural_unit(planted(lambda s: 2 * s if s <= 1 else 0.5), GRID, SIGMA)
+    assert reached and unit == pytest.approx(0.5)
+
+
+def test_strong_sliders_have_units_below_the_smallest_size() -> None:
+    unit, reached = natural_unit(planted(lambda s: 20 * s), GRID, SIGMA)
+    assert reached and unit == pytest.approx(0.05)
+
+
+def test_both_signs_count_and_a_shift_of_both_does_not() -> None:
+    """What a slider does the same at + and − is no effect of its sign."""
+    clean = planted(lambda s: 1.5 * s)
+    shifted = clean + 3 * SIGMA * (both_ways(GRID) != 0)
+    assert natural_unit(shifted, GRID, SIGMA) == (pytest.approx(natural_unit(clean, GRID, SIGMA)[0]), True)
+
+
+def test_the_unit_scales_with_sigma_and_noise_averages_out() -> None:
+    noisy = planted(lambda s: 1.5 * s, seeds=400, noise=0.3)
+    assert natural_unit(noisy, GRID, SIGMA)[0] == pytest.approx(1 / 1.5, rel=0.1)
+    assert natural_unit(noisy, GRID, SIGMA / 2)[0] == pytest.approx(0.5 / 1.5, rel=0.1)
+
+
+def test_a_sweep_has_zero_in_its_middle() -> None:
+    assert both_ways((1.0, 2.0)).tolist() == [-2, -1, 0, 1, 2]
+
+
+# ---- sweeps of a real model
+
+@pytest.fixture(scope="module")
+def condition(backbone: Backbone) -> Condition:
+    return backbone.encode(["a robot", "a person"])
+
+
+@pytest.fixture(scope="module")
+def bank(backbone: Backbone) -> SliderBank:
+    made = SliderBank(backbone.denoiser, 2, targets="attention", seed=3)
+    for value in made.ups.values():
+        value.data.normal_(0, 0.2, generator=torch.Generator().manual_seed(1))
+    return made
+
+
+SEEDS = [11, 12, 13]
+SIZES_KM = np.array([[0.5, 1.0], [1.0, 3.0]])
+
+
+@pytest.fixture(scope="module")
+def found(backbone: Backbone, encoder: Encoder, bank: SliderBank, condition: Condition) -> list[Sweep]:
+    return list(sweeps(backbone, encoder, bank, condition, SEEDS, SIZES_KM, batch=64, keep=2))
+
+
+def test_each_column_is_the_image_drawn_alone(found: list[Sweep], backbone: Backbone, encoder: Encoder, bank: SliderBank, condition: Condition) -> None:
+    for k, sweep in enumerate(found):
+        for m, scale in enumerate(both_ways(SIZES_KM[k].tolist())):
+            strengths = torch.zeros(1, 2)
+            strengths[0, k] = float(scale)
+            image = next(iter(render(backbone, bank, condition, [SEEDS[1]], [1], strengths)))
+            np.testing.assert_allclose(sweep.z_SMD[1, m], encoder(image)[0].numpy(), atol=1e-3)
+            assert np.abs(sweep.images_SMHWC[1, m].astype(int) - to_uint8(image)[0].numpy()).max() <= 1
+
+
+def test_the_middle_is_the_base_model(found: list[Sweep]) -> None:
+    for sweep in found:
+        assert not sweep.change_SMD[:, 2].any()
+        assert (np.abs(sweep.change_SMD[:, [0, 1, 3, 4]]).max(axis=(0, 2)) > 1e-3).all()
+    np.testing.assert_array_equal(found[0].z_SMD[:, 2], found[1].z_SMD[:, 2])
+
+
+def test_shapes_and_kept_images(found: list[Sweep], encoder: Encoder) -> None:
+    assert [s.slider for s in found] == [0, 1]
+    assert all(s.z_SMD.shape == (3, 5, encoder.dim) and s.images_SMHWC.shape == (2, 5, 32, 32, 3) for s in found)
+    assert all(s.images_SMHWC.dtype == np.uint8 for s in found)
+
+
+def test_batch_size_changes_nothing(found: list[Sweep], backbone: Backbone, encoder: Encoder, bank: SliderBank, condition: Condition) -> None:
+    for a, b in zip(found, sweeps(backbone, encoder, bank, condition, SEEDS, SIZES_KM, batch=5), strict=True):
+        np.testing.assert_allclose(a.z_SMD, b.z_SMD, atol=1e-3)
+
+
+# ---- measures of planted sweeps
+
+D, K, S = 12, 3, 16
+
+
+def directions() -> Directions:
+    components = np.linalg.qr(np.random.default_rng(3).standard_normal((D, K)))[0].T
+    return Directions(components_KD=components, mean_TD=np.zeros((1, D)), explained_variance_K=np.ones(K), explained_variance_ratio_K=np.full(K, 0.1),
+                      total_variance=10.0, sigma_TK=np.ones((1, K)), step_share=0.0, centring="step", encoder="test", count=10, trajectories=10, step_indices=(7,))
+
+
+def swept(k: int, move_D: Array, noise: float = 0.0, bend: Any = lambda s: s) -> Sweep:
+    """A slider that moves every seed's images by scale × move."""
+    rng = np.random.default_rng(k)
+    base = rng.standard_normal((S, 1, D)) * 0.5
+    scales = np.array([bend(s) for s in SCALES])
+    moved = base + scales[None, :, None] * move_D + noise * rng.standard_normal((S, len(SCALES), D)) * (SCALES != 0)[None, :, None]
+    return Sweep(k, moved, np.zeros((1, len(SCALES), 4, 4, 3), np.uint8))
+
+
+def judged(found: list[Sweep]) -> dict[str, Any]:
+    rng = np.random.default_rng(9)
+    near, fresh = rng.standard_normal((400, D)) * 0.5, rng.standard_normal((40, D)) * 0.5
+    return measures(found, near, fresh, directions(), np.ones(K), [True] * K)
+
+
+def test_perfect_sliders_measure_perfect() -> None:
+    v = directions().components_KD
+    m = judged([swept(k, 0.1 * v[k]) for k in range(K)])
+    for k, s in enumerate(m["sliders"]):
+        assert s["index"] == k and s["own_direction_largest"] is True
+        assert s["alignment"] == pytest.approx(1) and s["consistency"] == pytest.approx(1) and s["monotone_share"] == 1
+        assert s["realism"] > 0.7
+    np.testing.assert_allclose(m["leakage"], np.eye(K), atol=1e-9)
+    assert m["mean"]["alignment"] == pytest.approx(1) and m["mean"]["effective_rank"] == pytest.approx(K)
+    assert m["seeds"] == S and m["encoder"] == "test"
+
+
+def test_a_slider_that_does_anothers_thing_is_found_out() -> None:
+    v = directions().components_KD
+    m = judged([swept(0, 0.1 * v[1]), swept(1, 0.1 * v[1]), swept(2, -0.1 * v[2])])
+    assert [s["own_direction_largest"] for s in m["sliders"]] == [False, True, False]
+    assert m["sliders"][0]["alignment"] == pytest.approx(0, abs=1e-9) and m["sliders"][2]["alignment"] == pytest.approx(-1)
+    assert m["leakage"][0][1] == pytest.approx(1)
+
+
+def test_the_minus_side_counts_as_much_as_the_plus_side() -> None:
+    """A slider that goes toward v at both signs is half wrong."""
+    v = directions().components_KD
+    m = judged([swept(0, 0.1 * v[0], bend=abs), swept(1, 0.1 * v[1]), swept(2, 0.1 * v[2])])
+    assert m["sliders"][0]["alignment"] == pytest.approx(0, abs=1e-9)
+    assert m["sliders"][0]["monotone_share"] == 0
+
+
+def test_images_far_from_the_models_own_are_not_real() -> None:
+    v = directions().components_KD
+    m = judged([swept(0, 50 * v[0]), swept(1, 0.01 * v[1]), swept(2, 0.1 * v[2])])
+    assert m["sliders"][0]["realism"] == 0 == m["sliders"][0]["realism_2"]
+    assert m["sliders"][1]["realism"] > 0.7
+
+
+def test_noise_lowers_alignment_and_consistency() -> None:
+    v = directions().components_KD
+    m = judged([swept(0, 0.1 * v[0], noise=0.1), swept(1, 0.1 * v[1]), swept(2, 0.1 * v[2])])
+    assert 0.05 < m["sliders"][0]["alignment"] < 0.7 and m["sliders"][0]["consistency"] < 0.7
+
+
+def test_scales_are_those_the_report_shows() -> None:
+    assert both_ways(SIZES).tolist() == SCALES.tolist() == [-3, -2, -1, 0, 1, 2, 3]
