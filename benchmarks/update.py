@@ -33,7 +33,7 @@ from sliderspace.training import Lanes, Objective, Recipe, draw, train
 
 COUNTS = (1, 4, 16, 32)
 TARGET = 1.15
-SAMPLES = 128
+SAMPLES = 64
 WARM_UP = 3
 NEVER = 10**9  # updates: no end, and no held-out check
 
@@ -54,7 +54,8 @@ def objective_for(engine: Engine, count: int) -> Objective:
     """What `Engine.train` builds, with the first `count` sliders only."""
     s = engine.settings
     bank = SliderBank(engine.backbone.denoiser, count, rank=s.rank, targets=s.targets, up=s.up, seed=s.seed)
-    recipe = Recipe(updates=NEVER, lr=s.lr, objective=s.objective, both_signs=s.both_signs, lanes=engine.speed.lanes, check_every=NEVER)
+    recipe = Recipe(updates=NEVER, lr=s.lr, objective=s.objective, both_signs=s.both_signs, until=s.until,
+                    lanes=engine.speed.lanes, check_every=NEVER)
     return Objective(engine.backbone, engine.encoder, engine.condition, bank, engine.directions, recipe)
 
 
@@ -124,21 +125,21 @@ def measure(engine: Engine, count: int, rounds: int, checkpoint: Path) -> dict[s
     }
 
 
+COLUMNS = {"sliders": ("sliders", 0), "update_ms": ("update ms", 1), "floor_ms": ("floor ms", 1), "ratio": ("ratio", 2),
+           "tight_floor_ms": ("tight floor ms", 1), "tight_ratio": ("ratio", 2), "updates_per_second": ("updates/s", 2),
+           "slider_updates_per_second": ("slider updates/s", 1)}
+
+
 def shown(rows: list[dict[str, float]], about: dict[str, Any]) -> str:
     """The table for a person."""
-    lines = [
-        f"one training update beside forward + backward of denoiser, decoder and encoder: {about['where']}, {about['precision']}, "
-        f"{about['threads']} threads, up to {about['lanes']} lanes a micro-batch, median of {about['rounds']} rounds",
-        "sliders   update ms    floor ms   ratio   tight floor ms   ratio   updates/s   slider updates/s",
-    ]
-    lines += [
-        f"{r['sliders']:7d}   {r['update_ms']:9.1f}   {r['floor_ms']:9.1f}   {r['ratio']:5.2f}   {r['tight_floor_ms']:14.1f}   {r['tight_ratio']:5.2f}"
-        f"   {r['updates_per_second']:9.2f}   {r['slider_updates_per_second']:16.1f}"
-        for r in rows
-    ]
+    title = (f"one training update beside forward + backward of denoiser, decoder and encoder: {about['where']}, {about['precision']}, "
+             f"{about['threads']} threads, up to {about['lanes']} lanes a micro-batch, median of {about['rounds']} rounds")
+    head = "   ".join(name for name, _ in COLUMNS.values())
+    lines = ["   ".join(f"{r[key]:{len(name)}.{places}f}" for key, (name, places) in COLUMNS.items()) for r in rows]
     at = next((r for r in rows if r["sliders"] == 16), rows[-1])
-    verdict = "within" if at["ratio"] <= TARGET else "above"
-    return "\n".join([*lines, f"at {at['sliders']} sliders an update costs {at['ratio']:.2f} times the floor: {verdict} the target of {TARGET}"])
+    within = "within" if at["ratio"] <= TARGET else "above"
+    verdict = f"at {at['sliders']:.0f} sliders an update costs {at['ratio']:.2f} times the floor: {within} the target of {TARGET}"
+    return "\n".join([title, head, *lines, verdict])
 
 
 def main() -> None:

@@ -147,7 +147,7 @@ def decoded(vae: AutoencoderKL, x01: Tensor) -> Tensor:
 @torch.no_grad()
 def retrieval(folder: Path, held: Images, truth: Sequence[Factors], groups: Sequence[np.ndarray], rng: np.random.Generator) -> float:
     """Share of the images whose own caption is the nearest of their group's; an equal caption counts as its own."""
-    clip, words = CLIPModel.from_pretrained(folder).eval(), CLIPTokenizer.from_pretrained(folder)
+    clip, words = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval(), CLIPTokenizer.from_pretrained(folder)
     look = CLIPImageProcessor.from_pretrained(folder)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (look.image_mean, look.image_std))
     hits: list[bool] = []

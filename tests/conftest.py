@@ -22,7 +22,6 @@ import pytest
 
 if TYPE_CHECKING:
     from sliderspace.backbones import Backbone
-    from sliderspace.config import Settings
     from sliderspace.encoders import Encoder
     from sliderspace.engine import Engine
 
@@ -126,7 +125,8 @@ def _save_clip(folder: Path) -> None:
     from transformers import CLIPConfig, CLIPModel
 
     shared = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "projection_dim": 24}
-    config = CLIPConfig(text_config={**shared, "vocab_size": 64, "bos_token_id": 62, "eos_token_id": 63}, vision_config={**shared, "image_size": PIXELS, "patch_size": 8}, projection_dim=24)
+    config = CLIPConfig(text_config={**shared, "vocab_size": 64, "bos_token_id": 62, "eos_token_id": 63},
+                        vision_config={**shared, "image_size": PIXELS, "patch_size": 8}, projection_dim=24)
     CLIPModel(config).save_pretrained(folder)
     _save_preprocessor(folder, "CLIPImageProcessor", size={"shortest_edge": PIXELS}, crop=PIXELS)
 
@@ -179,13 +179,12 @@ def small(tiny: Tiny) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def make_engine(small: dict[str, Any]) -> "Callable[..., Engine]":
     """An engine on a folder: the small settings with some of them changed."""
-    from sliderspace.config import Settings, Speed
+    from sliderspace.config import Speed, settings_from
     from sliderspace.engine import Engine
     from sliderspace.store import RunFolder
 
     def make(folder: Path, *, speed: Speed | None = None, **changed: Any) -> Engine:
-        settings: Settings = Settings(**{**small, **changed})
-        return Engine(settings, speed or Speed(device="cpu"), RunFolder(folder))
+        return Engine(settings_from({**small, **changed}), speed or Speed(device="cpu"), RunFolder(folder))
 
     return make
 

@@ -37,7 +37,8 @@ def reference(folder: Path | str, prompt: str, seeds: list[int], steps: int, gui
     pipe.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(s) for s in seeds]
     size = pipe.unet.config.sample_size * pipe.vae_scale_factor
-    out = pipe([prompt] * len(seeds), num_inference_steps=steps, guidance_scale=guidance, generator=generators, output_type="pt", height=size, width=size)
+    out = pipe([prompt] * len(seeds), num_inference_steps=steps, guidance_scale=guidance, generator=generators, output_type="pt",
+               height=size, width=size)
     return out.images
 
 
@@ -180,8 +181,10 @@ def _drop(name: str) -> Spoil:
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SPOILED: dict[str, Spoil] = {
-    "unet cut short": _cut(f"unet/{WEIGHTS}"), "vae cut short": _cut(f"vae/{WEIGHTS}"), "text cut short": _cut("text_encoder/model.safetensors"),
-    "no unet weights": _drop(f"unet/{WEIGHTS}"), "no text config": _drop("text_encoder/config.json"), "no scheduler": _drop("scheduler/scheduler_config.json"),
+    "unet cut short": _cut(f"unet/{WEIGHTS}"), "vae cut short": _cut(f"vae/{WEIGHTS}"),
+    "text cut short": _cut("text_encoder/model.safetensors"),
+    "no unet weights": _drop(f"unet/{WEIGHTS}"), "no text config": _drop("text_encoder/config.json"),
+    "no scheduler": _drop("scheduler/scheduler_config.json"),
     "no tokenizer": lambda folder: shutil.rmtree(folder / "tokenizer"),
     "config is not JSON": lambda folder: (folder / "unet/config.json").write_text("{"),
     "another network's weights": lambda folder: shutil.copy(folder / "vae" / WEIGHTS, folder / "unet" / WEIGHTS),

@@ -107,7 +107,8 @@ def found(backbone: Backbone, encoder: Encoder, bank: SliderBank, condition: Con
     return list(sweeps(backbone, encoder, bank, condition, SEEDS, SIZES_KM, batch=64, keep=2))
 
 
-def test_each_column_is_the_image_drawn_alone(found: list[Sweep], backbone: Backbone, encoder: Encoder, bank: SliderBank, condition: Condition) -> None:
+def test_each_column_is_the_image_drawn_alone(found: list[Sweep], backbone: Backbone, encoder: Encoder, bank: SliderBank,
+                                              condition: Condition) -> None:
     for k, sweep in enumerate(found):
         for m, scale in enumerate(both_ways(SIZES_KM[k].tolist())):
             strengths = torch.zeros(1, 2)
@@ -130,7 +131,8 @@ def test_shapes_and_kept_images(found: list[Sweep], encoder: Encoder) -> None:
     assert all(s.images_SMHWC.dtype == np.uint8 for s in found)
 
 
-def test_batch_size_changes_nothing(found: list[Sweep], backbone: Backbone, encoder: Encoder, bank: SliderBank, condition: Condition) -> None:
+def test_batch_size_changes_nothing(found: list[Sweep], backbone: Backbone, encoder: Encoder, bank: SliderBank,
+                                    condition: Condition) -> None:
     for a, b in zip(found, sweeps(backbone, encoder, bank, condition, SEEDS, SIZES_KM, batch=5), strict=True):
         np.testing.assert_allclose(a.z_SMD, b.z_SMD, atol=1e-3)
 
@@ -142,8 +144,10 @@ D, K, S = 12, 3, 16
 
 def directions() -> Directions:
     components = np.linalg.qr(np.random.default_rng(3).standard_normal((D, K)))[0].T
-    return Directions(components_KD=components, mean_TD=np.zeros((1, D)), explained_variance_K=np.ones(K), explained_variance_ratio_K=np.full(K, 0.1),
-                      total_variance=10.0, sigma_TK=np.ones((1, K)), step_share=0.0, centring="step", encoder="test", count=10, trajectories=10, step_indices=(7,))
+    return Directions(components_KD=components, mean_TD=np.zeros((1, D)), explained_variance_K=np.ones(K),
+                      explained_variance_ratio_K=np.full(K, 0.1),
+                      total_variance=10.0, sigma_TK=np.ones((1, K)), step_share=0.0, centring="step", encoder="test", count=10,
+                      trajectories=10, step_indices=(7,))
 
 
 def swept(k: int, move_D: Array, noise: float = 0.0, bend: Any = lambda s: s) -> Sweep:

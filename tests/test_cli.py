@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
 from sliderspace.store import RunFolder
 
+Result = Any  # of typer, which brings its own click
 Call = Callable[..., Result]
 
 # The options of every verb. They are a promise to users' scripts: add to them, take nothing away without a release note.
-SAMPLING = {"--out", "--backbone", "--encoder", "--steps", "--guidance", "--precision", "--seed", "--samples", "--embed", "--device", "--batch", "--json"}
-TRAINING = {"--rank", "--targets", "--up", "--objective", "--both-signs", "--one-sign", "--updates", "--lr", "--lanes", "--device", "--batch", "--json"}
+SAMPLING = {"--out", "--backbone", "--encoder", "--steps", "--guidance", "--precision", "--seed", "--samples", "--embed", "--device",
+            "--batch", "--json"}
+TRAINING = {"--rank", "--targets", "--up", "--objective", "--both-signs", "--one-sign", "--until", "--updates", "--lr", "--lanes",
+            "--device", "--batch", "--json"}
 OPTIONS = {
     "discover": {"prompts", *SAMPLING, *TRAINING, "--sliders", "--centring"},
     "sample": {"prompts", *SAMPLING},
@@ -137,7 +139,8 @@ def pictures(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def test_generate_writes_a_picture_a_seed_and_a_grid(call: Call, finished: Path, tmp_path: Path) -> None:
-    answer = json.loads(ok(call("generate", finished, "--set", "2=1.5", "--set", "0=-2", "--seeds", "3,17,40-41", "--out", tmp_path / "a", "--json")).stdout)
+    answer = json.loads(ok(call("generate", finished, "--set", "2=1.5", "--set", "0=-2", "--seeds", "3,17,40-41", "--out", tmp_path / "a",
+                                "--json")).stdout)
     made = pictures(tmp_path / "a")
     assert answer["images"] == 4 and Path(answer["grid"]).name in made
     assert set(made) == {"000003.png", "000017.png", "000040.png", "000041.png", "grid.png"}
@@ -242,6 +245,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {  # arguments after DIR, and wo
     "a learning rate that is no number": (["train", "--lr", "nan"], ["lr"]),
     "an infinite learning rate": (["train", "--lr", "inf"], []),
     "no updates": (["train", "--updates", "0"], ["updates"]),
+    "training on no steps": (["train", "--until", "0"], ["until"]),
 }
 
 
@@ -314,7 +318,8 @@ def test_places_that_cannot_be_written(call: Call, tiny_options: list[str], tmp_
     (tmp_path / "file").write_text("hello")
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "thesis.txt").write_text("hello")
-    out = {"below a file": tmp_path / "file" / "run", "a file": tmp_path / "file", "someone else's": tmp_path / "theirs", "no such device": "/proc/run"}[place]
+    out = {"below a file": tmp_path / "file" / "run", "a file": tmp_path / "file", "someone else's": tmp_path / "theirs",
+           "no such device": "/proc/run"}[place]
     refused(call("discover", "a robot", *tiny_options, "--out", out), "--out")
     assert (tmp_path / "file").read_text() == "hello" and [p.name for p in (tmp_path / "theirs").iterdir()] == ["thesis.txt"]
 
@@ -348,7 +353,8 @@ READERS = {  # which verbs read which file
     "strips.safetensors": ["discover", "report"],
 }
 MAKERS = {"discover", "fit", "train"}
-OTHER = {"config.json": "space.json", "trajectories/000000.safetensors": "directions.safetensors", "directions.safetensors": "sliders.safetensors",
+OTHER = {"config.json": "space.json", "trajectories/000000.safetensors": "directions.safetensors",
+         "directions.safetensors": "sliders.safetensors",
          "sliders.safetensors": "directions.safetensors", "space.json": "measures.json", "measures.json": "config.json",
          "strips.safetensors": "sliders.safetensors"}
 
@@ -399,7 +405,8 @@ def test_damaged_files_are_told_by_every_verb_that_reads_them(call: Call, finish
 
 
 def _arguments(verb: str, folder: Path) -> list[str]:
-    given = {"discover": ["--out", str(folder), "--device", "cpu"], "sweep": [str(folder), "0", "--seeds", "1"], "generate": [str(folder), "--seeds", "1"]}
+    given = {"discover": ["--out", str(folder), "--device", "cpu"], "sweep": [str(folder), "0", "--seeds", "1"],
+             "generate": [str(folder), "--seeds", "1"]}
     return given.get(verb, [str(folder)])
 
 

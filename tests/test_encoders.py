@@ -21,8 +21,10 @@ from sliderspace.errors import BadInput
 SIZES = [(32, 32), (33, 33), (64, 64), (17, 41), (41, 17), (49, 98), (98, 49), (37, 120), (256, 255)]
 # What preprocessor_config.json files in the wild say of the size.
 RECIPES: dict[str, dict[str, Any]] = {
-    "as it is": {}, "size as a number": {"size": 32}, "bilinear": {"resample": 2}, "resized beyond the crop": {"size": {"shortest_edge": 40}},
-    "to a square": {"size": {"height": 32, "width": 32}}, "to a square without a crop": {"size": {"height": 32, "width": 32}, "do_center_crop": False},
+    "as it is": {}, "size as a number": {"size": 32}, "bilinear": {"resample": 2},
+    "resized beyond the crop": {"size": {"shortest_edge": 40}},
+    "to a square": {"size": {"height": 32, "width": 32}},
+    "to a square without a crop": {"size": {"height": 32, "width": 32}, "do_center_crop": False},
 }
 
 
@@ -185,8 +187,10 @@ def _without_a_layer(folder: Path) -> None:
 
 
 SPOILED: dict[str, Callable[[Path], object]] = {
-    "weights cut short": _cut, "no weights": lambda f: (f / "model.safetensors").unlink(), "weights are text": _write("model.safetensors", "hello"),
-    "a layer is missing": _without_a_layer, "no config": lambda f: (f / "config.json").unlink(), "config is not JSON": _write("config.json", "{"),
+    "weights cut short": _cut, "no weights": lambda f: (f / "model.safetensors").unlink(),
+    "weights are text": _write("model.safetensors", "hello"),
+    "a layer is missing": _without_a_layer, "no config": lambda f: (f / "config.json").unlink(),
+    "config is not JSON": _write("config.json", "{"),
     "config is a list": _write("config.json", "[1]"), "another family": _write("config.json", '{"model_type": "bert"}'),
     "no preprocessor": lambda f: (f / "preprocessor_config.json").unlink(), "empty preprocessor": _write("preprocessor_config.json", "{}"),
 }

@@ -25,7 +25,8 @@ from sliderspace.space import SliderSpace
 from sliderspace.store import RunFolder
 
 MakeEngine = Callable[..., Engine]
-MADE = ("config.json", "trajectories/000000.safetensors", "trajectories/000128.safetensors", "directions.safetensors", "sliders.safetensors",
+MADE = ("config.json", "trajectories/000000.safetensors", "trajectories/000128.safetensors", "directions.safetensors",
+        "sliders.safetensors",
         "strips.safetensors", "measures.json", "space.json")
 
 
@@ -115,7 +116,8 @@ def process(small: dict[str, Any]) -> Iterator[Callable[..., int]]:
     if not hasattr(os, "fork"):
         pytest.skip("this system cannot fork")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
-    server = subprocess.Popen([sys.executable, "-W", "ignore", "-c", SERVER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([sys.executable, "-W", "ignore", "-c", SERVER], env=environment, stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
     assert server.stdin and server.stdout
     ask, answer = server.stdin, server.stdout
     ask.write(json.dumps(small) + "\n")
@@ -170,7 +172,8 @@ def test_killed_once_it_ends_with_the_same_bytes(process: Callable[..., int], fi
 def test_the_command_killed_from_outside_goes_on_when_given_again(finished: Path, small: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     options = [f"--{name}={value}" for name, value in small.items() if name != "prompts"]
-    command = [sys.executable, "-m", "sliderspace.cli", "discover", *small["prompts"], *options, "--out", str(folder), "--device", "cpu", "--json"]
+    command = [sys.executable, "-m", "sliderspace.cli", "discover", *small["prompts"], *options, "--out", str(folder), "--device", "cpu",
+               "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
     first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
@@ -214,7 +217,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "centring": ({"centring": "all"}, FROM_FIT),
     "rank": ({"rank": 2}, FROM_TRAIN), "targets": ({"targets": "cross-kv"}, FROM_TRAIN), "up": ({"up": "frozen"}, FROM_TRAIN),
     "objective": ({"objective": "published"}, FROM_TRAIN), "signs": ({"both_signs": False}, FROM_TRAIN),
-    "updates": ({"updates": 5}, FROM_TRAIN), "learning rate": ({"lr": 1e-3}, FROM_TRAIN),
+    "until": ({"until": 0.3}, FROM_TRAIN), "updates": ({"updates": 5}, FROM_TRAIN), "learning rate": ({"lr": 1e-3}, FROM_TRAIN),
 }
 
 

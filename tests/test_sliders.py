@@ -56,7 +56,8 @@ def mixed_rows() -> Tensor:
 # ---- zero is the base model
 
 @pytest.mark.parametrize("strengths", [None, torch.zeros(6, K)], ids=["none", "zeros"])
-def test_zero_strengths_are_the_base_model_to_the_bit(backbone: Backbone, bank: SliderBank, rows: Condition, strengths: Tensor | None) -> None:
+def test_zero_strengths_are_the_base_model_to_the_bit(backbone: Backbone, bank: SliderBank, rows: Condition,
+                                                      strengths: Tensor | None) -> None:
     assert torch.equal(predicted(backbone, bank, rows, strengths, SEEDS), predicted(backbone, None, rows, None, SEEDS))
 
 
@@ -136,7 +137,7 @@ def test_targets_are_matched_by_path(backbone: Backbone) -> None:
     blocks = {path.rsplit(".attn2.", 1)[0] for path in found["cross-kv"]}
     kinds = {block.split(".")[0] for block in blocks}
     assert kinds == {"down_blocks", "mid_block", "up_blocks"}
-    assert len(found["cross-kv"]) == 2 * len(blocks) and len(found["cross"]) == 4 * len(blocks) and len(found["attention"]) == 8 * len(blocks)
+    assert [len(found[t]) for t in ("cross-kv", "cross", "attention")] == [2 * len(blocks), 4 * len(blocks), 8 * len(blocks)]
     assert found["cross-kv"] < found["cross"] < found["attention"]
 
 
@@ -179,7 +180,8 @@ def test_what_is_saved_comes_back_and_what_does_not_fit_is_refused(backbone: Bac
     other = SliderBank(backbone.denoiser, K, rank=2, targets="attention", seed=4)
     other.load_tensors(values)
     assert all(torch.equal(t, values[name]) for name, t in other.tensors().items())
-    for wrong in (SliderBank(backbone.denoiser, K, rank=1, targets="attention"), SliderBank(backbone.denoiser, 3, rank=2, targets="attention"),
+    for wrong in (SliderBank(backbone.denoiser, K, rank=1, targets="attention"),
+                  SliderBank(backbone.denoiser, 3, rank=2, targets="attention"),
                   SliderBank(backbone.denoiser, K, rank=2, targets="cross-kv")):
         with pytest.raises(BadInput):
             wrong.load_tensors(values)
@@ -225,7 +227,8 @@ def test_a_sparse_mix_has_as_many_sliders_as_asked_and_both_signs() -> None:
     assert (mix != 0).sum(1).tolist() == [3] * 200
     assert set(mix.unique().tolist()) == {-1.5, 0.0, 1.5}
     assert (mix != 0).any(0).all(), "every slider gets its turn"
-    assert torch.equal(mix[50:60], sparse_mix(range(50, 60), 16, active=3, scale=1.5, seed=1)), "an image's mix is a function of (seed, image)"
+    some = sparse_mix(range(50, 60), 16, active=3, scale=1.5, seed=1)
+    assert torch.equal(mix[50:60], some), "an image's mix is a function of (seed, image)"
     assert not torch.equal(mix, sparse_mix(range(200), 16, active=3, scale=1.5, seed=2))
 
 

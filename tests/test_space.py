@@ -1,7 +1,6 @@
 """A finished space: strengths in natural units, images by seed, and plain errors for what it has not."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +127,8 @@ def test_every_public_name_is_there() -> None:
 
 
 @pytest.fixture
-def quick(small: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield {**{k: v for k, v in small.items() if k != "prompts"}, "samples": 20, "updates": 3, "speed": Speed(device="cpu"), "quiet": True}
+def quick(small: dict[str, Any]) -> dict[str, Any]:
+    return {**{k: v for k, v in small.items() if k != "prompts"}, "samples": 20, "updates": 3, "speed": Speed(device="cpu"), "quiet": True}
 
 
 def test_discover_in_one_call_and_again_at_once(quick: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,8 @@ def sample(backbone: Backbone, encoder: Encoder, condition: Condition) -> Sample
     def run(folder: Path, count: int, *, batch: int = 64, seed: int = 0, embed: Sequence[int] = (0, 1, 2), fingerprint: str = "f",
             model: Backbone = backbone) -> list[int]:
         folder.mkdir(exist_ok=True)
-        return list(trajectories.sample(model, encoder, condition, folder, count=count, run_seed=seed, embed_T=embed, batch=batch, fingerprint=fingerprint))
+        return list(trajectories.sample(model, encoder, condition, folder, count=count, run_seed=seed, embed_T=embed, batch=batch,
+                                        fingerprint=fingerprint))
 
     return run
 
@@ -75,7 +76,8 @@ def test_trajectory_j_is_a_function_of_j(data: Trajectories, backbone: Backbone,
             x = backbone.step(x, x0, t)
 
 
-def test_the_last_embedding_is_that_of_the_finished_image(data: Trajectories, backbone: Backbone, encoder: Encoder, condition: Condition) -> None:
+def test_the_last_embedding_is_that_of_the_finished_image(data: Trajectories, backbone: Backbone, encoder: Encoder,
+                                                          condition: Condition) -> None:
     from sliderspace.generate import render
 
     images = next(iter(render(backbone, None, condition, [seed_for(0, "trajectory", j) for j in range(4)], [0, 1, 2, 0])))

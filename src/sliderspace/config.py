@@ -32,7 +32,7 @@ class Settings(BaseModel):
     centring: Centring = "step"
 
     rank: int = Field(default=1, ge=1)
-    targets: Targets = "attention"
+    targets: Targets = "cross-kv"
     up: Up = "trained"
     objective: Objective = "sized"
     both_signs: bool = True
