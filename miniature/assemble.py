@@ -19,9 +19,14 @@ LIMIT_MIB = 36
 def assemble(vae: Path, clip: Path, unet: Path, out: Path) -> None:
     whole = CLIPModel.from_pretrained(clip, torch_dtype=torch.float16)
     pipe = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float16), text_encoder=CLIPTextModel.from_pretrained(clip, torch_dtype=torch.float16),
-        tokenizer=CLIPTokenizer.from_pretrained(clip), unet=UNet2DConditionModel.from_pretrained(unet, torch_dtype=torch.float16),
-        scheduler=scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        vae=AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float16),
+        text_encoder=CLIPTextModel.from_pretrained(clip, torch_dtype=torch.float16),
+        tokenizer=CLIPTokenizer.from_pretrained(clip),
+        unet=UNet2DConditionModel.from_pretrained(unet, torch_dtype=torch.float16),
+        scheduler=scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
     pipe.save_pretrained(out)
     whole.save_pretrained(out / "clip")

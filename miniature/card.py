@@ -29,12 +29,31 @@ from world import STYLE_WORDS, _phrases, caption, factors
 
 BEGIN, END = "<!-- measured: begin (written by miniature/card.py) -->", "<!-- measured: end -->"
 # What a factor is when nothing is said of it, and the values that have no words.
-BLANK = {"hair": "unnamed", "hair_colour": "none", "skin": "none", "glasses": "none", "beard": "none", "earrings": "none",
-         "clothing": "none", "mouth": "unnamed", "eyes": "unnamed"}
+BLANK = {
+    "hair": "unnamed",
+    "hair_colour": "none",
+    "skin": "none",
+    "glasses": "none",
+    "beard": "none",
+    "earrings": "none",
+    "clothing": "none",
+    "mouth": "unnamed",
+    "eyes": "unnamed",
+}
 WORDLESS = {"none", "unnamed"}
-ASKED = {"style": "style", "background": "background colour", "glasses": "glasses or sunglasses", "beard": "beard or moustache",
-         "hair": "hair length or shape, hat", "hair_colour": "hair colour", "skin": "skin colour", "clothing": "clothing colour",
-         "mouth": "expression of the mouth", "earrings": "earrings", "kind": "robot, emoji face or thumb"}
+ASKED = {
+    "style": "style",
+    "background": "background colour",
+    "glasses": "glasses or sunglasses",
+    "beard": "beard or moustache",
+    "hair": "hair length or shape, hat",
+    "hair_colour": "hair colour",
+    "skin": "skin colour",
+    "clothing": "clothing colour",
+    "mouth": "expression of the mouth",
+    "earrings": "earrings",
+    "kind": "robot, emoji face or thumb",
+}
 TARGETS = {"style": 0.95, "background": 0.95, "glasses": 0.85}
 SHEET = (
     "a portrait of a person",
@@ -191,8 +210,10 @@ def quality(painter: Painter, judge: Judge, o: argparse.Namespace, held: Images,
     soft = shares(judge, (decoded(painter.pipe.vae, x) for x in chunks(held, 100, o.device)), named)
     sets = orders(truth, o.count, np.random.default_rng(o.seed))
     alone, together = (shares(judge, painter.draw([w.prompt for w in s]), [(w.truth, w.asked) for w in s]) for s in sets)
-    lines = ["| asked for | alone in the prompt | with style, background and others | the judge on real renders | … through the VAE |",
-             "|---|---|---|---|---|"]
+    lines = [
+        "| asked for | alone in the prompt | with style, background and others | the judge on real renders | … through the VAE |",
+        "|---|---|---|---|---|",
+    ]
     for k, name in ASKED.items():
         (n, a), (m, b), target = alone[k], together[k], f" (target {percent(TARGETS[k])[:2]} %)" if k in TARGETS else ""
         lines.append(f"| {name}{target} | {percent(a)} of {n} | {percent(b)} of {m} | {percent(real[k][1])} | {percent(soft[k][1])} |")
@@ -206,9 +227,12 @@ def parts(o: argparse.Namespace, painter: Painter, held: Images, truth: Sequence
     clip, vae = CLIPModel.from_pretrained(o.model / "clip"), painter.pipe.vae
     x = held.batch(np.arange(1024), o.device)
     fidelity = np.mean([psnr(decoded(vae, y), y) for y in x.split(128)])
-    table = [("unet", painter.pipe.unet, ""), ("vae", vae, f"PSNR {fidelity:.1f} dB on 1,024 held-out drawings"),
-             ("text_encoder", painter.pipe.text_encoder, "the text tower of `clip`, frozen"),
-             ("clip", clip, retrievals(o.model / "clip", held, truth, np.random.default_rng(o.seed + 1)))]
+    table = [
+        ("unet", painter.pipe.unet, ""),
+        ("vae", vae, f"PSNR {fidelity:.1f} dB on 1,024 held-out drawings"),
+        ("text_encoder", painter.pipe.text_encoder, "the text tower of `clip`, frozen"),
+        ("clip", clip, retrievals(o.model / "clip", held, truth, np.random.default_rng(o.seed + 1))),
+    ]
     lines = ["| part | values | size | measured |", "|---|---|---|---|"]
     for name, model, note in table:
         lines.append(f"| `{name}` | {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M | {mib(o.model / name)} | {note} |")
@@ -244,8 +268,10 @@ def main() -> None:
     painter, judge = Painter(o), Judge(o.judge, o.device)
     held, truth = Images(o.data, "held"), [factors(r) for r in rows(o.data, "held")]
     lines = [*parts(o, painter, held, truth), "", *quality(painter, judge, o, held, truth), ""]
-    lines.append(f"{painter.drawn:,} images, {o.steps} steps, guidance {o.guidance:g}, seed {o.seed}; "
-                 f"{painter.drawn / painter.seconds:.0f} images/s on {o.device.type} with {torch.get_num_threads()} threads.")
+    lines.append(
+        f"{painter.drawn:,} images, {o.steps} steps, guidance {o.guidance:g}, seed {o.seed}; "
+        f"{painter.drawn / painter.seconds:.0f} images/s on {o.device.type} with {torch.get_num_threads()} threads."
+    )
     print("\n".join(lines), flush=True)
     if o.sheet:
         sheet(painter, o.sheet)

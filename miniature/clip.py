@@ -5,7 +5,8 @@
 
 Captions here say most of what can be said, so that the image tower learns every named factor; a third are short, because
 prompts are. In a batch of anything, style and background alone tell most captions apart, and glasses or hair are hardly learnt; the
-second command draws batches within one style, where they are all that differs. The text tower stays as the UNet knows it. Images are blurred and noised at random: the tower will look at previews, not only at finished drawings.
+second command draws batches within one style, where they are all that differs. The text tower stays as the UNet knows it. Images are
+blurred and noised at random: the tower will look at previews, not only at finished drawings.
 """
 
 import json
@@ -27,9 +28,13 @@ def tokenizer(texts: list[str], out: Path) -> CLIPTokenizer:
     """A byte-level BPE in CLIP's own file format, its merges learnt from the world's captions."""
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
     bpe.normalizer = normalizers.Lowercase()
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=1600, initial_alphabet=alphabet, end_of_word_suffix="</w>", min_frequency=2))
+    bpe.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=1600, initial_alphabet=alphabet, end_of_word_suffix="</w>", min_frequency=2)
+    )
     learnt = json.loads(bpe.to_str())["model"]
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in learnt["merges"]]
     tokens = alphabet + [c + "</w>" for c in alphabet] + ["".join(m) for m in merges]
@@ -43,9 +48,22 @@ def tokenizer(texts: list[str], out: Path) -> CLIPTokenizer:
 
 
 def build(words: CLIPTokenizer) -> CLIPModel:
-    shared = {"hidden_size": 192, "intermediate_size": 768, "projection_dim": 64, "hidden_act": "gelu"}  # quick_gelu has no fused kernel on CPU
-    text = {**shared, "num_hidden_layers": 3, "num_attention_heads": 3, "vocab_size": len(words), "max_position_embeddings": LENGTH,
-            "eos_token_id": words.eos_token_id, "bos_token_id": words.bos_token_id, "pad_token_id": words.pad_token_id}
+    shared = {
+        "hidden_size": 192,
+        "intermediate_size": 768,
+        "projection_dim": 64,
+        "hidden_act": "gelu",
+    }  # quick_gelu has no fused kernel on CPU
+    text = {
+        **shared,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 3,
+        "vocab_size": len(words),
+        "max_position_embeddings": LENGTH,
+        "eos_token_id": words.eos_token_id,
+        "bos_token_id": words.bos_token_id,
+        "pad_token_id": words.pad_token_id,
+    }
     vision = {**shared, "num_hidden_layers": 4, "num_attention_heads": 3, "image_size": 64, "patch_size": 8}
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
 

@@ -71,8 +71,18 @@ class Run:
     from the start, so long as its cool-down (the last fifth) had not begun.
     """
 
-    def __init__(self, model: nn.Module, path: Path, *, images: int, batch: int, lr: float, decay: float = 0.01,
-                 ema: float = 0.999, warmup: int = 200) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        path: Path,
+        *,
+        images: int,
+        batch: int,
+        lr: float,
+        decay: float = 0.01,
+        ema: float = 0.999,
+        warmup: int = 200,
+    ) -> None:
         self.model, self.path, self.total, self.size = model, path, images, batch
         self.lr, self.warmup, self.ema_rate = lr, warmup, ema
         self.named = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -121,8 +131,11 @@ class Run:
             for n, p in self.named.items():
                 p.data.copy_(file.get_tensor(f"model/{n}"))
                 self.ema[n].copy_(file.get_tensor(f"ema/{n}"))
-                self.optimiser.state[p] = {k: file.get_tensor(f"adam/{n}/{k}").to(p.device if k != "step" else "cpu")
-                                           for k in ("step", "exp_avg", "exp_avg_sq") if f"adam/{n}/{k}" in keys}
+                self.optimiser.state[p] = {
+                    k: file.get_tensor(f"adam/{n}/{k}").to(p.device if k != "step" else "cpu")
+                    for k in ("step", "exp_avg", "exp_avg_sq")
+                    if f"adam/{n}/{k}" in keys
+                }
 
     def use_ema(self) -> None:
         """Put the averaged weights into the model; call when training is over."""

@@ -23,16 +23,32 @@ NO_TEXT = 0.1  # share of captions left empty, so that classifier-free guidance 
 
 def build() -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=8, in_channels=16, out_channels=16, block_out_channels=(128, 160), layers_per_block=1, norm_num_groups=16,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=192, attention_head_dim=4,  # diffusers' misnomer: this is the number of heads
+        sample_size=8,
+        in_channels=16,
+        out_channels=16,
+        block_out_channels=(128, 160),
+        layers_per_block=1,
+        norm_num_groups=16,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=192,
+        attention_head_dim=4,  # diffusers' misnomer: this is the number of heads
     )
 
 
 def scheduler() -> DDIMScheduler:
-    return DDIMScheduler(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-                         set_alpha_to_one=True, steps_offset=1, prediction_type="v_prediction", rescale_betas_zero_snr=True,
-                         timestep_spacing="trailing")
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
 
 
 @torch.no_grad()

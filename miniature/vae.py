@@ -21,9 +21,16 @@ LATENT_NOISE = 0.1  # standard deviation added to z while training, in units of 
 
 def build() -> AutoencoderKL:
     return AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=16, sample_size=64, block_out_channels=(16, 32, 96, 128),
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1, norm_num_groups=8, mid_block_add_attention=False,
+        in_channels=3,
+        out_channels=3,
+        latent_channels=16,
+        sample_size=64,
+        block_out_channels=(16, 32, 96, 128),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
     )
 
 

@@ -11,54 +11,166 @@ import numpy as np
 
 KINDS = {"bottts": "robot", "funEmoji": "emoji face", "thumbs": "thumb"}
 STYLE_WORDS = {
-    "adventurer": "adventurer", "avataaars": "avataaars", "bigSmile": "big smile", "bottts": "bottts", "dylan": "dylan",
-    "funEmoji": "fun emoji", "lorelei": "lorelei", "micah": "micah", "miniavs": "miniavs", "notionists": "notionists",
-    "openPeeps": "open peeps", "personas": "personas", "pixelArt": "pixel art", "thumbs": "thumbs", "toonHead": "toon head",
+    "adventurer": "adventurer",
+    "avataaars": "avataaars",
+    "bigSmile": "big smile",
+    "bottts": "bottts",
+    "dylan": "dylan",
+    "funEmoji": "fun emoji",
+    "lorelei": "lorelei",
+    "micah": "micah",
+    "miniavs": "miniavs",
+    "notionists": "notionists",
+    "openPeeps": "open peeps",
+    "personas": "personas",
+    "pixelArt": "pixel art",
+    "thumbs": "thumbs",
+    "toonHead": "toon head",
 }
 # How often a caption leaves the style unsaid. Images whose caption names no style come mostly from a few styles: the model
 # knows more than its plain prompt shows, as real models do.
-UNSAID = {"avataaars": 0.6, "personas": 0.6, "toonHead": 0.55, "micah": 0.5, "adventurer": 0.45, "bigSmile": 0.25,
-          "bottts": 0.9, "funEmoji": 0.9, "thumbs": 0.9}
+UNSAID = {
+    "avataaars": 0.6,
+    "personas": 0.6,
+    "toonHead": 0.55,
+    "micah": 0.5,
+    "adventurer": 0.45,
+    "bigSmile": 0.25,
+    "bottts": 0.9,
+    "funEmoji": 0.9,
+    "thumbs": 0.9,
+}
 UNSAID_RARE = 0.1
 
 EXPRESSIONS = {  # part name -> word, by style; what is not listed has no word
-    "avataaars": {"sad": "sad", "concerned": "sad", "smile": "smiling", "twinkle": "smiling", "tongue": "tongue out",
-                  "screamOpen": "screaming", "grimace": "grimacing", "serious": "serious"},
-    "bigSmile": {"openedSmile": "smiling", "gapSmile": "smiling", "teethSmile": "smiling", "braces": "smiling",
-                 "kawaii": "smiling", "unimpressed": "serious", "openSad": "sad", "awkwardSmile": "grimacing"},
+    "avataaars": {
+        "sad": "sad",
+        "concerned": "sad",
+        "smile": "smiling",
+        "twinkle": "smiling",
+        "tongue": "tongue out",
+        "screamOpen": "screaming",
+        "grimace": "grimacing",
+        "serious": "serious",
+    },
+    "bigSmile": {
+        "openedSmile": "smiling",
+        "gapSmile": "smiling",
+        "teethSmile": "smiling",
+        "braces": "smiling",
+        "kawaii": "smiling",
+        "unimpressed": "serious",
+        "openSad": "sad",
+        "awkwardSmile": "grimacing",
+    },
     "dylan": {"happy": "smiling", "superHappy": "laughing", "angry": "angry", "sad": "sad", "neutral": "serious"},
-    "funEmoji": {"lilSmile": "smiling", "wideSmile": "smiling", "smileTeeth": "laughing", "smileLol": "laughing", "sad": "sad",
-                 "tongueOut": "tongue out", "kissHeart": "kissing", "sick": "sick", "faceMask": "wearing a mask", "shout": "screaming"},
-    "micah": {"smile": "smiling", "laughing": "laughing", "sad": "sad", "frown": "sad", "surprised": "surprised",
-              "nervous": "grimacing"},
-    "openPeeps": {"smile": "smiling", "smileBig": "smiling", "smileLOL": "laughing", "smileTeethGap": "smiling", "cute": "smiling",
-                  "rage": "angry", "veryAngry": "angry", "angryWithFang": "angry", "serious": "serious", "awe": "surprised"},
+    "funEmoji": {
+        "lilSmile": "smiling",
+        "wideSmile": "smiling",
+        "smileTeeth": "laughing",
+        "smileLol": "laughing",
+        "sad": "sad",
+        "tongueOut": "tongue out",
+        "kissHeart": "kissing",
+        "sick": "sick",
+        "faceMask": "wearing a mask",
+        "shout": "screaming",
+    },
+    "micah": {"smile": "smiling", "laughing": "laughing", "sad": "sad", "frown": "sad", "surprised": "surprised", "nervous": "grimacing"},
+    "openPeeps": {
+        "smile": "smiling",
+        "smileBig": "smiling",
+        "smileLOL": "laughing",
+        "smileTeethGap": "smiling",
+        "cute": "smiling",
+        "rage": "angry",
+        "veryAngry": "angry",
+        "angryWithFang": "angry",
+        "serious": "serious",
+        "awe": "surprised",
+    },
     "personas": {"smile": "smiling", "bigSmile": "laughing", "frown": "sad", "surprise": "surprised", "smirk": "smirking"},
     "toonHead": {"laugh": "laughing", "smile": "smiling", "angry": "angry", "agape": "surprised", "sad": "sad"},
     "bottts": {"smile01": "smiling", "smile02": "smiling", "bite": "smiling"},
 }
 EYES = {
-    "avataaars": {"closed": "closed eyes", "hearts": "heart eyes", "wink": "winking", "winkWacky": "winking", "xDizzy": "crossed eyes",
-                  "cry": "crying"},
+    "avataaars": {
+        "closed": "closed eyes",
+        "hearts": "heart eyes",
+        "wink": "winking",
+        "winkWacky": "winking",
+        "xDizzy": "crossed eyes",
+        "cry": "crying",
+    },
     "bigSmile": {"winking": "winking", "starstruck": "star eyes", "sleepy": "closed eyes", "angry": "angry eyes"},
-    "funEmoji": {"wink": "winking", "wink2": "winking", "closed": "closed eyes", "closed2": "closed eyes", "sleepClose": "closed eyes",
-                 "love": "heart eyes", "stars": "star eyes", "crying": "crying", "tearDrop": "crying"},
+    "funEmoji": {
+        "wink": "winking",
+        "wink2": "winking",
+        "closed": "closed eyes",
+        "closed2": "closed eyes",
+        "sleepClose": "closed eyes",
+        "love": "heart eyes",
+        "stars": "star eyes",
+        "crying": "crying",
+        "tearDrop": "crying",
+    },
     "personas": {"sleep": "closed eyes", "wink": "winking"},
     "toonHead": {"wink": "winking"},
-    "bottts": {"hearts": "heart eyes", "dizzy": "crossed eyes", "happy": "closed eyes", "glow": "glowing eyes", "round": "round eyes",
-               "roundFrame01": "round eyes", "roundFrame02": "round eyes", "sensor": "a visor", "robocop": "a visor", "shade01": "a visor"},
+    "bottts": {
+        "hearts": "heart eyes",
+        "dizzy": "crossed eyes",
+        "happy": "closed eyes",
+        "glow": "glowing eyes",
+        "round": "round eyes",
+        "roundFrame01": "round eyes",
+        "roundFrame02": "round eyes",
+        "sensor": "a visor",
+        "robocop": "a visor",
+        "shade01": "a visor",
+    },
 }
-BALD = {("micah", "mrClean"), ("miniavs", "balndess"), ("personas", "bald"), ("bigSmile", "shavedHead"),
-        ("openPeeps", "noHair1"), ("openPeeps", "noHair2"), ("openPeeps", "noHair3")}
+BALD = {
+    ("micah", "mrClean"),
+    ("miniavs", "balndess"),
+    ("personas", "bald"),
+    ("bigSmile", "shavedHead"),
+    ("openPeeps", "noHair1"),
+    ("openPeeps", "noHair2"),
+    ("openPeeps", "noHair3"),
+}
 LONG = {
-    "avataaars": {"bigHair", "bob", "curly", "curvy", "longButNotTooLong", "miaWallace", "straight01", "straight02",
-                  "straightAndStrand", "frida", "dreads"},
+    "avataaars": {
+        "bigHair",
+        "bob",
+        "curly",
+        "curvy",
+        "longButNotTooLong",
+        "miaWallace",
+        "straight01",
+        "straight02",
+        "straightAndStrand",
+        "frida",
+        "dreads",
+    },
     "bigSmile": {"wavyBob", "straightHair", "braids", "curlyBob", "bangs"},
     "dylan": {"roundBob", "longCurls", "wavy", "bangs"},
     "micah": {"full"},
     "miniavs": {"long", "ponyTail", "slaughter"},
-    "openPeeps": {"long", "longAfro", "longBangs", "longCurly", "medium1", "medium2", "medium3", "mediumBangs", "mediumBangs2",
-                  "mediumBangs3", "mediumStraight", "bangs", "bangs2"},
+    "openPeeps": {
+        "long",
+        "longAfro",
+        "longBangs",
+        "longCurly",
+        "medium1",
+        "medium2",
+        "medium3",
+        "mediumBangs",
+        "mediumBangs2",
+        "mediumBangs3",
+        "mediumStraight",
+        "bangs",
+        "bangs2",
+    },
     "personas": {"long", "bobCut", "bobBangs", "pigtails", "extraLong"},
 }
 BUN = {"bun", "bun2", "buns", "bunHair", "froBun", "curlyBun", "straightBun", "bunUndercut", "grayBun"}
@@ -95,7 +207,11 @@ def _hair(style: str, p: Mapping[str, str]) -> str:
         return "hat"
     if name.startswith("long") or name in LONG.get(style, ()):
         return "long"
-    return "short" if name.startswith("short") or style in ("avataaars", "dylan", "micah", "miniavs", "personas", "openPeeps", "bigSmile") else "unnamed"
+    return (
+        "short"
+        if name.startswith("short") or style in ("avataaars", "dylan", "micah", "miniavs", "personas", "openPeeps", "bigSmile")
+        else "unnamed"
+    )
 
 
 def _beard(p: Mapping[str, str]) -> str:
@@ -124,8 +240,7 @@ def factors(row: Mapping) -> dict[str, str]:
         "glasses": _glasses(style, p),
         "beard": _beard(p) if person else "none",
         "earrings": "earrings" if p.get("earrings") else "none",
-        "mouth": EXPRESSIONS.get(style, {}).get(str(p.get("mouth") or p.get("mood") or p.get("face")),
-                                                _by_prefix(str(p.get("mouth", "")))),
+        "mouth": EXPRESSIONS.get(style, {}).get(str(p.get("mouth") or p.get("mood") or p.get("face")), _by_prefix(str(p.get("mouth", "")))),
         "eyes": EYES.get(style, {}).get(str(p.get("eyes")), "unnamed"),
         "clothing": row["clothing"] if has_clothes or kind in ("robot", "thumb") else "none",
     }

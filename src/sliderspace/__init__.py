@@ -5,9 +5,17 @@ from typing import Any
 
 # Loaded when first named, so that `import sliderspace` and the command line's --help do not wait for torch.
 PUBLIC = {
-    "discover": "sliderspace.api", "SliderSpace": "sliderspace.space", "SliderBank": "sliderspace.sliders", "Directions": "sliderspace.directions",
-    "Moments": "sliderspace.directions", "Settings": "sliderspace.config", "Speed": "sliderspace.config", "Backbone": "sliderspace.backbones",
-    "load_backbone": "sliderspace.backbones", "Encoder": "sliderspace.encoders", "load_encoder": "sliderspace.encoders",
+    "discover": "sliderspace.api",
+    "SliderSpace": "sliderspace.space",
+    "SliderBank": "sliderspace.sliders",
+    "Directions": "sliderspace.directions",
+    "Moments": "sliderspace.directions",
+    "Settings": "sliderspace.config",
+    "Speed": "sliderspace.config",
+    "Backbone": "sliderspace.backbones",
+    "load_backbone": "sliderspace.backbones",
+    "Encoder": "sliderspace.encoders",
+    "load_encoder": "sliderspace.encoders",
     "SliderSpaceError": "sliderspace.errors",
 }
 __all__ = list(PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]

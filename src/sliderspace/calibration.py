@@ -40,9 +40,21 @@ class Sweep:
         return self.z_SMD - self.z_SMD[:, self.z_SMD.shape[1] // 2, None]
 
 
-def sweeps(backbone: Backbone, encoder: Encoder, bank: SliderBank, condition: Condition, seeds: Sequence[int], sizes_KM: Array,
-           *, batch: int, keep: int = 0) -> Iterator[Sweep]:
-    """Slider by slider, finished images at raw strengths ±`sizes_KM[k]` and 0. Images are kept for the first `keep` seeds. Seed s shows prompt s mod P."""
+def sweeps(
+    backbone: Backbone,
+    encoder: Encoder,
+    bank: SliderBank,
+    condition: Condition,
+    seeds: Sequence[int],
+    sizes_KM: Array,
+    *,
+    batch: int,
+    keep: int = 0,
+) -> Iterator[Sweep]:
+    """Slider by slider, finished images at raw strengths ±`sizes_KM[k]` and 0. Seed s shows prompt s mod P.
+
+    Images are kept for the first `keep` seeds.
+    """
     prompts = len(condition.states_PLD)
 
     def drawn(row_seeds: Sequence[int], prompt_N: Sequence[int], strengths_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

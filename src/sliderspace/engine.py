@@ -65,7 +65,9 @@ class Engine:
         if not location or not resolve(location).is_dir():
             raise BadInput(f"no encoder '{location}': name the folder of a transformers CLIP or DINOv2 model with --encoder")
         folder = resolve(location)
-        return load_encoder(folder, identity=weights_digest(folder), device=self.device, dtype=precision_for(self.device, self.settings.precision))
+        return load_encoder(
+            folder, identity=weights_digest(folder), device=self.device, dtype=precision_for(self.device, self.settings.precision)
+        )
 
     @cached_property
     def condition(self) -> Condition:
@@ -84,12 +86,21 @@ class Engine:
     @cached_property
     def sampled(self) -> str:
         s = self.settings
-        return fingerprint(stage="sample", model=self.backbone.identity, encoder=self.encoder.identity, prompts=s.prompts, seed=s.seed,
-                           count=s.samples + s.held_out, embed=self.embed_T)
+        return fingerprint(
+            stage="sample",
+            model=self.backbone.identity,
+            encoder=self.encoder.identity,
+            prompts=s.prompts,
+            seed=s.seed,
+            count=s.samples + s.held_out,
+            embed=self.embed_T,
+        )
 
     @cached_property
     def fitted(self) -> str:
-        return fingerprint(stage="fit", after=self.sampled, samples=self.settings.samples, sliders=self.settings.sliders, centring=self.settings.centring)
+        return fingerprint(
+            stage="fit", after=self.sampled, samples=self.settings.samples, sliders=self.settings.sliders, centring=self.settings.centring
+        )
 
     @cached_property
     def trained(self) -> str:
@@ -98,7 +109,9 @@ class Engine:
 
     @cached_property
     def measured(self) -> str:
-        return fingerprint(stage="measure", after=self.trained, seeds=[CALIBRATION_SEEDS, MEASURE_SEEDS], sizes=[*calibration.GRID, *evaluate.SIZES])
+        return fingerprint(
+            stage="measure", after=self.trained, seeds=[CALIBRATION_SEEDS, MEASURE_SEEDS], sizes=[*calibration.GRID, *evaluate.SIZES]
+        )
 
     # Stages
 
@@ -117,8 +130,17 @@ class Engine:
         """trajectories/"""
         s, total = self.settings, self.settings.samples + self.settings.held_out
         yield Progress("sample", 0, total)
-        for done in trajectories.sample(self.backbone, self.encoder, self.condition, self.run.trajectories, count=total, run_seed=s.seed,
-                                        embed_T=self.embed_T, batch=self.speed.batch, fingerprint=self.sampled):
+        for done in trajectories.sample(
+            self.backbone,
+            self.encoder,
+            self.condition,
+            self.run.trajectories,
+            count=total,
+            run_seed=s.seed,
+            embed_T=self.embed_T,
+            batch=self.speed.batch,
+            fingerprint=self.sampled,
+        ):
             yield Progress("sample", done, total)
 
     def fit(self) -> Iterator[Progress]:
@@ -129,11 +151,17 @@ class Engine:
             steps, dim = data.z_NTD.shape[1:]
             step_N = np.tile(np.arange(steps), len(data))
             moments = Moments(steps, dim).update(data.z_NTD.flatten(0, 1).double().numpy(), step_N)
-            found = moments.fit(self.settings.sliders, trajectories=len(data), centring=self.settings.centring, encoder=self.encoder.identity,
-                                step_indices=self.embed_T)
+            found = moments.fit(
+                self.settings.sliders,
+                trajectories=len(data),
+                centring=self.settings.centring,
+                encoder=self.encoder.identity,
+                step_indices=self.embed_T,
+            )
             found.save(self.run.directions, self.fitted)
         d = self.directions
-        yield Progress("fit", 1, 1, f"{len(d.components_KD)} directions hold {d.explained_variance_ratio_K.sum():.0%} of the variance; {d.step_share:.1%} is only the step")
+        held = f"{len(d.components_KD)} directions hold {d.explained_variance_ratio_K.sum():.0%} of the variance"
+        yield Progress("fit", 1, 1, f"{held}; {d.step_share:.1%} is only the step")
 
     def train(self) -> Iterator[Progress]:
         """sliders.safetensors"""
@@ -143,11 +171,15 @@ class Engine:
             yield Progress("train", total, total)
             return
         s = self.settings
-        recipe = training.Recipe(updates=s.updates, lr=s.lr, objective=s.objective, both_signs=s.both_signs, until=s.until, lanes=self.speed.lanes)
+        recipe = training.Recipe(
+            updates=s.updates, lr=s.lr, objective=s.objective, both_signs=s.both_signs, until=s.until, lanes=self.speed.lanes
+        )
         objective = training.Objective(self.backbone, self.encoder, self.condition, self.bank, self.directions, recipe)
         history: list[list[float]] = []
         note = ""
-        for update in training.train(objective, self.seen, self.unseen, seed=s.seed, checkpoint=self.run.sliders_partial, fingerprint=self.trained):
+        for update in training.train(
+            objective, self.seen, self.unseen, seed=s.seed, checkpoint=self.run.sliders_partial, fingerprint=self.trained
+        ):
             if update.held_out is not None:
                 history.append([update.index + 1, update.held_out])
                 note = f"held-out alignment {update.held_out:.3f}"
@@ -187,7 +219,9 @@ class Engine:
         """The first finished images of the model alone, uint8 [N, H, W, 3], on the seeds 0 … 31."""
         seeds = list(range(BASE_IMAGES))
         prompt_N = [s % len(self.settings.prompts) for s in seeds]
-        return torch.cat([to_uint8(b) for b in render(self.backbone, None, self.condition, seeds, prompt_N, batch=self.speed.batch)]).numpy()
+        return torch.cat(
+            [to_uint8(b) for b in render(self.backbone, None, self.condition, seeds, prompt_N, batch=self.speed.batch)]
+        ).numpy()
 
     def stages(self) -> Iterator[Progress]:
         """The whole discovery."""
@@ -217,9 +251,12 @@ class Engine:
     def _seeds(self, purpose: str, count: int) -> list[int]:
         return [seed_for(self.settings.seed, purpose, i) for i in range(count)]
 
-    def _sweeps(self, purpose: str, count: int, sizes_KM: "np.ndarray[Any, np.dtype[np.float64]]", keep: int = 0) -> Iterator[calibration.Sweep]:
-        return calibration.sweeps(self.backbone, self.encoder, self.bank, self.condition, self._seeds(purpose, count), sizes_KM,
-                                  batch=self.speed.batch, keep=keep)
+    def _sweeps(
+        self, purpose: str, count: int, sizes_KM: "np.ndarray[Any, np.dtype[np.float64]]", keep: int = 0
+    ) -> Iterator[calibration.Sweep]:
+        return calibration.sweeps(
+            self.backbone, self.encoder, self.bank, self.condition, self._seeds(purpose, count), sizes_KM, batch=self.speed.batch, keep=keep
+        )
 
 
 def stored_settings(run: RunFolder, **changed: Any) -> Settings:

@@ -13,8 +13,17 @@ from sliderspace.sliders import SliderBank
 
 
 @torch.no_grad()
-def render(backbone: Backbone, bank: SliderBank | None, condition: Condition, seeds: Sequence[int], prompt_N: Sequence[int],
-           strengths_NK: Tensor | None = None, *, start_step: int = 0, batch: int = 64) -> Iterator[Tensor]:
+def render(
+    backbone: Backbone,
+    bank: SliderBank | None,
+    condition: Condition,
+    seeds: Sequence[int],
+    prompt_N: Sequence[int],
+    strengths_NK: Tensor | None = None,
+    *,
+    start_step: int = 0,
+    batch: int = 64,
+) -> Iterator[Tensor]:
     """Batches of images01 [B, 3, H, W], in order. Row n: seed, prompt and strengths n; sliders act from sampler step `start_step` on.
 
     Strengths are raw, not natural units. `start_step` = 0 lets sliders change structure; a later one keeps it and edits.

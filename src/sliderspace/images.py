@@ -29,6 +29,7 @@ def checked(images: npt.ArrayLike, ndim: int) -> Images:
 
 # ---- encoding
 
+
 def encode_png(image_HWC: npt.ArrayLike) -> bytes:
     """Lossless."""
     return _encoded(image_HWC, format="PNG", optimize=True)
@@ -59,6 +60,7 @@ def data_uri(image_HWC: npt.ArrayLike) -> str:
 
 
 # ---- sizes and layouts
+
 
 def thumbnails(images: npt.ArrayLike, size: int = 256) -> Images:
     """[..., H, W, 3] shrunk so that no side exceeds `size`, proportions kept; smaller ones are returned as they are."""

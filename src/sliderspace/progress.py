@@ -11,7 +11,14 @@ from sliderspace.engine import Progress
 
 def watch(records: Iterable[Progress], *, quiet: bool = False) -> None:
     """Consume the records, drawing on stderr (so that stdout stays the answer); `quiet` draws nothing."""
-    columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("{task.description:<8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with Bars(*columns, console=Console(stderr=True), disable=quiet) as bars:
         tasks: dict[str, TaskID] = {}
         for record in records:

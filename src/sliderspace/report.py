@@ -64,6 +64,7 @@ class ReportData:
 
 # ---- measures in plain words
 
+
 @dataclass(frozen=True)
 class Measure:
     key: str
@@ -134,6 +135,7 @@ def _looks_like(found: Mapping[str, float | None], leakage_row: npt.ArrayLike | 
 
 # ---- what the template draws
 
+
 def _summary(data: ReportData) -> list[dict[str, Any]]:
     """The means beside their aims, as they are written. A mean meets its aim if it does so as written."""
     rows: list[dict[str, Any]] = []
@@ -158,8 +160,12 @@ def _meters(measures: Numbers) -> list[dict[str, Any]]:
     shown = [m for m in MEASURES if m.key in measures and m.key != "own_direction_largest"]
     values = [number(measures[m.key]) for m in shown]
     return [
-        {"measure": m, "text": written(v, share=m.share), "fill": 100 * min(max((v or 0) / m.top, 0), 1),
-         "low": v is not None and m.warn is not None and v < m.warn}
+        {
+            "measure": m,
+            "text": written(v, share=m.share),
+            "fill": 100 * min(max((v or 0) / m.top, 0), 1),
+            "low": v is not None and m.warn is not None and v < m.warn,
+        }
         for m, v in zip(shown, values, strict=True)
     ]
 
@@ -170,10 +176,18 @@ def _card(entry: SliderEntry) -> dict[str, Any]:
     labels = ["base" if s == 0 else scale_label(s) for s in scales]
     rows = [[data_uri(image) for image in row] for row in strips]
     return {
-        "index": entry.index, "name": entry.name, "warnings": list(entry.warnings), "labels": labels, "scales": scales, "rows": rows,
-        "seeds": [_letters(s) for s in range(len(rows))], "meters": _meters(entry.measures),
-        "share": number(entry.measures.get("explained_variance_ratio")), "unit": number(entry.measures.get("unit")),
-        "width": strips.shape[3], "height": strips.shape[2],
+        "index": entry.index,
+        "name": entry.name,
+        "warnings": list(entry.warnings),
+        "labels": labels,
+        "scales": scales,
+        "rows": rows,
+        "seeds": [_letters(s) for s in range(len(rows))],
+        "meters": _meters(entry.measures),
+        "share": number(entry.measures.get("explained_variance_ratio")),
+        "unit": number(entry.measures.get("unit")),
+        "width": strips.shape[3],
+        "height": strips.shape[2],
         "glance": [(rows[0][m], labels[m]) for m in sorted({int(np.argmin(scales)), int(np.abs(scales).argmin()), int(np.argmax(scales))})],
     }
 
@@ -207,8 +221,15 @@ def _bars(ratio_K: npt.ArrayLike) -> dict[str, Any]:
     base, every = HEIGHT - BOTTOM + 8, max(1, math.ceil(len(ratio) / 16))
     heights = (HEIGHT - BOTTOM) * ratio / top
     bars = [
-        {"x": LEFT + k * pitch + pitch * 0.1, "y": base - heights[k], "w": pitch * 0.8, "h": heights[k], "middle": LEFT + (k + 0.5) * pitch,
-         "label": k if k % every == 0 else None, "tip": f"slider {k}: {ratio[k]:.1%} of the variance"}
+        {
+            "x": LEFT + k * pitch + pitch * 0.1,
+            "y": base - heights[k],
+            "w": pitch * 0.8,
+            "h": heights[k],
+            "middle": LEFT + (k + 0.5) * pitch,
+            "label": k if k % every == 0 else None,
+            "tip": f"slider {k}: {ratio[k]:.1%} of the variance",
+        }
         for k in range(len(ratio))
     ]
     return {"bars": bars, "axis": _axis(top, share=True), "base": base, "total": f"{ratio.sum():.0%}"}
@@ -224,8 +245,15 @@ def _curve(history: Sequence[Sequence[float]]) -> dict[str, Any] | None:
     xs = LEFT + (WIDTH - LEFT - 64) * (x_N - x_N.min()) / max(float(np.ptp(x_N)), 1e-9)
     ys = np.minimum((HEIGHT - BOTTOM) * (1 - y_N / top) + 8, base + 6)  # an untrained slider may lie a little below 0
     dots = [{"x": x, "y": y, "tip": f"after {n:.0f} updates: {v:.3f}"} for x, y, (n, v) in zip(xs, ys, points, strict=True)]
-    return {"dots": dots, "line": " ".join(f"{d['x']:.1f},{d['y']:.1f}" for d in dots), "axis": _axis(top, share=False), "base": base,
-            "first": f"{x_N[0]:.0f}", "last": f"{x_N[-1]:.0f} updates", "value": written(y_N[-1])}
+    return {
+        "dots": dots,
+        "line": " ".join(f"{d['x']:.1f},{d['y']:.1f}" for d in dots),
+        "axis": _axis(top, share=False),
+        "base": base,
+        "first": f"{x_N[0]:.0f}",
+        "last": f"{x_N[-1]:.0f} updates",
+        "value": written(y_N[-1]),
+    }
 
 
 def _heat(leakage: npt.ArrayLike) -> dict[str, Any]:
@@ -233,8 +261,15 @@ def _heat(leakage: npt.ArrayLike) -> dict[str, Any]:
     C_KK = np.nan_to_num(np.asarray(leakage, dtype=float))
     largest = float(np.abs(C_KK).max(initial=0)) or 1.0
     cells = [
-        [{"sign": "minus" if c < 0 else "plus", "alpha": round(abs(c) / largest, 3), "own": i == j,
-          "tip": f"slider {i} moves direction {j}: {written(c)}"} for j, c in enumerate(row)]
+        [
+            {
+                "sign": "minus" if c < 0 else "plus",
+                "alpha": round(abs(c) / largest, 3),
+                "own": i == j,
+                "tip": f"slider {i} moves direction {j}: {written(c)}",
+            }
+            for j, c in enumerate(row)
+        ]
         for i, row in enumerate(C_KK)
     ]
     leaks = sorted(((abs(c), i, j) for i, row in enumerate(C_KK) for j, c in enumerate(row) if i != j and c), reverse=True)[:LEAKS]
@@ -243,6 +278,7 @@ def _heat(leakage: npt.ArrayLike) -> dict[str, Any]:
 
 
 # ---- the page
+
 
 @cache
 def _template() -> Any:
@@ -262,10 +298,19 @@ def render(data: ReportData) -> str:
     """The page as HTML. Raises BadInput where pictures are not uint8 RGB."""
     base = thumbnails(checked(data.base_images, 4), THUMBNAIL)
     return _template().render(
-        data=data, cards=[_card(entry) for entry in data.sliders], base=[data_uri(image) for image in base], summary=_summary(data),
-        rank=number(data.mean.get("effective_rank")), variance=_bars(data.explained_variance_ratio), curve=_curve(data.history),
-        heat=_heat(data.leakage), flawed=sum(bool(entry.warnings) for entry in data.sliders), written=written,
-        folder=shlex.quote(data.folder), digest=_script_digest(), thumbnail=base.shape[1:3],
+        data=data,
+        cards=[_card(entry) for entry in data.sliders],
+        base=[data_uri(image) for image in base],
+        summary=_summary(data),
+        rank=number(data.mean.get("effective_rank")),
+        variance=_bars(data.explained_variance_ratio),
+        curve=_curve(data.history),
+        heat=_heat(data.leakage),
+        flawed=sum(bool(entry.warnings) for entry in data.sliders),
+        written=written,
+        folder=shlex.quote(data.folder),
+        digest=_script_digest(),
+        thumbnail=base.shape[1:3],
     )
 
 

@@ -41,7 +41,9 @@ class SliderBank(nn.Module):
     slider begins as the base model, and the objective's smooth denominator bears Δφ = 0.
     """
 
-    def __init__(self, denoiser: nn.Module, count: int, *, rank: int = 1, targets: Targets = "cross-kv", up: Up = "trained", seed: int = 0) -> None:
+    def __init__(
+        self, denoiser: nn.Module, count: int, *, rank: int = 1, targets: Targets = "cross-kv", up: Up = "trained", seed: int = 0
+    ) -> None:
         super().__init__()
         if count < 1 or rank < 1:
             raise BadInput(f"{count} sliders of rank {rank}: both must be at least 1")
@@ -105,8 +107,11 @@ class SliderBank(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """Flat names -> float32 values: `<layer path>.down` [K, r, in] and `<layer path>.up` [K, out, r]."""
-        return {f"{path}.{end}": part[path.replace(".", "/")].detach()
-                for path in self.layers for end, part in (("down", self.down), ("up", self.ups))}
+        return {
+            f"{path}.{end}": part[path.replace(".", "/")].detach()
+            for path in self.layers
+            for end, part in (("down", self.down), ("up", self.ups))
+        }
 
     def load_tensors(self, values: dict[str, Tensor]) -> None:
         """The inverse of `tensors`. Raises BadInput when the names or shapes are those of another model or setting."""

@@ -23,7 +23,10 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class SliderSpace:
-    """The sliders of one concept in one model. Strengths everywhere are natural units: 1.0 is one standard deviation of the model's own variation."""
+    """The sliders of one concept in one model.
+
+    Strengths everywhere are natural units: 1.0 is one standard deviation of the model's own variation.
+    """
 
     settings: Settings
     directions: Directions
@@ -45,7 +48,9 @@ class SliderSpace:
         units = np.array([entry.get("unit") for entry in listed] if isinstance(listed, list) else [], dtype=np.float64)
         if len(units) != settings.sliders or not np.isfinite(units).all():
             raise DamagedFile(f"{run.space} does not list {settings.sliders} sliders.\nDelete it and run `sliderspace train {run.root}`.")
-        return cls(settings, Directions.load(run.directions), units, load_tensors(run.sliders, kind="sliders")[0], run.root, speed or Speed())
+        return cls(
+            settings, Directions.load(run.directions), units, load_tensors(run.sliders, kind="sliders")[0], run.root, speed or Speed()
+        )
 
     def __len__(self) -> int:
         return self.settings.sliders
@@ -75,8 +80,14 @@ class SliderSpace:
             raise BadInput(f"strengths must be {len(self)} finite numbers, one a slider")
         return row
 
-    def generate(self, seeds: Iterable[int], strengths: Mapping[int, float] | npt.ArrayLike | None = None, *, prompt: str | None = None,
-                 start_step: int = 0) -> Images:
+    def generate(
+        self,
+        seeds: Iterable[int],
+        strengths: Mapping[int, float] | npt.ArrayLike | None = None,
+        *,
+        prompt: str | None = None,
+        start_step: int = 0,
+    ) -> Images:
         """Images uint8 [N, H, W, 3], one a seed. `strengths` is {slider: units}, a row [K], or a matrix [N, K]; none draws the base model.
 
         Raises BadInput for unknown sliders, an empty prompt, or a start step the sampler has not.
@@ -85,8 +96,15 @@ class SliderSpace:
         rows = np.broadcast_to(self.strengths({} if strengths is None else strengths), (len(listed), len(self)))
         return self._draw(listed, torch.from_numpy(rows * self.units_K).float(), prompt, start_step)
 
-    def sweep(self, slider: int, seeds: Iterable[int] = range(4), scales: Sequence[float] = (-3, -2, -1, 0, 1, 2, 3), *,
-              prompt: str | None = None, start_step: int = 0) -> npt.NDArray[np.uint8]:
+    def sweep(
+        self,
+        slider: int,
+        seeds: Iterable[int] = range(4),
+        scales: Sequence[float] = (-3, -2, -1, 0, 1, 2, 3),
+        *,
+        prompt: str | None = None,
+        start_step: int = 0,
+    ) -> npt.NDArray[np.uint8]:
         """Images uint8 [S, M, H, W, 3] of one slider over scales in natural units, the same seeds in every column."""
         if not len(scales) or not np.isfinite(scales).all():
             raise BadInput("the scales of a sweep are finite numbers, for example -3,0,3")
@@ -96,8 +114,9 @@ class SliderSpace:
         images = self._draw(row_seeds, rows_NK * torch.from_numpy(self.units_K).float(), prompt, start_step)
         return images.reshape(len(listed), len(scales), *images.shape[1:])
 
-    def mix(self, seeds: Iterable[int], *, active: int = 3, scale: float = 1.0, seed: int = 0, prompt: str | None = None,
-            start_step: int = 0) -> Images:
+    def mix(
+        self, seeds: Iterable[int], *, active: int = 3, scale: float = 1.0, seed: int = 0, prompt: str | None = None, start_step: int = 0
+    ) -> Images:
         """Images with a random sparse set of sliders each, as the paper's evaluation draws them; an image's set follows from its seed."""
         listed = list(seeds)
         rows_NK = sparse_mix(listed, len(self), active=active, scale=scale, seed=seed)
@@ -120,9 +139,18 @@ class SliderSpace:
     def describe(self) -> dict[str, Any]:
         """What this space is, as plain data: the concept, the model, and one entry a slider."""
         s, d = self.settings, self.directions
-        sliders = [{"index": k, "unit": float(self.units_K[k]), "explained_variance_ratio": float(d.explained_variance_ratio_K[k])} for k in range(len(self))]
-        return {"prompts": list(s.prompts), "backbone": s.backbone, "encoder": d.encoder, "trajectories": d.trajectories,
-                "step_share": d.step_share, "sliders": sliders}
+        sliders = [
+            {"index": k, "unit": float(self.units_K[k]), "explained_variance_ratio": float(d.explained_variance_ratio_K[k])}
+            for k in range(len(self))
+        ]
+        return {
+            "prompts": list(s.prompts),
+            "backbone": s.backbone,
+            "encoder": d.encoder,
+            "trajectories": d.trajectories,
+            "step_share": d.step_share,
+            "sliders": sliders,
+        }
 
 
 def bank_for(settings: Settings, backbone: Backbone) -> SliderBank:

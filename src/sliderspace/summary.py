@@ -18,8 +18,13 @@ def describe_run(folder: Path) -> dict[str, Any]:
     run = RunFolder(folder)
     run.check_exists()
     settings = settings_from(load_json(run.config, kind="config"))
-    stages = {"sample": any(run.trajectories.glob("*.safetensors")), "fit": run.directions.exists(), "train": run.sliders.exists(),
-              "measure": run.measures.exists(), "report": run.report.exists()}
+    stages = {
+        "sample": any(run.trajectories.glob("*.safetensors")),
+        "fit": run.directions.exists(),
+        "train": run.sliders.exists(),
+        "measure": run.measures.exists(),
+        "report": run.report.exists(),
+    }
     told: dict[str, Any] = {"folder": str(folder), "settings": settings.model_dump(mode="json"), "stages": stages}
     if run.measures.exists():
         told |= _whole(run.measures, load_json(run.measures, kind="measures"), "sliders", "mean", "leakage")
@@ -66,15 +71,34 @@ def report_run(run: RunFolder) -> Path:
     leakage = measured["leakage"]
     names = [s["name"] for s in _whole(run.space, load_json(run.space, kind="space"), "sliders")["sliders"]]
     entries = [
-        SliderEntry(index=m["index"], name=names[k], strips=drawn["sliders"][k].numpy(), scales=SCALES.tolist(), measures=m,
-                    warnings=warnings_for(m, measured["mean"], leakage[k]))
+        SliderEntry(
+            index=m["index"],
+            name=names[k],
+            strips=drawn["sliders"][k].numpy(),
+            scales=SCALES.tolist(),
+            measures=m,
+            warnings=warnings_for(m, measured["mean"], leakage[k]),
+        )
         for k, m in enumerate(measured["sliders"])
     ]
     trained = _whole(run.sliders, load_tensors(run.sliders, kind="sliders")[1], "history")
-    write_report(run.report, ReportData(
-        title=settings.prompts[0], prompts=settings.prompts, backbone=settings.backbone, encoder=settings.encoder or "the preset's own",
-        created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", settings=list(settings.model_dump(mode="json", exclude={"prompts"}).items()),
-        base_images=drawn["base"].numpy(), explained_variance_ratio=directions.explained_variance_ratio_K, step_share=directions.step_share,
-        sliders=entries, leakage=leakage, mean=measured["mean"], history=trained["history"], folder=str(run.root),
-    ))
+    write_report(
+        run.report,
+        ReportData(
+            title=settings.prompts[0],
+            prompts=settings.prompts,
+            backbone=settings.backbone,
+            encoder=settings.encoder or "the preset's own",
+            created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            settings=list(settings.model_dump(mode="json", exclude={"prompts"}).items()),
+            base_images=drawn["base"].numpy(),
+            explained_variance_ratio=directions.explained_variance_ratio_K,
+            step_share=directions.step_share,
+            sliders=entries,
+            leakage=leakage,
+            mean=measured["mean"],
+            history=trained["history"],
+            folder=str(run.root),
+        ),
+    )
     return run.report

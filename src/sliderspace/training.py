@@ -77,14 +77,20 @@ def draw(recipe: Recipe, sliders: int, trajectories: int, steps: int, seed: int,
     sizes = np.array(SIZES if recipe.objective == "sized" else (1.0,))
     sign = rng.choice([-1.0, 1.0], sliders) if recipe.both_signs else np.ones(sliders)
     strength = sign * rng.choice(sizes, sliders)
-    return Lanes(torch.arange(sliders), torch.from_numpy(rng.integers(trajectories, size=sliders)),
-                 torch.from_numpy(rng.integers(steps, size=sliders)), torch.from_numpy(strength).float())
+    return Lanes(
+        torch.arange(sliders),
+        torch.from_numpy(rng.integers(trajectories, size=sliders)),
+        torch.from_numpy(rng.integers(steps, size=sliders)),
+        torch.from_numpy(strength).float(),
+    )
 
 
 class Objective:
     """Lanes -> (loss, alignment) a lane, on fixed stored trajectories and directions."""
 
-    def __init__(self, backbone: Backbone, encoder: Encoder, condition: Condition, bank: SliderBank, directions: Directions, recipe: Recipe) -> None:
+    def __init__(
+        self, backbone: Backbone, encoder: Encoder, condition: Condition, bank: SliderBank, directions: Directions, recipe: Recipe
+    ) -> None:
         self.backbone, self.encoder, self.condition, self.bank, self.recipe = backbone, encoder, condition, bank, recipe
         device = backbone.device
         self.v_KD = torch.from_numpy(directions.components_KD).float().to(device)
@@ -140,11 +146,15 @@ class _Checkpoint:
         state, meta = load_tensors(self.path, kind="training")
         self.bank.load_tensors({n.removeprefix("bank/"): t for n, t in state.items() if n.startswith("bank/")})
         for n, p in self.named:
-            self.adam.state[p] = {key: state[f"adam/{n}/{key}"].to("cpu" if key == "step" else p.device) for key in ("step", "exp_avg", "exp_avg_sq")}
+            self.adam.state[p] = {
+                key: state[f"adam/{n}/{key}"].to("cpu" if key == "step" else p.device) for key in ("step", "exp_avg", "exp_avg_sq")
+            }
         return int(meta["update"]), [list(map(float, h)) for h in meta["history"]]
 
 
-def train(objective: Objective, data: Trajectories, held_out: Trajectories, *, seed: int, checkpoint: Path, fingerprint: str) -> Iterator[Update]:
+def train(
+    objective: Objective, data: Trajectories, held_out: Trajectories, *, seed: int, checkpoint: Path, fingerprint: str
+) -> Iterator[Update]:
     """Train every slider of the objective's bank; yields one record an update, from where an earlier run stopped.
 
     Raises TrainingFailed at a loss or gradient that is not finite; the checkpoint then holds the last good state.
@@ -177,7 +187,10 @@ def _update(objective: Objective, data: Trajectories, lanes: Lanes, adam: torch.
         cosines.append(cos_B)
     loss = float(torch.cat(losses).mean())
     if not math.isfinite(loss) or any(not bool(torch.isfinite(p.grad).all()) for p in objective.bank.trained() if p.grad is not None):
-        raise TrainingFailed(f"the loss is no longer a finite number at update {index} (learning rate {objective.recipe.lr:g}): lower --lr or use --precision float32")
+        raise TrainingFailed(
+            f"the loss is no longer a finite number at update {index} (learning rate {objective.recipe.lr:g}).\n"
+            "Lower --lr, or use --precision float32."
+        )
     for group in adam.param_groups:
         group["lr"] = learning_rate(objective.recipe, index)
     adam.step()

@@ -47,8 +47,9 @@ def embedded_steps(embed: str | Sequence[int], steps: int) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def walk(backbone: Backbone, encoder: Encoder, condition: Condition, seeds: Sequence[int], prompt_B: Sequence[int],
-         embed_T: Sequence[int]) -> tuple[Tensor, Tensor]:
+def walk(
+    backbone: Backbone, encoder: Encoder, condition: Condition, seeds: Sequence[int], prompt_B: Sequence[int], embed_T: Sequence[int]
+) -> tuple[Tensor, Tensor]:
     """One batch through the sampler: latents [B, T, C, H, W] and embeddings [B, T, D] at the steps `embed_T`."""
     x, rows = backbone.noise(seeds), condition.rows(prompt_B)
     kept_x: list[Tensor] = []
@@ -62,8 +63,18 @@ def walk(backbone: Backbone, encoder: Encoder, condition: Condition, seeds: Sequ
     return torch.stack(kept_x, 1), torch.stack(kept_z, 1)
 
 
-def sample(backbone: Backbone, encoder: Encoder, condition: Condition, folder: Path, *, count: int, run_seed: int,
-           embed_T: Sequence[int], batch: int, fingerprint: str) -> Iterator[int]:
+def sample(
+    backbone: Backbone,
+    encoder: Encoder,
+    condition: Condition,
+    folder: Path,
+    *,
+    count: int,
+    run_seed: int,
+    embed_T: Sequence[int],
+    batch: int,
+    fingerprint: str,
+) -> Iterator[int]:
     """Sample trajectories 0 … count−1 into shards of `folder`, skipping whole shards already there; yields how many are done.
 
     Raises SliderSpaceError when an embedding is not finite (a damaged model or too coarse a precision).

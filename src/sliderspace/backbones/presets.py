@@ -45,8 +45,13 @@ PRESETS = {
             encoder="asset:mini/clip",
             judge="",
             knows="flat 64x64 portraits in 15 illustrators' styles: people, robots, emoji faces, thumbs",
-            examples=("a portrait of a person", "a robot", "an emoji face, crying", "a person in pixel art style",
-                      "a person with red hair and glasses, pixel art style, blue background"),
+            examples=(
+                "a portrait of a person",
+                "a robot",
+                "an emoji face, crying",
+                "a person in pixel art style",
+                "a person with red hair and glasses, pixel art style, blue background",
+            ),
             expected="",
         ),
     )
@@ -67,8 +72,12 @@ def preset_for(model: str) -> Preset:
     folder = resolve(model)
     if (folder / "model_index.json").is_file():
         beside = str(folder / "clip") if (folder / "clip").is_dir() else ""
-        return Preset(folder.name, model, steps=8, guidance=1.0, encoder=beside, judge="", knows="a local pipeline folder", examples=(), expected="")
-    raise BadInput(f"no backbone '{model}': choose one of {', '.join(PRESETS)}, or give the folder of a diffusers pipeline (with model_index.json)")
+        return Preset(
+            folder.name, model, steps=8, guidance=1.0, encoder=beside, judge="", knows="a local pipeline folder", examples=(), expected=""
+        )
+    raise BadInput(
+        f"no backbone '{model}': choose one of {', '.join(PRESETS)}, or give the folder of a diffusers pipeline (with model_index.json)"
+    )
 
 
 def precision_for(device: torch.device, precision: Precision) -> torch.dtype:
@@ -77,7 +86,11 @@ def precision_for(device: torch.device, precision: Precision) -> torch.dtype:
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16 if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _cpu_computes_bf16() else torch.float32
+    return (
+        torch.bfloat16
+        if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _cpu_computes_bf16()
+        else torch.float32
+    )
 
 
 def _cpu_computes_bf16() -> bool:
@@ -94,8 +107,9 @@ def weights_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load_backbone(model: str, *, steps: int | None = None, guidance: float | None = None, device: str = "auto",
-                  precision: Precision = "auto") -> Backbone:
+def load_backbone(
+    model: str, *, steps: int | None = None, guidance: float | None = None, device: str = "auto", precision: Precision = "auto"
+) -> Backbone:
     """The model of a preset name or pipeline folder, ready to sample.
 
     Raises BadInput: unknown name, missing or damaged files, no such device.

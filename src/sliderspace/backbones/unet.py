@@ -32,7 +32,9 @@ class UNetBackbone(Backbone):
     `dtype` is the precision of the networks; latents and sampler arithmetic stay float32.
     """
 
-    def __init__(self, folder: Path, *, name: str, identity: str, steps: int, guidance: float, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, folder: Path, *, name: str, identity: str, steps: int, guidance: float, device: torch.device, dtype: torch.dtype
+    ) -> None:
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -42,7 +44,9 @@ class UNetBackbone(Backbone):
         self.name, self.identity, self.steps, self.guidance = name, identity, steps, guidance
         self.device, self.dtype = device, dtype
         self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
-        self.text: Any = _frozen(CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", use_safetensors=True), device, torch.float32)
+        self.text: Any = _frozen(
+            CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", use_safetensors=True), device, torch.float32
+        )
         self.denoiser: Any = _frozen(UNet2DConditionModel.from_pretrained(folder, subfolder="unet", use_safetensors=True), device, dtype)
         self.vae: Any = _frozen(AutoencoderKL.from_pretrained(folder, subfolder="vae", use_safetensors=True), device, dtype)
         scheduler: Any = DDIMScheduler.from_pretrained(folder, subfolder="scheduler")
@@ -103,7 +107,13 @@ class UNetBackbone(Backbone):
         return self.vae.decode(z).sample.float() / 2 + 0.5
 
 
-PARTS = ("tokenizer/tokenizer_config.json", "text_encoder/config.json", "unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
+PARTS = (
+    "tokenizer/tokenizer_config.json",
+    "text_encoder/config.json",
+    "unet/config.json",
+    "vae/config.json",
+    "scheduler/scheduler_config.json",
+)
 
 
 def _check_parts(folder: Path) -> None:

@@ -30,7 +30,9 @@ class Encoder(nn.Module):
             raise BadInput(f"{folder} holds a '{config.get('model_type')}' model; encoders known are CLIP and DINOv2")
         attention = "eager" if device.type == "cpu" else "sdpa"  # at a hundred tokens the fused CPU kernel is half as fast
         family: Any = getattr(transformers, FAMILIES[config["model_type"]])
-        tower, found = family.from_pretrained(folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, output_loading_info=True)
+        tower, found = family.from_pretrained(
+            folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, output_loading_info=True
+        )
         if found["missing_keys"]:  # transformers would fill them with random numbers
             raise BadInput(f"the weights in {folder} lack {len(found['missing_keys'])} parts, such as {min(found['missing_keys'])}")
         self.tower: Any = tower.to(device).eval().requires_grad_(False)
@@ -72,7 +74,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise BadInput(f"no {path.name} in {path.parent}: an encoder is a transformers folder with config, weights and preprocessor") from error
+        raise BadInput(
+            f"no {path.name} in {path.parent}: an encoder is a transformers folder with config, weights and preprocessor"
+        ) from error
     except ValueError as error:
         raise BadInput(f"{path} is not JSON: the encoder folder is damaged") from error
     if not isinstance(data, dict):

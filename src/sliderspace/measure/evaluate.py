@@ -15,8 +15,9 @@ SIZES = (1.0, 2.0, 3.0)  # natural units, both signs
 SCALES = both_ways(SIZES)
 
 
-def measures(found: Sequence[Sweep], manifold_ND: Array, fresh_ND: Array, directions: Directions, units_K: Array,
-             reached_K: Sequence[bool]) -> dict[str, Any]:
+def measures(
+    found: Sequence[Sweep], manifold_ND: Array, fresh_ND: Array, directions: Directions, units_K: Array, reached_K: Sequence[bool]
+) -> dict[str, Any]:
     """`measures.json`: one entry a slider, their means, and the leakage matrix (rows: sliders, columns: directions).
 
     `found[k]` at SCALES natural units; `manifold_ND` and `fresh_ND` are two sets of finished base images of other seeds.
@@ -46,7 +47,14 @@ def measures(found: Sequence[Sweep], manifold_ND: Array, fresh_ND: Array, direct
     mean = {key: float(np.mean([s[key] for s in sliders])) for key in sliders[0] if key != "index"}
     mean["effective_rank"] = control.effective_rank(delta_KSD)
     seeds = len(found[0].z_SMD)
-    return {"sliders": sliders, "mean": mean, "leakage": leakage_KK.tolist(), "seeds": seeds, "encoder": directions.encoder, "realism_encoder": directions.encoder}
+    return {
+        "sliders": sliders,
+        "mean": mean,
+        "leakage": leakage_KK.tolist(),
+        "seeds": seeds,
+        "encoder": directions.encoder,
+        "realism_encoder": directions.encoder,
+    }
 
 
 def _at(sweep: Sweep, size: float) -> tuple[int, int]:
