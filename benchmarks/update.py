@@ -27,7 +27,7 @@ import torch
 
 from sliderspace.config import Settings, Speed
 from sliderspace.engine import Engine
-from sliderspace.sliders import SliderBank
+from sliderspace.sliders import ENDINGS, SliderBank
 from sliderspace.store import RunFolder
 from sliderspace.training import Lanes, Objective, Recipe, draw, train
 
@@ -38,10 +38,10 @@ WARM_UP = 3
 NEVER = 10**9  # updates: no end, and no held-out check
 
 
-def engine_for(folder: Path, precision: str, lanes: int) -> Engine:
+def engine_for(folder: Path, lanes: int, **chosen: str) -> Engine:
     """The engine of a small run whose trajectories and directions are made and stored, as `discover` does it."""
     settings = Settings.model_validate(
-        {"prompts": ("a portrait of a person",), "samples": SAMPLES, "sliders": max(COUNTS), "precision": precision, "updates": NEVER}
+        {"prompts": ("a portrait of a person",), "samples": SAMPLES, "sliders": max(COUNTS), "updates": NEVER, **chosen}
     )
     engine = Engine(settings, Speed(lanes=lanes), RunFolder(folder).open_for_writing())
     for stage in (engine.sample, engine.fit):
@@ -54,8 +54,9 @@ def objective_for(engine: Engine, count: int) -> Objective:
     """What `Engine.train` builds, with the first `count` sliders only."""
     s = engine.settings
     bank = SliderBank(engine.backbone.denoiser, count, rank=s.rank, targets=s.targets, up=s.up, seed=s.seed)
-    recipe = Recipe(updates=NEVER, lr=s.lr, objective=s.objective, both_signs=s.both_signs, until=s.until,
-                    lanes=engine.speed.lanes, check_every=NEVER)
+    recipe = Recipe(
+        updates=NEVER, lr=s.lr, objective=s.objective, both_signs=s.both_signs, until=s.until, lanes=engine.speed.lanes, check_every=NEVER
+    )
     return Objective(engine.backbone, engine.encoder, engine.condition, bank, engine.directions, recipe)
 
 
@@ -63,12 +64,15 @@ def parts_of(lanes: Lanes, size: int) -> list[Lanes]:
     return [lanes.rows(slice(i, i + size)) for i in range(0, len(lanes.slider_B), size)]
 
 
-def floor_of(engine: Engine, lanes: Lanes, *, tight_at: torch.nn.Module | None = None) -> Callable[[], object]:
+def floor_of(engine: Engine, lanes: Lanes, *, tight_at: torch.nn.Linear | None = None) -> Callable[[], object]:
     """The floor over the micro-batches of `lanes`; their latents, steps and prompts are gathered here, outside the time taken."""
     data, backbone = engine.seen, engine.backbone
     batches = [
-        (data.x_NTCHW[part.trajectory_B, part.step_B].float().to(backbone.device).requires_grad_(tight_at is None),
-         data.steps_T[part.step_B].to(backbone.device), engine.condition.rows(data.prompt_N[part.trajectory_B].tolist()))
+        (
+            data.x_NTCHW[part.trajectory_B, part.step_B].float().to(backbone.device).requires_grad_(tight_at is None),
+            data.steps_T[part.step_B].to(backbone.device),
+            engine.condition.rows(data.prompt_N[part.trajectory_B].tolist()),
+        )
         for part in parts_of(lanes, engine.speed.lanes)
     ]
 
@@ -82,12 +86,12 @@ def floor_of(engine: Engine, lanes: Lanes, *, tight_at: torch.nn.Module | None =
 
 
 @contextmanager
-def leaf_at(layer: torch.nn.Module | None) -> Iterator[None]:
+def leaf_at(layer: torch.nn.Linear | None) -> Iterator[None]:
     """Make the gradient start at the output of `layer`, at the price of adding one row of zeros there."""
     if layer is None:
         yield
         return
-    leaf = torch.zeros(layer.weight.shape[0], dtype=layer.weight.dtype, device=layer.weight.device, requires_grad=True)  # pyright: ignore
+    leaf = torch.zeros(layer.weight.shape[0], dtype=layer.weight.dtype, device=layer.weight.device, requires_grad=True)
     handle = layer.register_forward_hook(lambda _, __, out: out + leaf)
     try:
         yield
@@ -119,21 +123,35 @@ def measure(engine: Engine, count: int, rounds: int, checkpoint: Path) -> dict[s
     times = [[seconds(work, engine.backbone.device) for work in turns] for _ in range(rounds)]
     update, below, lowest = (1000 * median(column) for column in zip(*times, strict=True))
     return {
-        "sliders": count, "update_ms": update, "floor_ms": below, "ratio": median(a / b for a, b, _ in times),
-        "tight_floor_ms": lowest, "tight_ratio": median(a / c for a, _, c in times), "updates_per_second": 1000 / update,
+        "sliders": count,
+        "update_ms": update,
+        "floor_ms": below,
+        "ratio": median(a / b for a, b, _ in times),
+        "tight_floor_ms": lowest,
+        "tight_ratio": median(a / c for a, _, c in times),
+        "updates_per_second": 1000 / update,
         "slider_updates_per_second": 1000 * count / update,
     }
 
 
-COLUMNS = {"sliders": ("sliders", 0), "update_ms": ("update ms", 1), "floor_ms": ("floor ms", 1), "ratio": ("ratio", 2),
-           "tight_floor_ms": ("tight floor ms", 1), "tight_ratio": ("ratio", 2), "updates_per_second": ("updates/s", 2),
-           "slider_updates_per_second": ("slider updates/s", 1)}
+COLUMNS = {
+    "sliders": ("sliders", 0),
+    "update_ms": ("update ms", 1),
+    "floor_ms": ("floor ms", 1),
+    "ratio": ("ratio", 2),
+    "tight_floor_ms": ("tight floor ms", 1),
+    "tight_ratio": ("ratio", 2),
+    "updates_per_second": ("updates/s", 2),
+    "slider_updates_per_second": ("slider updates/s", 1),
+}
 
 
 def shown(rows: list[dict[str, float]], about: dict[str, Any]) -> str:
     """The table for a person."""
-    title = (f"one training update beside forward + backward of denoiser, decoder and encoder: {about['where']}, {about['precision']}, "
-             f"{about['threads']} threads, up to {about['lanes']} lanes a micro-batch, median of {about['rounds']} rounds")
+    title = (
+        f"one training update beside forward + backward of denoiser, decoder and encoder\n{about['where']}, {about['precision']}, "
+        f"{about['threads']} threads, sliders on {about['targets']}, {about['lanes']} lanes a micro-batch, median of {about['rounds']} rounds"
+    )
     head = "   ".join(name for name, _ in COLUMNS.values())
     lines = ["   ".join(f"{r[key]:{len(name)}.{places}f}" for key, (name, places) in COLUMNS.items()) for r in rows]
     at = next((r for r in rows if r["sliders"] == 16), rows[-1])
@@ -147,6 +165,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25, help="timed turns of each (default 25)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; default: torch's own choice")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    targets = Settings.model_fields["targets"].default
+    parser.add_argument("--targets", choices=tuple(ENDINGS), default=targets, help=f"layers with sliders (default {targets})")
     parser.add_argument("--lanes", type=int, default=Speed().lanes, help="lanes a micro-batch, as --lanes of `discover`")
     parser.add_argument("--sliders", type=int, nargs="+", default=list(COUNTS), choices=range(1, max(COUNTS) + 1), metavar="K")
     parser.add_argument("--json", action="store_true", help="print the numbers for a program")
@@ -156,13 +176,19 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        engine = engine_for(Path(folder) / "run", options.precision, options.lanes)
+        engine = engine_for(Path(folder) / "run", options.lanes, precision=options.precision, targets=options.targets)
         rows = [measure(engine, k, options.rounds, Path(folder) / "none.safetensors") for k in options.sliders]
         engine.run.close()
     device = engine.backbone.device
-    about = {"where": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {os.cpu_count()} cores",
-             "precision": engine.backbone.identity.rsplit("/", 1)[1], "threads": torch.get_num_threads(), "lanes": options.lanes,
-             "rounds": options.rounds, "torch": torch.__version__}
+    about = {
+        "where": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {os.cpu_count()} cores",
+        "precision": engine.backbone.identity.rsplit("/", 1)[1],
+        "threads": torch.get_num_threads(),
+        "lanes": options.lanes,
+        "targets": options.targets,
+        "rounds": options.rounds,
+        "torch": torch.__version__,
+    }
     print(json.dumps({**about, "rows": rows}, indent=1) if options.json else shown(rows, about))
 
 

@@ -172,7 +172,7 @@ def small(tiny: Tiny) -> dict[str, Any]:
     """Settings of a discovery of seconds that still has every part: two prompts, two shards, a checkpoint."""
     return {
         "prompts": ("a robot", "a person"), "backbone": str(tiny.velocity), "encoder": str(tiny.clip), "steps": 3, "precision": "float32",
-        "samples": 130, "sliders": 3, "updates": 60, "lr": 5e-3,
+        "samples": 130, "sliders": 3, "targets": "attention", "objective": "sized", "until": 0.6, "updates": 60, "lr": 5e-3,
     }
 
 

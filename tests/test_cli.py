@@ -117,7 +117,7 @@ def test_the_stages_alone_make_what_discover_makes(call: Call, tiny_options: lis
     assert not (staged / "directions.safetensors").exists()
     ok(call("fit", staged, chosen["--sliders"]))
     assert not (staged / "sliders.safetensors").exists()
-    ok(call("train", staged, *(chosen[o] for o in ("--updates", "--lr", "--device"))))
+    ok(call("train", staged, *(chosen[o] for o in chosen if o in OPTIONS["train"])))
     for name in ("directions.safetensors", "sliders.safetensors", "measures.json", "space.json", "config.json"):
         assert (staged / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert (staged / "report.html").is_file()

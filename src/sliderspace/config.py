@@ -38,7 +38,7 @@ class Settings(BaseModel):
     both_signs: bool = True
     until: float = Field(default=0.6, gt=0, le=1)  # the share of embedded steps trained on, noisiest first; 1: all, as published
     updates: int = Field(default=300, ge=1)
-    lr: float = Field(default=2e-3, gt=0)
+    lr: float = Field(default=3e-3, gt=0)
 
     @field_validator("prompts")
     @classmethod

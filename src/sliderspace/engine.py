@@ -26,7 +26,7 @@ from sliderspace.sliders import SliderBank
 from sliderspace.space import bank_for
 from sliderspace.store import RunFolder, fingerprint, is_done, load_json, load_tensors, save_json, save_tensors
 
-CALIBRATION_SEEDS = 8
+CALIBRATION_SEEDS = 6
 MEASURE_SEEDS = 16
 SHOWN_SEEDS = 4
 BASE_IMAGES = 32

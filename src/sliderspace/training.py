@@ -31,8 +31,9 @@ SIZES = (0.5, 1.0, 1.5, 2.0)  # strengths trained with the size term, so that st
 class Recipe:
     """How sliders are trained.
 
-    `objective="published"` is 1 − cos(Δφ, v) at strength 1, which says nothing of size; "sized" adds `size_weight`·(projection/target − 1)²
-    with target = strength × the standard deviation of step t along v, which keeps images whole. `both_signs` trains −s toward −v.
+    `objective="published"` is 1 − cos(Δφ, v) at strength 1, which says nothing of size. "sized" adds `size_weight`·(Δφ·v/target − 1)² with
+    target = strength × the standard deviation of finished images along v: images stay whole, effects proportional, and one raw strength
+    near one unit. `both_signs` trains −s toward −v.
     `until` is the share of embedded steps trained on, the noisiest first: late previews are all but settled, and what still moves φ there
     is texture that no finished image shows.
     """
@@ -94,8 +95,9 @@ class Objective:
         self.backbone, self.encoder, self.condition, self.bank, self.recipe = backbone, encoder, condition, bank, recipe
         device = backbone.device
         self.v_KD = torch.from_numpy(directions.components_KD).float().to(device)
-        self.sigma_TK = torch.from_numpy(directions.sigma_TK).float().to(device)
-        self.sigma_TK = self.sigma_TK.clamp(min=0.1 * float(self.sigma_TK.mean()))  # a step that barely varies sets no tiny targets
+        # The last embedded step is the finished image. Its spread is the target at every step: with each step's own, far smaller at the
+        # noisy steps, sliders came out three times too weak, and swept images smeared at strengths training had never seen (docs/log.md).
+        self.sigma_K = torch.from_numpy(directions.sigma_TK[-1]).float().to(device)
 
     def delta(self, data: Trajectories, lanes: Lanes) -> Tensor:
         """Δφ [B, D] = φ(x̃₀,t with the lane's slider) − the stored φ(x̃₀,t) without, at the same xₜ, t and prompt (paper, step 3)."""
@@ -116,7 +118,7 @@ class Objective:
         cos_B = along_B / (delta_BD.square().sum(1) + SMOOTH**2).sqrt()
         loss_B = 1 - cos_B
         if self.recipe.objective == "sized":
-            target_B = lanes.strength_B.abs().to(delta_BD) * self.sigma_TK[lanes.step_B, lanes.slider_B]
+            target_B = lanes.strength_B.abs().to(delta_BD) * self.sigma_K[lanes.slider_B]
             loss_B = loss_B + self.recipe.size_weight * (along_B / target_B - 1).square()
         return loss_B, cos_B.detach()
 
