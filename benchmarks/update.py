@@ -150,7 +150,7 @@ def shown(rows: list[dict[str, float]], about: dict[str, Any]) -> str:
     """The table for a person."""
     title = (
         f"one training update beside forward + backward of denoiser, decoder and encoder\n{about['where']}, {about['precision']}, "
-        f"{about['threads']} threads, sliders on {about['targets']}, {about['lanes']} lanes a micro-batch, median of {about['rounds']} rounds"
+        f"{about['threads']} threads, sliders on {about['targets']}, {about['lanes']} lanes at a time, median of {about['rounds']} rounds"
     )
     head = "   ".join(name for name, _ in COLUMNS.values())
     lines = ["   ".join(f"{r[key]:{len(name)}.{places}f}" for key, (name, places) in COLUMNS.items()) for r in rows]

@@ -17,12 +17,12 @@ LIMIT_MIB = 36
 
 
 def assemble(vae: Path, clip: Path, unet: Path, out: Path) -> None:
-    whole = CLIPModel.from_pretrained(clip, torch_dtype=torch.float16)
+    whole = CLIPModel.from_pretrained(clip, torch_dtype=torch.float16, use_safetensors=True)
     pipe = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float16),
-        text_encoder=CLIPTextModel.from_pretrained(clip, torch_dtype=torch.float16),
+        vae=AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float16, use_safetensors=True),
+        text_encoder=CLIPTextModel.from_pretrained(clip, torch_dtype=torch.float16, use_safetensors=True),
         tokenizer=CLIPTokenizer.from_pretrained(clip),
-        unet=UNet2DConditionModel.from_pretrained(unet, torch_dtype=torch.float16),
+        unet=UNet2DConditionModel.from_pretrained(unet, torch_dtype=torch.float16, use_safetensors=True),
         scheduler=scheduler(),
         safety_checker=None,
         feature_extractor=None,
@@ -33,8 +33,8 @@ def assemble(vae: Path, clip: Path, unet: Path, out: Path) -> None:
     pipe.tokenizer.save_pretrained(out / "clip")
     (out / "clip" / "preprocessor_config.json").write_bytes((clip / "preprocessor_config.json").read_bytes())
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**20
-    StableDiffusionPipeline.from_pretrained(out, safety_checker=None, requires_safety_checker=False)
-    CLIPModel.from_pretrained(out / "clip")
+    StableDiffusionPipeline.from_pretrained(out, safety_checker=None, requires_safety_checker=False, use_safetensors=True)
+    CLIPModel.from_pretrained(out / "clip", use_safetensors=True)
     print(f"{out}: {size:.1f} MiB")
     if size > LIMIT_MIB:
         raise SystemExit(f"more than {LIMIT_MIB} MiB")

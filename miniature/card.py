@@ -129,7 +129,7 @@ class Painter:
     """The shipped pipeline, asked in batches; image number i has a generator of its own, whatever the batch."""
 
     def __init__(self, o: argparse.Namespace) -> None:
-        self.pipe = StableDiffusionPipeline.from_pretrained(o.model).to(o.device)
+        self.pipe = StableDiffusionPipeline.from_pretrained(o.model, use_safetensors=True).to(o.device)
         self.pipe.set_progress_bar_config(disable=True)
         self.options = {"num_inference_steps": o.steps, "guidance_scale": o.guidance, "guidance_rescale": o.rescale}
         self.batch, self.seed, self.drawn, self.seconds = o.batch, o.seed, 0, 0.0
@@ -166,7 +166,7 @@ def decoded(vae: AutoencoderKL, x01: Tensor) -> Tensor:
 @torch.no_grad()
 def retrieval(folder: Path, held: Images, truth: Sequence[Factors], groups: Sequence[np.ndarray], rng: np.random.Generator) -> float:
     """Share of the images whose own caption is the nearest of their group's; an equal caption counts as its own."""
-    clip, words = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval(), CLIPTokenizer.from_pretrained(folder)
+    clip, words = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval(), CLIPTokenizer.from_pretrained(folder)
     look = CLIPImageProcessor.from_pretrained(folder)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (look.image_mean, look.image_std))
     hits: list[bool] = []
@@ -224,7 +224,7 @@ def quality(painter: Painter, judge: Judge, o: argparse.Namespace, held: Images,
 
 def parts(o: argparse.Namespace, painter: Painter, held: Images, truth: Sequence[Factors]) -> list[str]:
     """The table of parts: values, file sizes, and what each is good for on held-out drawings."""
-    clip, vae = CLIPModel.from_pretrained(o.model / "clip"), painter.pipe.vae
+    clip, vae = CLIPModel.from_pretrained(o.model / "clip", use_safetensors=True), painter.pipe.vae
     x = held.batch(np.arange(1024), o.device)
     fidelity = np.mean([psnr(decoded(vae, y), y) for y in x.split(128)])
     table = [

@@ -67,11 +67,15 @@ def latents(data: Images, vae: AutoencoderKL, path: Path, device: torch.device) 
 def main() -> None:
     o = arguments("Train the UNet", images=800_000, batch=64, lr=1e-3, vae="vae/final", clip="clip/final", cached=0)
     data = Images(o.data, "train")
-    vae = AutoencoderKL.from_pretrained(o.vae, torch_dtype=torch.float32).to(o.device, memory_format=torch.channels_last).eval()
+    vae = (
+        AutoencoderKL.from_pretrained(o.vae, torch_dtype=torch.float32, use_safetensors=True)
+        .to(o.device, memory_format=torch.channels_last)
+        .eval()
+    )
     z_all = latents(data, vae, o.out / "latents.safetensors", o.device)
     truth = [factors(r) for r in rows(o.data, "train")]
     words = CLIPTokenizer.from_pretrained(o.clip)
-    text = CLIPTextModel.from_pretrained(o.clip, torch_dtype=torch.float32).to(o.device).eval().requires_grad_(False)
+    text = CLIPTextModel.from_pretrained(o.clip, torch_dtype=torch.float32, use_safetensors=True).to(o.device).eval().requires_grad_(False)
     text.set_attn_implementation("eager")
     unet = build().to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())

@@ -67,7 +67,7 @@ def main() -> None:
     if o.freeze:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
-        done = AutoencoderKL.from_pretrained(o.out / "final", torch_dtype=torch.float32)
+        done = AutoencoderKL.from_pretrained(o.out / "final", torch_dtype=torch.float32, use_safetensors=True)
         vae.load_state_dict(done.state_dict())
     run = Run(vae, o.out / ("decoder.safetensors" if o.freeze else "state.safetensors"), images=o.images, batch=o.batch, lr=o.lr)
 

@@ -114,18 +114,18 @@ def test_with_guidance_both_halves_of_a_row_get_its_strengths(tiny: Tiny) -> Non
 
 
 def test_a_slider_is_the_lora_peft_would_make_of_it(tiny: Tiny, backbone: Backbone, rows: Condition) -> None:
-    """The same A and B as a PEFT adaptor, weighted by the strength, on a second copy of the model."""
+    """The same A and B as a PEFT adaptor, weighted by a (negative) strength, on a second copy of the model."""
     bank = SliderBank(backbone.denoiser, K, rank=2, targets="attention", seed=3)
     _wake(bank)
     other = load_backbone(str(tiny.velocity), steps=3, guidance=1.0, device="cpu", precision="float32")
     inject_adapter_in_model(LoraConfig(r=2, lora_alpha=2, target_modules=list(bank.layers)), other.denoiser)
     for path in bank.layers:
         layer = other.denoiser.get_submodule(path)
-        values, strength = bank.tensors(), 1.5
+        values, strength = bank.tensors(), -1.5
         layer.lora_A["default"].weight.data.copy_(values[f"{path}.down"][1])  # pyright: ignore
         layer.lora_B["default"].weight.data.copy_(values[f"{path}.up"][1] * strength)  # pyright: ignore
     s = torch.zeros(6, K)
-    s[:, 1] = 1.5
+    s[:, 1] = -1.5
     torch.testing.assert_close(predicted(backbone, bank, rows, s, SEEDS), predicted(other, None, rows, None, SEEDS), rtol=1e-3, atol=1e-4)
 
 

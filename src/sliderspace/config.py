@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sliderspace.backbones.presets import Precision
 from sliderspace.directions import Centring
@@ -47,6 +47,14 @@ class Settings(BaseModel):
             raise ValueError("the prompt is empty: say what to draw, for example “a portrait of a person”")
         return tuple(p.strip() for p in prompts)
 
+    @model_validator(mode="after")
+    def _carried(self) -> "Settings":
+        if self.sliders >= self.samples:
+            raise ValueError(
+                f"{self.samples} samples carry at most {self.samples - 1} sliders, and {self.sliders} are asked for: raise samples"
+            )
+        return self
+
     @property
     def held_out(self) -> int:
         """Trajectories sampled beyond `samples` that neither PCA nor training sees."""
@@ -68,5 +76,5 @@ def settings_from(values: dict[str, object]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        lines = [": ".join((*map(str, e["loc"]), e["msg"].removeprefix("Value error, "))) for e in error.errors()]
         raise BadInput("; ".join(lines)) from error

@@ -6,6 +6,7 @@ Every stage is a generator of `Progress`; whoever calls it draws the bars.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,9 +110,8 @@ class Engine:
 
     @cached_property
     def measured(self) -> str:
-        return fingerprint(
-            stage="measure", after=self.trained, seeds=[CALIBRATION_SEEDS, MEASURE_SEEDS], sizes=[*calibration.GRID, *evaluate.SIZES]
-        )
+        seeds, sizes = [CALIBRATION_SEEDS, MEASURE_SEEDS], [*calibration.GRID, *evaluate.SIZES]
+        return fingerprint(stage="measure", after=self.trained, seeds=seeds, sizes=sizes)
 
     # Stages
 
@@ -123,7 +123,7 @@ class Engine:
         _ = self.sampled, self.condition
         before = load_json(self.run.config, kind="config") if self.run.config.exists() else {}
         now = self.settings.model_dump(mode="json")
-        save_json(self.run.config, now, kind="config", fingerprint=fingerprint(**now))
+        save_json(self.run.config, now, kind="config", fingerprint=self.trained)
         return [f"{key}: {before[key]} → {now[key]}" for key in now if key in before and before[key] != now[key]]
 
     def sample(self) -> Iterator[Progress]:
@@ -194,6 +194,7 @@ class Engine:
         if all(is_done(path, self.measured) for path in (self.run.space, self.run.measures, self.run.strips)):
             yield Progress("measure", total, total)
             return
+        self._need(self.run.sliders, self.trained, "train")
         self.bank.load_tensors(load_tensors(self.run.sliders, kind="sliders")[0])
         units, reached = [0.0] * len(self.bank), [False] * len(self.bank)
         for sweep in self._sweeps("calibration", CALIBRATION_SEEDS, np.tile(calibration.GRID, (len(self.bank), 1))):
@@ -213,7 +214,8 @@ class Engine:
         save_tensors(self.run.strips, {"sliders": shown, "base": thumbnails(self.base_images())}, kind="strips", fingerprint=self.measured)
         save_json(self.run.measures, result, kind="measures", fingerprint=self.measured)
         entries = [{"index": s["index"], "name": None, "unit": s["unit"]} for s in result["sliders"]]
-        save_json(self.run.space, {"sliders": entries}, kind="space", fingerprint=self.measured)
+        made_from = {"config": self.trained, "directions": self.fitted, "sliders": self.trained}
+        save_json(self.run.space, {"made_from": made_from, "sliders": entries}, kind="space", fingerprint=self.measured)
 
     def base_images(self) -> "np.ndarray[Any, np.dtype[np.uint8]]":
         """The first finished images of the model alone, uint8 [N, H, W, 3], on the seeds 0 … 31."""
@@ -246,7 +248,13 @@ class Engine:
 
     @cached_property
     def directions(self) -> Directions:
+        self._need(self.run.directions, self.fitted, "fit")
         return Directions.load(self.run.directions)
+
+    def _need(self, path: Path, made_from: str, stage: str) -> None:
+        """BadInput unless an earlier stage has left its result of these very settings."""
+        if not is_done(path, made_from):
+            raise BadInput(f"{path} is missing, or was made with other settings.\nRun `sliderspace {stage} {self.run.root}` first.")
 
     def _seeds(self, purpose: str, count: int) -> list[int]:
         return [seed_for(self.settings.seed, purpose, i) for i in range(count)]

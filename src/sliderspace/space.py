@@ -16,7 +16,7 @@ from sliderspace.directions import Directions
 from sliderspace.errors import BadInput, DamagedFile
 from sliderspace.generate import render, sparse_mix, sweep_rows, to_uint8
 from sliderspace.sliders import SliderBank
-from sliderspace.store import RunFolder, load_json, load_tensors
+from sliderspace.store import RunFolder, load_json, load_tensors, stored_fingerprint
 
 Images = npt.NDArray[np.uint8]
 
@@ -44,13 +44,21 @@ class SliderSpace:
             if not path.exists():
                 raise BadInput(f"{run.root} is unfinished, {path.name} is missing.\nRun `sliderspace {stage} {run.root}` to go on.")
         settings = settings_from(load_json(run.config, kind="config"))
-        listed = load_json(run.space, kind="space").get("sliders")
+        space, directions, values = (
+            load_json(run.space, kind="space"),
+            Directions.load(run.directions),
+            load_tensors(run.sliders, kind="sliders")[0],
+        )
+        parts = {"config": run.config, "directions": run.directions, "sliders": run.sliders}
+        if space.get("made_from") != {name: stored_fingerprint(path) for name, path in parts.items()}:
+            raise BadInput(
+                f"{run.root} is half-way to other settings: its parts do not belong together.\nRun `sliderspace discover --out {run.root}`."
+            )
+        listed = space.get("sliders")
         units = np.array([entry.get("unit") for entry in listed] if isinstance(listed, list) else [], dtype=np.float64)
         if len(units) != settings.sliders or not np.isfinite(units).all():
             raise DamagedFile(f"{run.space} does not list {settings.sliders} sliders.\nDelete it and run `sliderspace train {run.root}`.")
-        return cls(
-            settings, Directions.load(run.directions), units, load_tensors(run.sliders, kind="sliders")[0], run.root, speed or Speed()
-        )
+        return cls(settings, directions, units, values, run.root, speed or Speed())
 
     def __len__(self) -> int:
         return self.settings.sliders

@@ -34,8 +34,6 @@ TEMPORARY = re.compile(r"\..+\.(\d+)\.partial")
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-# fingerprints and plain JSON
-
 def plain(value: object, *, finite: bool = False) -> Any:
     """`value` as JSON knows it. A number that is not finite becomes null, or with `finite` a BadInput; unknown types a TypeError."""
     if isinstance(value, np.ndarray | np.generic):
@@ -62,8 +60,6 @@ def fingerprint(**inputs: object) -> str:
     text = json.dumps(plain(inputs, finite=True), sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
-
-# writing
 
 def save_bytes(path: str | Path, data: bytes) -> None:
     """Put `data` at `path`, all of it or nothing. SliderSpaceError when the disk is full, BadInput when `path` cannot be written."""
@@ -149,8 +145,6 @@ def _own_memory(tensors: "Mapping[str, torch.Tensor | np.ndarray[Any, Any]]") ->
     return {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in on_cpu.items()}
 
 
-# reading
-
 def load_json(path: str | Path, *, kind: str) -> dict[str, Any]:
     """What `save_json` was given. BadInput if there is no such file, DamagedFile if it is broken, foreign or of another kind."""
     path = Path(path)
@@ -235,8 +229,6 @@ def _check_stamp(path: Path, stamp: Mapping[str, Any], kind: str | None) -> None
     if kind is not None and stamp["kind"] != kind:
         raise DamagedFile(f"{path} holds {stamp['kind'][:40]!r}, not {kind!r}.\nIt may have been renamed or copied to the wrong place.")
 
-
-# the folder
 
 class RunFolder:
     """The places of one run. Reading needs no ceremony; whoever writes holds the folder:

@@ -172,6 +172,7 @@ def train(
         last = index + 1 == recipe.updates
         held = held_alignment(objective, held_out, seed) if last or (index + 1) % recipe.check_every == 0 else None
         if held is not None:
+            _check_finite(held, True, index, recipe.lr)
             history.append([float(index), loss, cos, held])
             store.save(index + 1, history)
         yield Update(index, loss, cos, held)
@@ -188,15 +189,20 @@ def _update(objective: Objective, data: Trajectories, lanes: Lanes, adam: torch.
         losses.append(loss_B.detach())
         cosines.append(cos_B)
     loss = float(torch.cat(losses).mean())
-    if not math.isfinite(loss) or any(not bool(torch.isfinite(p.grad).all()) for p in objective.bank.trained() if p.grad is not None):
-        raise TrainingFailed(
-            f"the loss is no longer a finite number at update {index} (learning rate {objective.recipe.lr:g}).\n"
-            "Lower --lr, or use --precision float32."
-        )
+    whole = all(bool(torch.isfinite(p.grad).all()) for p in objective.bank.trained() if p.grad is not None)
+    _check_finite(loss, whole, index, objective.recipe.lr)
     for group in adam.param_groups:
         group["lr"] = learning_rate(objective.recipe, index)
     adam.step()
     return loss, float(torch.cat(cosines).mean())
+
+
+def _check_finite(value: float, gradients: bool, index: int, lr: float) -> None:
+    """TrainingFailed before a value that is no number reaches the sliders or the checkpoint."""
+    if not (math.isfinite(value) and gradients):
+        raise TrainingFailed(
+            f"training broke down at update {index}: not a finite number, at learning rate {lr:g}.\nLower --lr, or use --precision float32."
+        )
 
 
 def _parts(count: int, size: int) -> Iterator[slice]:
