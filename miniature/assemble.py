@@ -30,6 +30,9 @@ def assemble(vae: Path, clip: Path, unet: Path, out: Path) -> None:
     )
     pipe.save_pretrained(out)
     whole.save_pretrained(out / "clip")
+    for config in (out / "text_encoder" / "config.json", out / "clip" / "config.json"):
+        # transformers loads in the precision a config names and diffusers in float32: a pipeline of both would not run on a CPU
+        config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
     pipe.tokenizer.save_pretrained(out / "clip")
     (out / "clip" / "preprocessor_config.json").write_bytes((clip / "preprocessor_config.json").read_bytes())
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**20

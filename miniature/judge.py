@@ -45,22 +45,20 @@ class Block(nn.Module):
 class Net(nn.Module):
     """images01 [B, 3, 64, 64] -> logits [B, all classes of all factors].
 
-    The answer is read from the mean over the picture (colours, style) and from a thin 8x8 map (glasses, beards, mouths).
+    The answer is read from the mean over the picture (colours, style) and from a thin 4x4 map (glasses, beards, mouths).
     """
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 32, 4, 2, 1)
         widths = [32, *(w for w, _ in WIDTHS)]
-        *fine, coarse = (Block(a, b, s) for a, (b, s) in zip(widths, WIDTHS, strict=False))
-        self.fine, self.coarse = nn.Sequential(*fine), coarse
-        self.norm, self.thin = nn.BatchNorm2d(widths[-1]), nn.Conv2d(widths[-2], 24, 1)
-        self.drop, self.head = nn.Dropout(0.1), nn.Linear(widths[-1] + 24 * 8 * 8, outputs)
+        self.blocks = nn.Sequential(*(Block(a, b, s) for a, (b, s) in zip(widths, WIDTHS, strict=False)))
+        self.norm, self.thin = nn.BatchNorm2d(widths[-1]), nn.Conv2d(widths[-1], 32, 1)
+        self.drop, self.head = nn.Dropout(0.1), nn.Linear(widths[-1] + 32 * 16, outputs)
 
     def forward(self, images01: Tensor) -> Tensor:
-        y = self.fine(self.stem(images01 * 2 - 1))
-        whole, thin = self.norm(self.coarse(y)).relu().mean((2, 3)), self.thin(y.relu()).flatten(1)
-        return self.head(self.drop(torch.cat([whole, thin], 1)))
+        y = self.norm(self.blocks(self.stem(images01 * 2 - 1))).relu()
+        return self.head(self.drop(torch.cat([y.mean((2, 3)), self.thin(y).flatten(1)], 1)))
 
 
 class Judge:
@@ -109,7 +107,7 @@ class Softened:
 
 
 def load_vae(folder: Path, device: torch.device) -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(folder, use_safetensors=True).to(device, memory_format=torch.channels_last).eval()
+    return AutoencoderKL.from_pretrained(folder).to(device, memory_format=torch.channels_last).eval()
 
 
 @torch.no_grad()

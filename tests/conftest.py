@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is first imported
+os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is first imported, and by the processes that tests start
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that asks the network is a wrong test
 
 import hypothesis
@@ -61,6 +61,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     from sliderspace.backbones.presets import quiet_loading
 
     quiet_loading()
+    torch.set_num_threads(1)  # session fixtures are made before any test's own seeds and threads
     root = tmp_path_factory.mktemp("tiny")
     folders = Tiny(root / "velocity", root / "noise", root / "clip", root / "dino")
     with torch.random.fork_rng():
