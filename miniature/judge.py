@@ -107,7 +107,7 @@ class Softened:
 
 
 def load_vae(folder: Path, device: torch.device) -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(folder).to(device, memory_format=torch.channels_last).eval()
+    return AutoencoderKL.from_pretrained(folder, use_safetensors=True).to(device, memory_format=torch.channels_last).eval()
 
 
 @torch.no_grad()
