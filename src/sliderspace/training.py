@@ -97,7 +97,7 @@ class Objective:
         self.v_KD = torch.from_numpy(directions.components_KD).float().to(device)
         # The last embedded step is the finished image. Its spread is the target at every step: with each step's own, far smaller at the
         # noisy steps, sliders came out three times too weak, and swept images smeared at strengths training had never seen (docs/log.md).
-        self.sigma_K = torch.from_numpy(directions.sigma_TK[-1]).float().to(device)
+        self.sigma_K = torch.from_numpy(directions.sigma_TK[-1]).float().clamp(min=1e-4).to(device)
 
     def delta(self, data: Trajectories, lanes: Lanes) -> Tensor:
         """Δφ [B, D] = φ(x̃₀,t with the lane's slider) − the stored φ(x̃₀,t) without, at the same xₜ, t and prompt (paper, step 3)."""

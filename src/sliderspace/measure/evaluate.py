@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from sliderspace.calibration import Sweep, both_ways
 from sliderspace.directions import Directions
+from sliderspace.errors import BadInput
 from sliderspace.measure import control
 
 Array = npt.NDArray[np.float64]
@@ -35,8 +36,8 @@ def measures(
             "consistency": control.consistency(delta_KSD[k]),
             "selectivity": float(selectivity_K[k]),
             "monotone_share": float(monotone_K[k]),
-            "realism": control.realism(_images(sweep, 1.0), manifold_ND, fresh_ND),
-            "realism_2": control.realism(_images(sweep, 2.0), manifold_ND, fresh_ND),
+            "realism": _realism(sweep, 1.0, manifold_ND, fresh_ND),
+            "realism_2": _realism(sweep, 2.0, manifold_ND, fresh_ND),
             "explained_variance_ratio": float(directions.explained_variance_ratio_K[k]),
             "unit": float(units_K[k]),
             "unit_reached": bool(reached_K[k]),
@@ -71,3 +72,11 @@ def _delta(sweep: Sweep, size: float) -> Array:
 def _images(sweep: Sweep, size: float) -> Array:
     """φ [2S, D] of the slider's images at ±size units."""
     return sweep.z_SMD[:, _at(sweep, size)].reshape(-1, sweep.z_SMD.shape[-1])
+
+
+def _realism(sweep: Sweep, size: float, manifold_ND: Array, fresh_ND: Array) -> float:
+    """NaN (stored as null) where so few images were sampled that not even a fresh base image lies among them."""
+    try:
+        return control.realism(_images(sweep, size), manifold_ND, fresh_ND)
+    except BadInput:
+        return float("nan")
