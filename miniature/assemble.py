@@ -30,6 +30,8 @@ def assemble(vae: Path, clip: Path, unet: Path, out: Path) -> None:
     )
     pipe.save_pretrained(out)
     whole.save_pretrained(out / "clip")
+    for config in (out / "unet" / "config.json", out / "vae" / "config.json"):  # where a part lay while it was made is nobody's business
+        config.write_text("".join(line for line in config.read_text().splitlines(keepends=True) if "_name_or_path" not in line))
     for config in (out / "text_encoder" / "config.json", out / "clip" / "config.json"):
         # transformers loads in the precision a config names and diffusers in float32: a pipeline of both would not run on a CPU
         config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))

@@ -44,7 +44,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def step(self, x_BCHW: Tensor, x0_BCHW: Tensor, index: int) -> Tensor:
-        """Latents after sampler step `index`, given the prediction there. After the last step they are the image's, as the scheduler ends."""
+        """Latents after sampler step `index`, given the prediction there. After the last step: the image's."""
 
     @abstractmethod
     def decode(self, z_BCHW: Tensor) -> Tensor:
