@@ -52,7 +52,8 @@ PRESETS = {
                 "a person in pixel art style",
                 "a person with red hair and glasses, pixel art style, blue background",
             ),
-            expected="16 sliders from 1,000 trajectories in 2 min 23 s on two CPU cores; alignment 0.23, consistency 0.39, realism 1.01 (make demo)",
+            expected="16 sliders from 1,000 trajectories in 2 min 23 s on two CPU cores; "
+            "alignment 0.23, consistency 0.39, realism 1.01 (make demo)",
         ),
     )
 }
