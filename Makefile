@@ -1,5 +1,6 @@
 # make demo    discovers 16 sliders in "a portrait of a person" and says where the report is
 # make test    runs the tests and the checks
+# make test-families   every model family at toy size: discovery, export, the file in diffusers, and back
 #
 # Both set up .venv first: once, and again when pyproject.toml or constraints.txt change. Say which Python with
 # `make PYTHON=/path/to/python3.12 demo`. Where pip would fetch a GPU build of torch and you want the smaller CPU one, name
@@ -11,19 +12,22 @@ PYTHON ?=
 CANDIDATES := $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: demo test check test-slow bench clean
+.PHONY: demo test check test-families test-slow bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/sliderspace discover "a portrait of a person" --backbone mini --sliders 16 --samples 1000 --out runs/person
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu and not families"
 	@$(MAKE) --no-print-directory check
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+test-families: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m families
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "slow and not gpu"

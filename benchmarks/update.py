@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
+from sliderspace.backbones import Targets
 from sliderspace.config import Settings, Speed
 from sliderspace.engine import Engine
-from sliderspace.sliders import ENDINGS, SliderBank
+from sliderspace.sliders import SliderBank
 from sliderspace.store import RunFolder
 from sliderspace.training import Lanes, Objective, Recipe, draw, train
 
@@ -53,7 +54,7 @@ def engine_for(folder: Path, lanes: int, **chosen: str) -> Engine:
 def objective_for(engine: Engine, count: int) -> Objective:
     """What `Engine.train` builds, with the first `count` sliders only."""
     s = engine.settings
-    bank = SliderBank(engine.backbone.denoiser, count, rank=s.rank, targets=s.targets, up=s.up, seed=s.seed)
+    bank = SliderBank(engine.backbone.denoiser, count, rank=s.rank, pattern=engine.backbone.layers[s.targets], up=s.up, seed=s.seed)
     recipe = Recipe(
         updates=NEVER, lr=s.lr, objective=s.objective, both_signs=s.both_signs, until=s.until, lanes=engine.speed.lanes, check_every=NEVER
     )
@@ -166,7 +167,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; default: torch's own choice")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     targets = Settings.model_fields["targets"].default
-    parser.add_argument("--targets", choices=tuple(ENDINGS), default=targets, help=f"layers with sliders (default {targets})")
+    parser.add_argument("--targets", choices=get_args(Targets), default=targets, help=f"layers with sliders (default {targets})")
     parser.add_argument("--lanes", type=int, default=Speed().lanes, help="lanes a micro-batch, as --lanes of `discover`")
     parser.add_argument("--sliders", type=int, nargs="+", default=list(COUNTS), choices=range(1, max(COUNTS) + 1), metavar="K")
     parser.add_argument("--json", action="store_true", help="print the numbers for a program")

@@ -6,7 +6,7 @@ Checkpoints are safetensors files written under a temporary name and renamed, so
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 SIZE = 64
+JUDGED = ("style", "background", "hair", "hair_colour", "skin", "glasses", "beard", "earrings", "mouth", "clothing", "kind")
+UNNAMED = -100  # cross_entropy's own "ignore": the part has no word, so no answer is wrong
+Classes = Mapping[str, Sequence[str]]
+Truth = Sequence[Mapping[str, str]]
 
 
 def images(folder: Path, split: str) -> list[np.ndarray]:
@@ -44,6 +48,39 @@ class Images:
         """images01 [B, 3, 64, 64], channels last."""
         x_BHWC = torch.from_numpy(self.array[index]).to(device).float().div_(255)
         return x_BHWC.permute(0, 3, 1, 2)
+
+
+def classes_of(truth: Truth) -> dict[str, list[str]]:
+    """The values each judged factor takes."""
+    return {k: sorted({f[k] for f in truth} - {"unnamed"}) for k in JUDGED}
+
+
+def split(logits: Tensor, classes: Classes) -> dict[str, Tensor]:
+    return dict(zip(classes, logits.split([len(c) for c in classes.values()], 1), strict=True))
+
+
+def targets(truth: Truth, classes: Classes) -> Tensor:
+    """Class numbers int64 [N, factors], UNNAMED where there is no word."""
+    number = {k: {c: i for i, c in enumerate(names)} for k, names in classes.items()}
+    return torch.tensor([[number[k].get(f[k], UNNAMED) for k in classes] for f in truth])
+
+
+def factor_losses(logits: Tensor, labels: Tensor, classes: Classes) -> dict[str, Tensor]:
+    """Cross-entropy of each factor (0 where a batch has no word for it); logits [B, all classes], labels [B, factors]."""
+    sums = {
+        k: nn.functional.cross_entropy(part.float(), labels[:, i], reduction="sum", ignore_index=UNNAMED)
+        for i, (k, part) in enumerate(split(logits, classes).items())
+    }
+    return {k: total / (labels[:, i] != UNNAMED).sum().clamp(min=1) for i, (k, total) in enumerate(sums.items())}
+
+
+def augment(x01: Tensor) -> Tensor:
+    """Half the images untouched; the rest made smaller and larger again, or noised, as previews look."""
+    small = nn.functional.interpolate(x01, scale_factor=float(torch.empty(1).uniform_(0.25, 0.75)), mode="bilinear", antialias=True)
+    blurred = nn.functional.interpolate(small, size=x01.shape[-2:], mode="bilinear")
+    share = torch.rand(len(x01), 1, 1, 1, device=x01.device)
+    mixed = torch.where(share < 0.25, blurred, x01)
+    return (mixed + (share > 0.7) * 0.08 * torch.randn_like(x01)).clamp(0, 1)
 
 
 def arguments(description: str, **defaults: object) -> argparse.Namespace:

@@ -7,24 +7,19 @@ with noise on its latents, because everything the miniature draws comes out of t
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from clip import augment
-from common import Images, Run, arguments, rows
+from common import Classes, Images, Run, Truth, arguments, augment, classes_of, factor_losses, rows, split, targets
 from diffusers import AutoencoderKL
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from world import factors
 
-JUDGED = ("style", "background", "hair", "hair_colour", "skin", "glasses", "beard", "earrings", "mouth", "clothing", "kind")
-UNNAMED = -100  # cross_entropy's own "ignore": the part has no word, so no answer is wrong
 WIDTHS = ((64, 2), (64, 1), (128, 2), (160, 2))  # channels and stride of each block; 32 channels at 32x32 before them
-Classes = Mapping[str, Sequence[str]]
-Truth = Sequence[Mapping[str, str]]
 
 
 class Block(nn.Module):
@@ -75,20 +70,6 @@ class Judge:
         """The most likely class of every factor, one dict an image, for images in [0, 1], [B, 3, 64, 64]."""
         best = {k: part.argmax(1).tolist() for k, part in split(self.net(images01.float()), self.classes).items()}
         return [{k: self.classes[k][best[k][i]] for k in self.classes} for i in range(len(images01))]
-
-
-def classes_of(truth: Truth) -> dict[str, list[str]]:
-    return {k: sorted({f[k] for f in truth} - {"unnamed"}) for k in JUDGED}
-
-
-def split(logits: Tensor, classes: Classes) -> dict[str, Tensor]:
-    return dict(zip(classes, logits.split([len(c) for c in classes.values()], 1), strict=True))
-
-
-def targets(truth: Truth, classes: Classes) -> Tensor:
-    """Class numbers int64 [N, factors], UNNAMED where there is no word."""
-    number = {k: {c: i for i, c in enumerate(names)} for k, names in classes.items()}
-    return torch.tensor([[number[k].get(f[k], UNNAMED) for k in classes] for f in truth])
 
 
 class Softened:
@@ -183,8 +164,7 @@ def main() -> None:
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         x, y = batch(index, np.random.default_rng((o.seed, 4, run.step)))
         with torch.autocast(o.device.type, torch.bfloat16):
-            parts = split(net(x), classes)
-        losses = {k: nn.functional.cross_entropy(part.float(), y[:, i]) for i, (k, part) in enumerate(parts.items())}
+            losses = factor_losses(net(x), y, classes)
         return torch.stack(list(losses.values())).mean(), " ".join(f"{k} {v:.2f}" for k, v in losses.items())
 
     run.train(len(data), o.seed, loss_of)

@@ -20,7 +20,7 @@ const HAIR = ['hairColor', 'headContrastColor', 'facialHairColor'];
 const SKIN = { micah: ['baseColor'] };
 const CLOTHES = ['clothingColor', 'clothesColor', 'shirtColor', 'bodyColor'];
 const CHANCES = {
-  glassesProbability: 33, accessoriesProbability: 35, beardProbability: 25, facialHairProbability: 25,
+  glassesProbability: 45, accessoriesProbability: 45, beardProbability: 25, facialHairProbability: 25,
   mustacheProbability: 25, earringsProbability: 25, hatProbability: 12, featuresProbability: 20,
   hairAccessoriesProbability: 10, maskProbability: 4, frecklesProbability: 5, gestureProbability: 5,
   rearHairProbability: 50, textureProbability: 40, cheekProbability: 40, blushesProbability: 40, bodyIconProbability: 20,
@@ -50,6 +50,7 @@ function options(index) {
     set(SKIN[style] ?? ['skinColor'], palette.skin[chosen.skin]);
     set(CLOTHES, palette.clothing[chosen.clothing]);
   }
+  if (style === 'micah') set(['glassesColor'], palette.hair.black); // otherwise often the colour of the skin: nobody can see them
   if (style === 'bottts') set(['baseColor'], palette.clothing[chosen.clothing]);
   if (style === 'thumbs') set(['shapeColor'], palette.clothing[chosen.clothing]);
   for (const [name, chance] of Object.entries(CHANCES)) if (name in takes) given[name] = chance;

@@ -65,7 +65,7 @@ def latents(data: Images, vae: AutoencoderKL, path: Path, device: torch.device) 
 
 
 def main() -> None:
-    o = arguments("Train the UNet", images=800_000, batch=64, lr=1e-3, vae="vae/final", clip="clip/final", cached=0)
+    o = arguments("Train the UNet", images=800_000, batch=64, lr=1e-3, vae="vae/final", clip="clip/final", start="")
     data = Images(o.data, "train")
     vae = (
         AutoencoderKL.from_pretrained(o.vae, torch_dtype=torch.float32, use_safetensors=True)
@@ -77,7 +77,8 @@ def main() -> None:
     words = CLIPTokenizer.from_pretrained(o.clip)
     text = CLIPTextModel.from_pretrained(o.clip, torch_dtype=torch.float32, use_safetensors=True).to(o.device).eval().requires_grad_(False)
     text.set_attn_implementation("eager")
-    unet = build().to(o.device, memory_format=torch.channels_last)
+    unet = UNet2DConditionModel.from_pretrained(o.start, torch_dtype=torch.float32, use_safetensors=True) if o.start else build()
+    unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
     abar = scheduler().alphas_cumprod.to(o.device)
     run = Run(unet, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=0.9995)

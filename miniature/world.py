@@ -177,6 +177,8 @@ BUN = {"bun", "bun2", "buns", "bunHair", "froBun", "curlyBun", "straightBun", "b
 AFRO = {"fro", "froBand", "afro", "longAfro"}
 MOHAWK = {"mohawk", "mohawk2", "mrT", "sideShave", "halfShavedHead"}
 HATS = {"hat", "winterHat1", "winterHat02", "winterHat03", "winterHat04", "hatBeanie", "hatHip", "cap", "beanie", "turban", "hijab"}
+WORN = {"glasses", "sunglasses", "a beard", "a moustache"}
+WORN_SAID = 0.8  # how often these are said at least: a few thin lines, which a model told of them rarely does not learn to draw
 MOUSTACHE = re.compile("moustache|mustache|walrus|pencil|horshoe|freddy", re.I)
 
 
@@ -296,7 +298,7 @@ def caption(f: Mapping[str, str], rng: np.random.Generator, keeps: tuple[float, 
     """
     text = _subject(f, rng)
     keep = rng.choice(keeps)
-    phrases = [p for p in _phrases(f) if rng.random() < keep]
+    phrases = [p for p in _phrases(f) if rng.random() < (max(keep, WORN_SAID) if p in WORN else keep)]
     rng.shuffle(phrases)
     phrases = [p.split(" ", 1)[1] if p.startswith(("long ", "short ")) and rng.random() < 0.4 else p for p in phrases]
     if phrases:

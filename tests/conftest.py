@@ -58,7 +58,7 @@ class Tiny:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     import torch
 
-    from sliderspace.backbones.presets import quiet_loading
+    from sliderspace.backbones.load import quiet_loading
 
     quiet_loading()
     torch.set_num_threads(1)  # session fixtures are made before any test's own seeds and threads
@@ -172,7 +172,8 @@ def encoder(tiny: Tiny) -> "Encoder":
 def small(tiny: Tiny) -> dict[str, Any]:
     """Settings of a discovery of seconds that still has every part: two prompts, two shards, a checkpoint."""
     return {
-        "prompts": ("a robot", "a person"), "backbone": str(tiny.velocity), "encoder": str(tiny.clip), "steps": 3, "precision": "float32",
+        "prompts": ("a robot", "a person"), "backbone": str(tiny.velocity), "encoder": str(tiny.clip), "steps": 3, "guidance": 1.0,
+        "precision": "float32",
         "samples": 130, "sliders": 3, "targets": "attention", "objective": "sized", "until": 0.6, "updates": 60, "lr": 5e-3,
     }
 

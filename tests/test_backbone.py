@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sliderspace.backbones import PRESETS, Backbone, device_for, load_backbone, preset_for
-from sliderspace.backbones.presets import weights_digest
-from sliderspace.backbones.unet import clean_from_flow, clean_from_noise, clean_from_velocity
+from sliderspace.backbones.flow import clean_from_flow
+from sliderspace.backbones.unet import clean_from_noise, clean_from_velocity
 from sliderspace.errors import BadInput
 from sliderspace.generate import render
+from sliderspace.sources import weights_digest
 
 Spoil = Callable[[Path], object]
 
@@ -76,14 +77,14 @@ def test_predictions_and_steps_are_the_schedulers_own(tiny: Tiny, kind: str, ste
     backbone = load(folder, steps)
     scheduler: Any = DDIMScheduler.from_pretrained(folder, subfolder="scheduler")
     scheduler.set_timesteps(steps)
-    rows, x = backbone.encode(["a robot"]).rows([0, 0]), backbone.noise([3, 4])
+    rows, x = backbone.encode(["a robot"]).rows([0, 0]), backbone.start([3, 4])
     for index, t in enumerate(scheduler.timesteps):
         with torch.no_grad():
-            network = backbone.denoiser(x, t, rows.states_PLD).sample
+            network = backbone.denoiser(x, t, rows.texts["states"]).sample
             x0 = backbone.predict(x, torch.full((2,), index), rows)
         theirs = scheduler.step(network, t, x)
         torch.testing.assert_close(x0, theirs.pred_original_sample, rtol=1e-4, atol=1e-4)
-        x = backbone.step(x, x0, index)
+        x = backbone.step(x, x0, index, [3, 4])
         torch.testing.assert_close(x, theirs.prev_sample, rtol=1e-4, atol=1e-4)
 
 
@@ -94,7 +95,7 @@ def test_after_the_last_step_the_latents_are_the_clean_image(tiny: Tiny, kind: s
     with torch.no_grad():
         for index in range(backbone.steps):
             x0 = backbone.predict(x, torch.tensor([index]), rows)
-            x = backbone.step(x, x0, index)
+            x = backbone.step(x, x0, index, [3, 4])
             assert torch.equal(x, x0) == (index == backbone.steps - 1)
 
 
@@ -159,8 +160,8 @@ def test_noise_is_a_function_of_the_seed_alone(backbone: Backbone) -> None:
 def test_each_row_shows_its_prompt(backbone: Backbone) -> None:
     both = backbone.encode(["a robot", "a person"])
     rows = both.rows([1, 0, 1])
-    assert torch.equal(rows.states_PLD[1], both.states_PLD[0])
-    torch.testing.assert_close(rows.states_PLD[2], backbone.encode(["a person"]).states_PLD[0])
+    assert torch.equal(rows.texts["states"][1], both.texts["states"][0])
+    torch.testing.assert_close(rows.texts["states"][2], backbone.encode(["a person"]).texts["states"][0])
 
 
 @pytest.mark.parametrize(("prompt", "why"), [("", "empty"), ("  \n", "empty"), ("a very long prompt indeed, too long", "tokens")])
@@ -204,7 +205,7 @@ def test_a_damaged_pipeline_is_told_in_a_line(tiny: Tiny, tmp_path: Path, what: 
     shutil.copytree(tiny.velocity, folder)
     SPOILED[what](folder)
     with pytest.raises(BadInput) as told:
-        load(folder)
+        drawn(load(folder), "a robot", [1])  # parts are read when first needed
     assert len(str(told.value).splitlines()) <= 2
 
 

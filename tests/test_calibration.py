@@ -47,12 +47,16 @@ def test_a_saturating_response_gives_about_the_true_unit(top: float) -> None:
 
 
 def test_a_response_that_never_reaches_one_deviation_says_so() -> None:
-    assert natural_unit(planted(lambda s: 0.8 * math.tanh(3 * s)), GRID, SIGMA) == (GRID[-1], False)
+    """The smallest size within a tenth of the best stands in: stronger ones break images and move them no further."""
+    assert natural_unit(planted(lambda s: 0.8 * math.tanh(3 * s)), GRID, SIGMA) == (GRID[0], False)
+    assert natural_unit(planted(lambda s: 0.8 * math.tanh(s)), GRID, SIGMA) == (2.0, False)
+    assert natural_unit(planted(lambda s: 0.2 * s), GRID, SIGMA) == (GRID[-1], False)
+    assert natural_unit(planted(lambda s: 0.9 * s if s <= 1 else 0.1), GRID, SIGMA) == (1.0, False)
 
 
 @pytest.mark.parametrize("response", [lambda s: 0.0, lambda s: -2 * s], ids=["dead", "turned round"])
 def test_a_slider_that_does_nothing_or_the_opposite(response: Any) -> None:
-    assert natural_unit(planted(response), GRID, SIGMA) == (GRID[-1], False)
+    assert natural_unit(planted(response), GRID, SIGMA) == (GRID[0], False)
 
 
 def test_the_first_crossing_counts() -> None:
@@ -92,7 +96,7 @@ def condition(backbone: Backbone) -> Condition:
 
 @pytest.fixture(scope="module")
 def bank(backbone: Backbone) -> SliderBank:
-    made = SliderBank(backbone.denoiser, 2, targets="attention", seed=3)
+    made = SliderBank(backbone.denoiser, 2, pattern=backbone.layers["attention"], seed=3)
     for value in made.ups.values():
         value.data.normal_(0, 0.2, generator=torch.Generator().manual_seed(1))
     return made

@@ -20,19 +20,24 @@ Call = Callable[..., Result]
 
 # The options of every verb. They are a promise to users' scripts: add to them, take nothing away without a release note.
 SAMPLING = {"--out", "--backbone", "--encoder", "--steps", "--guidance", "--precision", "--seed", "--samples", "--embed", "--device",
-            "--batch", "--json"}
+            "--batch", "--json", "--resolution", "--decoder", "--quantize", "--images", "--prompts", "--expand",
+            "--expand-to", "--base-url"}
 TRAINING = {"--rank", "--targets", "--up", "--objective", "--both-signs", "--one-sign", "--until", "--updates", "--lr", "--lanes",
-            "--device", "--batch", "--json"}
+            "--device", "--batch", "--checkpointing", "--json"}
 OPTIONS = {
-    "discover": {"prompts", *SAMPLING, *TRAINING, "--sliders", "--centring"},
+    "discover": {"prompts", *SAMPLING, *TRAINING, "--sliders", "--centring", "--rotation", "--dry-run", "--memory"},
     "sample": {"prompts", *SAMPLING},
-    "fit": {"folder", "--sliders", "--centring", "--device", "--json"},
+    "fit": {"folder", "--sliders", "--centring", "--rotation", "--device", "--json"},
     "train": {"folder", *TRAINING},
     "generate": {"folder", "--set", "--seeds", "--prompt", "--mix", "--start-step", "--out", "--device", "--batch", "--json"},
     "sweep": {"folder", "slider", "--seeds", "--scales", "--prompt", "--start-step", "--out", "--device", "--batch", "--json"},
     "info": {"folder", "--json"},
     "report": {"folder", "--json"},
     "backbones": {"--json"},
+    "export": {"folder", "--format", "--sliders", "--unit", "--out", "--json"},
+    "import": {"source", "--out", "--backbone", "--json"},
+    "push": {"folder", "repository", "--private", "--licence", "--base-model", "--json"},
+    "pull": {"repository", "--out", "--revision", "--json"},
 }
 VERBS = sorted(OPTIONS)
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -294,7 +299,7 @@ def test_a_run_that_cannot_be_is_said_in_a_line(call: Call, tiny_options: list[s
 
 
 def test_a_pipeline_of_ones_own_needs_an_encoder_named(call: Call, small: dict[str, Any], tmp_path: Path) -> None:
-    refused(call("discover", "a robot", "--backbone", small["backbone"], "--out", tmp_path / "run"), "--encoder")
+    refused(call("discover", "a robot", "--backbone", small["backbone"], "--out", tmp_path / "run"), "clip", "local folder")
 
 
 @pytest.mark.parametrize("verb", ["fit", "train", "generate", "sweep", "info", "report"])
@@ -414,3 +419,50 @@ def test_a_half_written_file_of_a_killed_run_is_no_damage(call: Call, copy: Path
     (copy / ".sliders.safetensors.999999.partial").write_bytes(b"half")
     ok(call("discover", "--out", copy, "--device", "cpu"))
     assert not list(copy.glob(".*.partial"))
+
+
+# ---- carrying sliders in and out, prompts, plans
+
+def test_export_and_import(call: Call, copy: Path, tmp_path: Path) -> None:
+    told = json.loads(ok(call("export", copy, "--sliders", "0,2", "--out", tmp_path / "loras", "--json")).stdout)
+    assert len(told["files"]) == 2 and all(Path(f).is_file() for f in told["files"])
+    assert json.loads(ok(call("import", tmp_path / "loras", "--out", tmp_path / "again", "--json")).stdout)["sliders"] == 2
+    ok(call("sweep", tmp_path / "again", "1", "--seeds", "3", "--scales", "0,1"))
+    refused(call("export", copy, "--sliders", "0-x"), "--sliders")
+    refused(call("export", copy, "--sliders", "99"), "sliders 0")
+    refused(call("import", copy / "trajectories", "--out", tmp_path / "other"), "trajectories")
+
+
+def test_push_and_pull_say_what_is_wrong(call: Call, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "")
+    refused(call("push", copy, "nobody/nothing"), "hf auth login")
+    refused(call("pull", "not a name", "--out", tmp_path / "there"), "owner/name")
+
+
+def test_prompts_from_a_file_and_from_templates(call: Call, tiny_options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a robot\n# not this\n\na face\n")
+    ok(call("sample", "--prompts", tmp_path / "prompts.txt", *sampling(tiny_options), "--out", tmp_path / "file", "--json"))
+    assert json.loads((tmp_path / "file" / "config.json").read_text())["prompts"] == ["a robot", "a face"]
+    refused(call("sample", "a robot", "--prompts", tmp_path / "prompts.txt", "--out", tmp_path / "both"), "not from both")
+    refused(call("sample", "a robot", "--expand", "magic", "--out", tmp_path / "no"), "templates")
+    ok(call("sample", "a car", "--expand", "templates", "--expand-to", "1", *sampling(tiny_options), "--out", tmp_path / "made", "--json"))
+    assert json.loads((tmp_path / "made" / "config.json").read_text())["prompts"] == ["a car"]
+
+
+def sampling(options: list[str]) -> list[str]:
+    return [o for o in options if o.split("=")[0] in SAMPLING]
+
+
+def test_a_dry_run_makes_and_fetches_nothing(call: Call, small: dict[str, Any], tmp_path: Path) -> None:
+    told = json.loads(ok(call("discover", "a robot", "--backbone", small["backbone"], "--encoder", small["encoder"], "--steps", "3",
+                              "--dry-run", "--memory", "8", "--out", tmp_path / "run", "--json")).stdout)
+    assert told["card"]["gib"] == 8 and told["chosen"] and not (tmp_path / "run").exists()
+    refused(call("discover", "--dry-run", "--out", tmp_path / "run"), "no prompt")
+
+
+def test_folders_are_stored_whole(call: Call, tiny_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a later verb finds the model from any folder."""
+    backbone = next(o for o in tiny_options if o.startswith("--backbone")).partition("=")[2]
+    monkeypatch.chdir(Path(backbone).parent)
+    ok(call("sample", "a robot", *sampling(tiny_options), f"--backbone={Path(backbone).name}", "--out", tmp_path / "run", "--json"))
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["backbone"] == str(Path(backbone).resolve())

@@ -381,3 +381,37 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
     save_tensors(path, {"components_KD": np.eye(2)}, kind="sliders", fingerprint="abc")
     with pytest.raises(DamagedFile):
         Directions.load(path)
+
+
+# ---- rotation
+
+def rare_things(count: int, seed: int = 0) -> tuple[Array, Array]:
+    """Embeddings [N, 12] of five independent things, each in a tenth of the pictures, along axes [5, 12] of its own; a little noise."""
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(rng.normal(size=(12, 5)))[0].T
+    return (rng.random((count, 5)) < 0.1) @ axes + 0.02 * rng.normal(size=(count, 12)), axes
+
+
+def test_varimax_finds_things_that_are_there_or_not_where_pca_mixes_them() -> None:
+    z, axes = rare_things(3000)
+    step = np.arange(3000) % 3
+    found = Moments(3, 12).update(z, step).fit(5, trajectories=1000)
+    turned = found.rotated(z, step)
+    mixed, clean = (np.abs(d.components_KD @ axes.T).max(axis=1) for d in (found, turned))
+    assert clean.min() > 0.99 and mixed.min() < 0.9
+    assert (np.sort((turned.components_KD @ axes.T).max(axis=1)) > 0.99).all(), "the rarer side is positive"
+
+
+def test_rotation_keeps_the_subspace_and_its_variance() -> None:
+    z, _ = rare_things(600, seed=3)
+    step = np.arange(600) % 2
+    found = Moments(2, 12).update(z, step).fit(4, trajectories=300)
+    turned = found.rotated(z, step)
+    np.testing.assert_allclose(turned.components_KD @ turned.components_KD.T, np.eye(4), atol=1e-10)
+    np.testing.assert_allclose(turned.components_KD.T @ turned.components_KD, found.components_KD.T @ found.components_KD, atol=1e-10)
+    np.testing.assert_allclose(turned.explained_variance_K.sum(), found.explained_variance_K.sum())
+    assert (np.diff(turned.explained_variance_K) <= 1e-12).all()
+    per_step = [((z[step == t] - z[step == t].mean(0)) @ turned.components_KD.T).std(axis=0, ddof=1) for t in range(2)]
+    np.testing.assert_allclose(turned.sigma_TK, per_step)
+    within = np.concatenate([z[step == t] - z[step == t].mean(0) for t in range(2)]) @ turned.components_KD.T
+    np.testing.assert_allclose(turned.explained_variance_K, (within**2).sum(0) / (600 - 2))

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import Tiny
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoImageProcessor, CLIPVisionModelWithProjection, Dinov2Model
+from transformers import AutoImageProcessor, AutoModel, CLIPVisionModelWithProjection
 
+from sliderspace import sources
 from sliderspace.backbones import PRESETS, Backbone
-from sliderspace.encoders import Encoder, load_encoder
+from sliderspace.encoders import ENCODERS, Encoder, catalogue, find_encoder, load_encoder, towers
+from sliderspace.encoders.base import Preprocessing
 from sliderspace.errors import BadInput
 
 SIZES = [(32, 32), (33, 33), (64, 64), (17, 41), (41, 17), (49, 98), (98, 49), (37, 120), (256, 255)]
@@ -26,6 +29,25 @@ RECIPES: dict[str, dict[str, Any]] = {
     "to a square": {"size": {"height": 32, "width": 32}},
     "to a square without a crop": {"size": {"height": 32, "width": 32}, "do_center_crop": False},
 }
+OPENAI = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+ALL_STEPS = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+SQUARE = {"image_processor_type": "SiglipImageProcessor", **ALL_STEPS}
+# The preprocessor_config.json of the published models, word for word where it matters.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "openai/clip-vit-large-patch14": {
+        "crop_size": 224, "do_center_crop": True, "do_normalize": True, "do_resize": True, "feature_extractor_type": "CLIPFeatureExtractor",
+        "resample": 3, "size": 224, **OPENAI,
+    },
+    "facebook/dinov2-base": {
+        **ALL_STEPS, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True, "do_convert_rgb": True,
+        "image_processor_type": "BitImageProcessor", "resample": 3, "size": {"shortest_edge": 256}, **IMAGENET,
+    },
+    "google/siglip-base-patch16-224": {**SQUARE, "resample": 3, "size": {"height": 224, "width": 224}, **HALF},
+    "google/siglip2-base-patch16-256": {**SQUARE, "do_convert_rgb": None, "resample": 2, "size": {"height": 256, "width": 256}, **HALF},
+}
+PICTURES = [(224, 224), (64, 64), (17, 41), (300, 700), (701, 299), (1023, 1025)]
 
 
 def load(folder: Path) -> Encoder:
@@ -47,10 +69,13 @@ def reference(folder: Path, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tens
     """φ by transformers alone, as its documentation does it."""
     pixels = AutoImageProcessor.from_pretrained(folder)(images=list(images), return_tensors="pt")["pixel_values"]
     with torch.no_grad():
-        if json.loads((folder / "config.json").read_text())["model_type"] == "dinov2":
-            z = Dinov2Model.from_pretrained(folder, dtype=torch.float32)(pixel_values=pixels).last_hidden_state[:, 0]
-        else:
-            z = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=torch.float32)(pixel_values=pixels).image_embeds
+        match json.loads((folder / "config.json").read_text())["model_type"]:
+            case "clip":
+                z = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=torch.float32)(pixel_values=pixels).image_embeds
+            case "siglip":
+                z = AutoModel.from_pretrained(folder, dtype=torch.float32).get_image_features(pixel_values=pixels).pooler_output
+            case _:
+                z = AutoModel.from_pretrained(folder, dtype=torch.float32)(pixel_values=pixels).last_hidden_state[:, 0]
     return torch.nn.functional.normalize(z, dim=-1)
 
 
@@ -60,17 +85,123 @@ def far(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().mean())
 
 
-@pytest.fixture(scope="module", params=["clip", "dino"])
-def folder(tiny: Tiny, request: pytest.FixtureRequest) -> Path:
-    return getattr(tiny, request.param)
+def _save_siglip(folder: Path) -> None:
+    from transformers import SiglipConfig, SiglipModel
+
+    shared = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = SiglipConfig(text_config={**shared, "vocab_size": 64, "bos_token_id": 62, "eos_token_id": 63},
+                          vision_config={**shared, "image_size": 32, "patch_size": 8})
+    SiglipModel(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({**SQUARE, "resample": 3, "size": {"height": 32, "width": 32}, **HALF}))
+
+
+def _save_registers(folder: Path) -> None:
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    config = Dinov2WithRegistersConfig(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=7, mlp_ratio=2)
+    Dinov2WithRegistersModel(config).save_pretrained(folder)
+    small = {"size": {"shortest_edge": 33}, "crop_size": {"height": 28, "width": 28}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(PUBLISHED["facebook/dinov2-base"] | small))
+
+
+def _save_dino3(folder: Path) -> None:
+    """Its own processor needs torchvision; SigLIP's does the same things in another order."""
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    config = DINOv3ViTConfig(hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8)
+    DINOv3ViTModel(config).save_pretrained(folder)
+    steps = {**SQUARE, "resample": 2, "size": {"height": 32, "width": 32}, "crop_size": None, "do_center_crop": None, **IMAGENET}
+    (folder / "preprocessor_config.json").write_text(json.dumps(steps))
+
+
+@pytest.fixture(scope="module")
+def towers_of(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny folder of every family."""
+    root = tmp_path_factory.mktemp("towers")
+    folders = {"clip": tiny.clip, "dinov2": tiny.dino}
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        for name, save in {"siglip": _save_siglip, "dinov2_with_registers": _save_registers, "dinov3_vit": _save_dino3}.items():
+            save(root / name)
+            folders[name] = root / name
+    return folders
+
+
+@pytest.fixture(params=["clip", "dinov2", "siglip", "dinov2_with_registers", "dinov3_vit"])
+def folder(towers_of: dict[str, Path], request: pytest.FixtureRequest) -> Path:
+    return towers_of[request.param]
 
 
 # ---- one path, the reference's
+
+def test_every_family_is_tried_here(towers_of: dict[str, Path]) -> None:
+    """A vision tower saved alone has a name of its own, and the same class."""
+    assert {name for name in towers.FAMILIES if not name.endswith("_vision_model")} == set(towers_of)
+    assert {n: towers.FAMILIES[n] for n in towers.FAMILIES if n.endswith("_vision_model")} == {
+        "clip_vision_model": towers.FAMILIES["clip"], "siglip_vision_model": towers.FAMILIES["siglip"]
+    }
+
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_embeddings_are_the_reference_processors(folder: Path, size: tuple[int, int]) -> None:
     images = pictures(*size)
     assert far(load(folder)(as01(images)), reference(folder, images)) < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_a_vision_tower_saved_alone_is_the_same_tower(towers_of: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    import transformers
+
+    whole, images = towers_of[kind], as01(pictures(40, 50))
+    getattr(transformers, towers.FAMILIES[kind][0]).from_pretrained(whole).save_pretrained(tmp_path)
+    shutil.copy(whole / "preprocessor_config.json", tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == f"{kind}_vision_model"
+    torch.testing.assert_close(load(tmp_path)(images), load(whole)(images))
+
+
+def prepared(folder: Path, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    """What a tower would see, back in [0, 1]."""
+    encoder = without_tower(folder)
+    return encoder.prepare(as01(images)) * encoder.std + encoder.mean
+
+
+def without_tower(folder: Path) -> Encoder:
+    preprocessing = Preprocessing.read(folder)
+    return Encoder(torch.nn.Identity(), preprocessing, dim=3, identity="none", device=torch.device("cpu"), dtype=torch.float32)
+
+
+@pytest.fixture(params=PUBLISHED)
+def published(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PUBLISHED[request.param]))
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    return tmp_path
+
+
+@pytest.mark.parametrize("size", PICTURES, ids=str)
+def test_pixels_are_the_reference_processors_but_for_its_rounding(published: Path, size: tuple[int, int]) -> None:
+    """It rounds to 1/255 after each of two passes, which alone makes a mean difference of 1.0e-3 to 1.4e-3.
+
+    Between them it clips the overshoot of sharp edges too, so a few pixels of bicubic differ by more.
+    """
+    images = pictures(*size)
+    theirs = AutoImageProcessor.from_pretrained(published)(images=list(images), return_tensors="pt")["pixel_values"]
+    encoder = without_tower(published)
+    difference = ((encoder.prepare(as01(images)) - theirs) * encoder.std).abs()
+    assert difference.mean() < 1.5e-3 and difference.quantile(0.99) < 2.5 / 255
+
+
+@pytest.mark.parametrize("size", PICTURES, ids=str)
+def test_pixels_are_pillows_without_rounding(published: Path, size: tuple[int, int]) -> None:
+    """Pillow resamples numbers of single precision too: then nothing is rounded, and nothing is left of the difference."""
+    images = pictures(*size, count=1)
+    want = Preprocessing.read(published)
+    height, width = want.resized_to(*size)
+    method = Image.Resampling.BICUBIC if want.mode == "bicubic" else Image.Resampling.BILINEAR
+    planes = [Image.fromarray(images[0, ..., c].astype(np.float32) / 255).resize((width, height), method) for c in range(3)]
+    whole = np.stack([np.asarray(plane) for plane in planes])
+    top, left = (height - want.crop[0]) // 2, (width - want.crop[1]) // 2
+    theirs = whole[:, top : top + want.crop[0], left : left + want.crop[1]].clip(0, 1)
+    torch.testing.assert_close(prepared(published, images)[0], torch.from_numpy(theirs), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -83,8 +214,8 @@ def test_every_kind_of_preprocessing(tiny: Tiny, tmp_path: Path, recipe: str, si
 
 def test_every_width_a_picture_can_have(tiny: Tiny) -> None:
     """The longer side is rounded down: one pixel more moves the crop."""
-    encoder, processor = load(tiny.clip), AutoImageProcessor.from_pretrained(tiny.clip, do_center_crop=False)
-    wrong = [(h, w) for h in range(5, 60, 3) for w in range(h, 200, 7) if encoder.resized_to(h, w) != _resized(processor, h, w)]
+    want, processor = Preprocessing.read(tiny.clip), AutoImageProcessor.from_pretrained(tiny.clip, do_center_crop=False)
+    wrong = [(h, w) for h in range(5, 60, 3) for w in range(h, 200, 7) if want.resized_to(h, w) != _resized(processor, h, w)]
     assert wrong == []
 
 
@@ -152,11 +283,19 @@ def load_like(encoder: Encoder, dtype: torch.dtype) -> Encoder:
     return other
 
 
+def test_the_gradient_reaches_every_picture_and_no_other(folder: Path) -> None:
+    x = as01(pictures(40, 40)).requires_grad_()
+    load(folder)(x)[1, 0].backward()
+    assert x.grad is not None
+    assert x.grad[1].abs().mean() > 0 and x.grad[0].abs().max() == 0 == x.grad[2].abs().max()
+
+
 def test_the_weights_are_frozen(encoder: Encoder) -> None:
     assert not any(p.requires_grad for p in encoder.parameters())
 
 
-def test_batch_size_changes_nothing(encoder: Encoder) -> None:
+def test_batch_size_changes_nothing(folder: Path) -> None:
+    encoder = load(folder)
     x = as01(pictures(32, 32, 6))
     torch.testing.assert_close(encoder(x), torch.cat([encoder(row) for row in x.split(1)]), rtol=0, atol=1e-5)
 
@@ -192,6 +331,10 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "a layer is missing": _without_a_layer, "no config": lambda f: (f / "config.json").unlink(),
     "config is not JSON": _write("config.json", "{"),
     "config is a list": _write("config.json", "[1]"), "another family": _write("config.json", '{"model_type": "bert"}'),
+    "SigLIP 2 of any size": _write("config.json", '{"model_type": "siglip2"}'),
+    "no model type": _write("config.json", "{}"), "nonsense for a size": _write("preprocessor_config.json", '{"size": "big"}'),
+    "another resampling": _write("preprocessor_config.json", '{"resample": 0}'),
+    "no normalisation": _write("preprocessor_config.json", '{"do_normalize": false}'),
     "no preprocessor": lambda f: (f / "preprocessor_config.json").unlink(), "empty preprocessor": _write("preprocessor_config.json", "{}"),
 }
 
@@ -208,3 +351,65 @@ def test_a_damaged_encoder_is_told_in_a_line(tiny: Tiny, tmp_path: Path, what: s
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no encoder"):
         load(tmp_path / "nothing")
+
+
+# ---- where encoders are found
+
+def test_a_folder_and_a_shipped_one_are_found(tiny: Tiny) -> None:
+    assert find_encoder(str(tiny.clip)) == tiny.clip
+    assert find_encoder("asset:mini/clip") == PRESETS["mini"].folder / "clip"
+
+
+@pytest.mark.parametrize("location", ["", "clap", "no/such/folder/at/all", "/nowhere"])
+def test_no_encoder_there(location: str) -> None:
+    with pytest.raises(BadInput, match=r"choose one of clip, siglip, dinov2, facenet"):
+        find_encoder(location)
+
+
+def snapshot(cache: Path, repo: str, commit: str, folder: Path) -> Path:
+    """The files of a folder as the Hub's client keeps them, with `main` at this commit."""
+    home = cache / f"models--{repo.replace('/', '--')}"
+    shutil.copytree(folder, home / "snapshots" / commit)
+    (home / "refs").mkdir(exist_ok=True)
+    (home / "refs" / "main").write_text(commit)
+    return home / "snapshots" / commit
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the Hub's client, which is kept off the network by conftest."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2"])
+def test_a_short_name_is_a_pinned_commit_of_the_hub(cache: Path, tiny: Tiny, name: str) -> None:
+    known = ENCODERS[name]
+    assert sources.SNAPSHOT.fullmatch(known.revision)
+    folder = snapshot(cache, known.source, known.revision, tiny.clip)
+    snapshot(cache, known.source, "b" * 40, tiny.clip)  # what `main` has become since
+    assert find_encoder(name) == folder == find_encoder(f"{known.source}@{known.revision}")
+    assert sources.identity_of(folder) == f"{known.source}@{known.revision[:12]}"
+
+
+def test_a_repository_by_its_name(cache: Path, tiny: Tiny) -> None:
+    folder = snapshot(cache, "someone/encoder", "a" * 40, tiny.dino)
+    assert find_encoder("someone/encoder") == folder == find_encoder("someone/encoder@main")
+    load(folder)
+
+
+@pytest.mark.parametrize("location", ["clip", "someone/encoder", "someone/encoder@v2"])
+def test_a_repository_that_cannot_be_reached_is_told_in_a_line(cache: Path, location: str) -> None:
+    with pytest.raises(BadInput, match=ENCODERS["clip"].source if location == "clip" else location) as told:
+        find_encoder(location)
+    assert len(str(told.value).splitlines()) <= 2
+
+
+def test_only_what_an_encoder_needs_is_fetched() -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    wanted = ["config.json", "preprocessor_config.json", "model.safetensors", "model-1-of-2.safetensors", "model.safetensors.index.json"]
+    others = ["README.md", "tokenizer.json", "pytorch_model.bin", "flax_model.msgpack", "open_clip_model.safetensors", "onnx/model.onnx"]
+    assert list(filter_repo_objects(wanted + others, allow_patterns=list(catalogue.FILES))) == wanted

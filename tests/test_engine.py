@@ -158,7 +158,8 @@ def test_killed_everywhere_in_turn_it_ends_with_the_same_bytes(process: Callable
     assert survived == [], "a kill that never came proves nothing"
     assert process(folder) == 0
     assert contents(folder) == contents(finished)
-    left = {p.name for p in folder.rglob("*")} - {Path(name).name for name in MADE} - {"trajectories", ".sliderspace.lock"}
+    kept = {Path(name).name for name in MADE} | {"trajectories", "texts.safetensors", ".sliderspace.lock"}
+    left = {p.name for p in folder.rglob("*")} - kept
     assert left == set(), "half-written files and checkpoints are gone"
 
 
@@ -213,8 +214,10 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "embedded steps": ({"embed": "final"}, FROM_FIT | {"trajectories"}),
     "samples": ({"samples": 131}, FROM_FIT | {"trajectories"}),
     "precision": ({"precision": "bfloat16"}, FROM_FIT | {"trajectories"}),
+    "resolution": ({"resolution": 64}, FROM_FIT | {"trajectories"}),
+    "bits of the base": ({"quantize": "4bit"}, FROM_FIT | {"trajectories"}),
     "sliders": ({"sliders": 2}, FROM_FIT),
-    "centring": ({"centring": "all"}, FROM_FIT),
+    "centring": ({"centring": "all"}, FROM_FIT), "rotation": ({"rotation": "varimax"}, FROM_FIT),
     "rank": ({"rank": 2}, FROM_TRAIN), "targets": ({"targets": "cross-kv"}, FROM_TRAIN), "up": ({"up": "frozen"}, FROM_TRAIN),
     "objective": ({"objective": "published"}, FROM_TRAIN), "signs": ({"both_signs": False}, FROM_TRAIN),
     "until": ({"until": 0.3}, FROM_TRAIN), "updates": ({"updates": 5}, FROM_TRAIN), "learning rate": ({"lr": 1e-3}, FROM_TRAIN),
@@ -236,7 +239,8 @@ def test_each_setting_redoes_the_stages_it_decides_and_no_other(finished: Path, 
 def test_every_setting_is_in_some_fingerprint(small: dict[str, Any]) -> None:
     """Or it could change and the old result be taken for the new one."""
     tested = {key for changed, _ in CHANGES.values() for key in changed}
-    assert set(settings_from(small).model_dump()) - tested == {"backbone", "encoder"}, "those two are tested below, by what is in them"
+    by_content = {"backbone", "encoder", "decoder", "images"}  # tested below
+    assert set(settings_from(small).model_dump()) - tested == by_content
 
 
 def test_a_changed_seed_is_said_and_gives_what_a_new_run_gives(copy: Path, tmp_path: Path, make_engine: MakeEngine) -> None:
@@ -423,3 +427,46 @@ def test_bytes_do_not_depend_on_where_a_run_lies(finished: Path) -> None:
     """Nobody's folder names travel with a space, but for those the settings name."""
     for name in MADE[1:]:
         assert str(finished.parent).encode() not in (finished / name).read_bytes()
+
+
+# ---- a person's own pictures, and a small decoder
+
+def own_pictures(folder: Path, *colours: str) -> Path:
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for n, colour in enumerate(colours):
+        picture = Image.new("RGB", (48, 40), colour)
+        picture.paste("black", (n, n, n + 9, n + 9))
+        picture.save(folder / f"{n}.png")
+    return folder
+
+
+@pytest.mark.parametrize("captions", [False, True])
+def test_a_discovery_in_own_pictures(tmp_path: Path, make_engine: MakeEngine, captions: bool) -> None:
+    pictures = own_pictures(tmp_path / "pictures", "red", "blue", "green", "white")
+    if captions:
+        (pictures / "0.txt").write_text("a red robot")
+    engine = make_engine(tmp_path / "run", images=str(pictures), samples=20, sliders=2, updates=3)
+    go(engine)
+    assert len(engine.shown) == (4 if captions else 1) and len(engine.condition) == 2
+    assert engine.seen.prompt_N.tolist() == ([n % 4 for n in range(20)] if captions else [0] * 20)
+    before = engine.sampled
+    own_pictures(tmp_path / "other", "red", "blue", "green", "black")
+    assert make_engine(tmp_path / "run", images=str(tmp_path / "other"), samples=20).sampled != before, "what is in the pictures counts"
+    (pictures / "1.txt").write_text("a blue robot")
+    assert make_engine(tmp_path / "run", images=str(pictures), samples=20).sampled != before, "and what is said of them"
+
+
+def test_prompts_are_encoded_once_a_run(tmp_path: Path, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text encoders are often the largest part of a model."""
+    first = make_engine(tmp_path / "run")
+    with first.run.open_for_writing():
+        expected = first.condition
+    again, other = make_engine(tmp_path / "run"), make_engine(tmp_path / "run", prompts=("a face",))
+    for engine in (again, other):
+        monkeypatch.setattr(engine.backbone, "encode", lambda prompts: (_ for _ in ()).throw(AssertionError("encoded again")))
+    assert all(torch.equal(again.condition.texts[name], t) for name, t in expected.texts.items())
+    assert all(torch.equal(again.condition.empty[name], t) for name, t in expected.empty.items())
+    with pytest.raises(AssertionError, match="again"):
+        _ = other.condition

@@ -76,11 +76,13 @@ def test_the_snippet_is_made_smaller_and_nothing_else() -> None:
 
 
 def test_the_python_runs(readme: str, tmp_path: Path) -> None:
-    snippet = next(body for language, body in blocks(readme) if language == "python")
-    assert "sliderspace" in snippet and "discover" in snippet
-    assert len([line for line in snippet.splitlines() if line.strip()]) <= 20, "about fifteen lines"
+    core, elsewhere = (body for language, body in blocks(readme) if language == "python")
+    assert "sliderspace" in core and "discover" in core
+    assert len([line for line in core.splitlines() if line.strip()]) <= 20, "about fifteen lines"
     script = tmp_path / "snippet.py"
-    script.write_text(made_smaller(snippet), encoding="utf-8")
+    assert "src/sliderspace/assets" in elsewhere, "run here from another folder"
+    there = elsewhere.replace("src/sliderspace", str(ROOT / "src" / "sliderspace"))
+    script.write_text(f"{made_smaller(core)}\n{there}\nassert image.size == (64, 64)\n", encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, script.name], cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -5,7 +5,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPModel, CLIPProcessor
 
-from sliderspace.backbones import resolve
+from sliderspace.sources import resolve
 
 PROMPT = "a person in pixel art style, blue background"
 

@@ -6,10 +6,13 @@ from conftest import Tiny
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from sliderspace.backbones import Backbone, Condition, load_backbone
+from sliderspace.backbones import Backbone, Condition, Targets, load_backbone
+from sliderspace.backbones.unet import UNetBackbone
 from sliderspace.errors import BadInput
 from sliderspace.generate import render, sparse_mix, sweep_rows, to_uint8
-from sliderspace.sliders import ENDINGS, SliderBank, Targets, target_layers
+from sliderspace.sliders import SliderBank, target_layers
+
+LAYERS = UNetBackbone.layers
 
 K = 4
 
@@ -17,7 +20,7 @@ K = 4
 @pytest.fixture(scope="module")
 def bank(backbone: Backbone) -> SliderBank:
     """Sliders that plainly do something: trained ones begin as nothing at all."""
-    made = SliderBank(backbone.denoiser, K, rank=2, targets="attention", seed=3)
+    made = SliderBank(backbone.denoiser, K, rank=2, pattern=LAYERS["attention"], seed=3)
     _wake(made)
     return made
 
@@ -68,7 +71,7 @@ def test_a_zero_row_among_others_is_the_base_model_to_the_bit(backbone: Backbone
 
 
 def test_untrained_sliders_are_the_base_model_to_the_bit(backbone: Backbone, rows: Condition) -> None:
-    fresh = SliderBank(backbone.denoiser, K, targets="attention")
+    fresh = SliderBank(backbone.denoiser, K, pattern=LAYERS["attention"])
     assert torch.equal(predicted(backbone, fresh, rows, torch.ones(6, K), SEEDS), predicted(backbone, None, rows, None, SEEDS))
 
 
@@ -106,7 +109,7 @@ def test_whole_images_of_mixed_rows_equal_those_drawn_alone(backbone: Backbone, 
 def test_with_guidance_both_halves_of_a_row_get_its_strengths(tiny: Tiny) -> None:
     """A guided model runs every row twice, empty prompts first: strengths must follow their rows, not the batch's order."""
     guided = load_backbone(str(tiny.velocity), steps=3, guidance=3.0, device="cpu", precision="float32")
-    bank = SliderBank(guided.denoiser, K, targets="attention")
+    bank = SliderBank(guided.denoiser, K, pattern=LAYERS["attention"])
     _wake(bank)
     rows, s = guided.encode(["a robot"]).rows([0] * 6), mixed_rows()
     alone = [predicted(guided, bank, rows.rows([0]), s[i : i + 1], SEEDS[i : i + 1]) for i in range(6)]
@@ -115,7 +118,7 @@ def test_with_guidance_both_halves_of_a_row_get_its_strengths(tiny: Tiny) -> Non
 
 def test_a_slider_is_the_lora_peft_would_make_of_it(tiny: Tiny, backbone: Backbone, rows: Condition) -> None:
     """The same A and B as a PEFT adaptor, weighted by a (negative) strength, on a second copy of the model."""
-    bank = SliderBank(backbone.denoiser, K, rank=2, targets="attention", seed=3)
+    bank = SliderBank(backbone.denoiser, K, rank=2, pattern=LAYERS["attention"], seed=3)
     _wake(bank)
     other = load_backbone(str(tiny.velocity), steps=3, guidance=1.0, device="cpu", precision="float32")
     inject_adapter_in_model(LoraConfig(r=2, lora_alpha=2, target_modules=list(bank.layers)), other.denoiser)
@@ -132,7 +135,7 @@ def test_a_slider_is_the_lora_peft_would_make_of_it(tiny: Tiny, backbone: Backbo
 # ---- where sliders attach
 
 def test_targets_are_matched_by_path(backbone: Backbone) -> None:
-    found: dict[Targets, set[str]] = {t: set(target_layers(backbone.denoiser, t)) for t in ENDINGS}
+    found: dict[Targets, set[str]] = {t: set(target_layers(backbone.denoiser, LAYERS[t])) for t in LAYERS}
     assert all("attn2.to_k" in path or "attn2.to_v" in path for path in found["cross-kv"])
     blocks = {path.rsplit(".attn2.", 1)[0] for path in found["cross-kv"]}
     kinds = {block.split(".")[0] for block in blocks}
@@ -141,11 +144,11 @@ def test_targets_are_matched_by_path(backbone: Backbone) -> None:
     assert found["cross-kv"] < found["cross"] < found["attention"]
 
 
-@pytest.mark.parametrize("targets", list(ENDINGS))
+@pytest.mark.parametrize("targets", list(LAYERS))
 def test_matching_no_layer_is_an_error(targets: Targets) -> None:
     renamed = nn.ModuleDict({"attention2": nn.ModuleDict({"key": nn.Linear(4, 4), "to_k": nn.Linear(4, 4)})})
-    with pytest.raises(BadInput, match=targets):
-        SliderBank(renamed, 2, targets=targets)
+    with pytest.raises(BadInput, match="no linear layer"):
+        SliderBank(renamed, 2, pattern=LAYERS[targets])
 
 
 @pytest.mark.parametrize(("count", "rank"), [(0, 1), (1, 0), (-1, 1)])
@@ -165,7 +168,7 @@ def test_values_are_float32_whatever_the_model_computes_in(tiny: Tiny) -> None:
 
 def test_only_sliders_in_use_are_computed(backbone: Backbone, bank: SliderBank, rows: Condition) -> None:
     """Sliders nobody asked for are not even multiplied by zero: a broken one would show."""
-    broken = SliderBank(backbone.denoiser, K, rank=2, targets="attention", seed=3)
+    broken = SliderBank(backbone.denoiser, K, rank=2, pattern=LAYERS["attention"], seed=3)
     _wake(broken)
     with torch.no_grad():
         for value in broken.ups.values():
@@ -177,12 +180,12 @@ def test_only_sliders_in_use_are_computed(backbone: Backbone, bank: SliderBank, 
 
 def test_what_is_saved_comes_back_and_what_does_not_fit_is_refused(backbone: Backbone, bank: SliderBank) -> None:
     values = {name: t.clone() for name, t in bank.tensors().items()}
-    other = SliderBank(backbone.denoiser, K, rank=2, targets="attention", seed=4)
+    other = SliderBank(backbone.denoiser, K, rank=2, pattern=LAYERS["attention"], seed=4)
     other.load_tensors(values)
     assert all(torch.equal(t, values[name]) for name, t in other.tensors().items())
-    for wrong in (SliderBank(backbone.denoiser, K, rank=1, targets="attention"),
-                  SliderBank(backbone.denoiser, 3, rank=2, targets="attention"),
-                  SliderBank(backbone.denoiser, K, rank=2, targets="cross-kv")):
+    for wrong in (SliderBank(backbone.denoiser, K, rank=1, pattern=LAYERS["attention"]),
+                  SliderBank(backbone.denoiser, 3, rank=2, pattern=LAYERS["attention"]),
+                  SliderBank(backbone.denoiser, K, rank=2, pattern=LAYERS["cross-kv"])):
         with pytest.raises(BadInput):
             wrong.load_tensors(values)
 
@@ -194,10 +197,10 @@ def test_a_bank_is_a_function_of_its_seed(backbone: Backbone) -> None:
 
 
 def test_values_per_slider_counts_what_is_trained(backbone: Backbone) -> None:
-    layers = target_layers(backbone.denoiser, "cross-kv").values()
+    layers = target_layers(backbone.denoiser, LAYERS["cross-kv"]).values()
     ins, outs = sum(m.in_features for m in layers), sum(m.out_features for m in layers)
-    assert SliderBank(backbone.denoiser, 5, rank=3, targets="cross-kv", up="trained").values_per_slider() == 3 * (ins + outs)
-    assert SliderBank(backbone.denoiser, 5, rank=3, targets="cross-kv", up="frozen").values_per_slider() == 3 * ins
+    assert SliderBank(backbone.denoiser, 5, rank=3, pattern=LAYERS["cross-kv"], up="trained").values_per_slider() == 3 * (ins + outs)
+    assert SliderBank(backbone.denoiser, 5, rank=3, pattern=LAYERS["cross-kv"], up="frozen").values_per_slider() == 3 * ins
 
 
 # ---- drawing with them

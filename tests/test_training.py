@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from sliderspace.backbones import Targets
 from sliderspace.directions import Directions
 from sliderspace.errors import TrainingFailed
-from sliderspace.sliders import SliderBank, Targets, Up
+from sliderspace.sliders import SliderBank, Up
 from sliderspace.training import SMOOTH, Lanes, Objective, Recipe, Update, _update, draw, held_alignment, learning_rate, train
 from sliderspace.trajectories import Trajectories
 
@@ -44,7 +45,7 @@ def make(engine: Any) -> Make:
 
     def objective(*, directions: Directions | None = None, targets: Targets = "attention", up: Up = "trained", rank: int = 1, seed: int = 0,
                   awake: float = 0.0, **recipe: Any) -> Objective:
-        bank = SliderBank(engine.backbone.denoiser, K, rank=rank, targets=targets, up=up, seed=seed)
+        bank = SliderBank(engine.backbone.denoiser, K, rank=rank, pattern=engine.backbone.layers[targets], up=up, seed=seed)
         if awake:
             for value in bank.ups.values():
                 value.data.normal_(0, awake)
@@ -161,10 +162,10 @@ def test_only_the_noisier_steps_are_trained_on(make: Make, seen: Trajectories, u
     shown: set[int] = set()
 
     class Watched(Objective):
-        def __call__(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
+        def descend(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
             if data is seen:
                 shown.update(lanes.step_B.tolist())
-            return super().__call__(data, lanes)
+            return super().descend(data, lanes)
 
     objective = make(updates=8, until=until)
     objective.__class__ = Watched
@@ -273,7 +274,7 @@ def test_frozen_ups_stay_frozen(make: Make, seen: Trajectories, unseen: Trajecto
 
 def test_nothing_but_the_bank_is_trained(make: Make, engine: Any, seen: Trajectories) -> None:
     gradients(make(awake=0.1), seen, lanes_of(3, 1.0))
-    models = (engine.backbone.denoiser, engine.backbone.vae, engine.backbone.text, engine.encoder)
+    models = (engine.backbone.denoiser, engine.backbone.vae, engine.encoder)
     assert all(p.grad is None for model in models for p in model.parameters())
 
 

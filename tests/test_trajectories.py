@@ -28,7 +28,8 @@ def sample(backbone: Backbone, encoder: Encoder, condition: Condition) -> Sample
     def run(folder: Path, count: int, *, batch: int = 64, seed: int = 0, embed: Sequence[int] = (0, 1, 2), fingerprint: str = "f",
             model: Backbone = backbone) -> list[int]:
         folder.mkdir(exist_ok=True)
-        return list(trajectories.sample(model, encoder, condition, folder, count=count, run_seed=seed, embed_T=embed, batch=batch,
+        draw = trajectories.from_prompts(model, encoder, condition, seed, embed)
+        return list(trajectories.sample(draw, folder, count=count, embed_T=embed, batch=batch,
                                         fingerprint=fingerprint))
 
     return run
@@ -67,13 +68,13 @@ def test_prompts_take_turns(data: Trajectories) -> None:
 @pytest.mark.parametrize("j", [0, 4, SHARD, SHARD + 4])
 def test_trajectory_j_is_a_function_of_j(data: Trajectories, backbone: Backbone, encoder: Encoder, condition: Condition, j: int) -> None:
     """Drawn alone, by hand, from its own seed and prompt: latents and embeddings of every step."""
-    x, rows = backbone.noise([seed_for(0, "trajectory", j)]), condition.rows([j % 3])
+    x, rows = backbone.start([seed_for(0, "trajectory", j)]), condition.rows([j % 3])
     with torch.no_grad():
         for t in range(backbone.steps):
             close(data.x_NTCHW[j, t], x[0])
             x0 = backbone.predict(x, torch.tensor([t]), rows)
             close(data.z_NTD[j, t], encoder(backbone.decode(x0))[0])
-            x = backbone.step(x, x0, t)
+            x = backbone.step(x, x0, t, [0])
 
 
 def test_the_last_embedding_is_that_of_the_finished_image(data: Trajectories, backbone: Backbone, encoder: Encoder,
@@ -185,3 +186,26 @@ def test_a_model_that_gives_no_numbers_is_told_and_nothing_is_stored(tmp_path: P
     with pytest.raises(SliderSpaceError, match="float32"):
         sample(tmp_path / "t", 4, model=broken)
     assert list((tmp_path / "t").glob("*.safetensors")) == []
+
+
+# ---- from a person's own pictures
+
+def test_own_pictures_are_noised_as_at_each_step(tmp_path: Path, backbone: Backbone, encoder: Encoder) -> None:
+    """Trajectory j is picture j mod their number, in noise of its own; what is embedded is the model's guess of the clean picture."""
+    from PIL import Image
+
+    from sliderspace.pictures import read_folder
+
+    for n, colour in enumerate(("red", "blue")):
+        Image.new("RGB", (40, 40), colour).save(tmp_path / f"{n}.png")
+    pictures, condition = read_folder(tmp_path, backbone.image_size), backbone.encode(["a robot"])
+    x, z, prompts = trajectories.from_pictures(backbone, encoder, condition, pictures, 0, (0, 2))(range(3))
+    assert x.shape == (3, 2, 4, 8, 8) and z.shape[:2] == (3, 2) and prompts == [0, 0, 0]
+    clean = backbone.encode_images(pictures.images01(0, 1))
+    for column, t in enumerate((0, 2)):
+        expected = backbone.diffuse(clean, t, [seed_for(0, "trajectory", 2)])
+        close(x[2:, column], expected)
+        with torch.no_grad():
+            preview = backbone.decode(backbone.predict(expected, torch.tensor([t]), condition.rows([0])))
+            close(z[2:, column], encoder(preview))
+    assert not torch.allclose(x[0], x[2]), "the same picture again is in other noise"

@@ -7,6 +7,9 @@ from typing import Any
 PUBLIC = {
     "discover": "sliderspace.api",
     "SliderSpace": "sliderspace.space",
+    "export": "sliderspace.formats",
+    "import_space": "sliderspace.imports",
+    "delayed_start": "sliderspace.callbacks",
     "SliderBank": "sliderspace.sliders",
     "Directions": "sliderspace.directions",
     "Moments": "sliderspace.directions",

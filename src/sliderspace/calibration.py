@@ -55,7 +55,7 @@ def sweeps(
 
     Images are kept for the first `keep` seeds.
     """
-    prompts = len(condition.states_PLD)
+    prompts = len(condition)
 
     def drawn(row_seeds: Sequence[int], prompt_N: Sequence[int], strengths_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         batches = list(render(backbone, bank, condition, row_seeds, prompt_N, strengths_NK, batch=batch))
@@ -80,14 +80,16 @@ def natural_unit(projection_SM: Array, sizes: Sequence[float], sigma: float) -> 
     """Raw strength that moves images by one `sigma` along the direction, and whether the sweep reached it.
 
     `projection_SM` is Δφ·v at scales `both_ways(sizes)`. The response r(|s|), the mean over seeds and both signs, starts at r(0) = 0
-    and is interpolated between the sizes tried. Where it never reaches sigma the largest size tried stands in.
+    and is interpolated between the sizes tried. Where it never reaches sigma, the smallest size tried that comes within a tenth of
+    the best response stands in: beyond it a slider moves no further along, and images break.
     """
     middle = len(sizes)
     mean_M = projection_SM.mean(axis=0) / sigma
     response = np.concatenate([[0.0], (mean_M[middle + 1 :] - mean_M[:middle][::-1]) / 2])
     above = np.flatnonzero(response >= 1)
     if not len(above):
-        return float(sizes[-1]), False
+        enough = response[1:] >= 0.9 * max(0.0, float(response.max()))
+        return float(sizes[int(enough.argmax())]), False
     i, tried = int(above[0]), (0.0, *sizes)
     share = (1 - response[i - 1]) / (response[i] - response[i - 1])
     return float(tried[i - 1] + share * (tried[i] - tried[i - 1])), True

@@ -4,10 +4,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sliderspace.backbones.presets import Precision
-from sliderspace.directions import Centring
+from sliderspace.backbones import Targets
+from sliderspace.backbones.load import Precision
+from sliderspace.backbones.pipeline import Quantize
+from sliderspace.directions import Centring, Rotation
 from sliderspace.errors import BadInput
-from sliderspace.sliders import Targets, Up
+from sliderspace.sliders import Up
 
 Objective = Literal["published", "sized"]
 
@@ -23,13 +25,18 @@ class Settings(BaseModel):
     steps: int | None = Field(default=None, ge=1)
     guidance: float | None = Field(default=None, ge=0)
     precision: Precision = "auto"
+    resolution: int | None = Field(default=None, ge=8)
+    decoder: str = "auto"  # auto: the preset's small one; full; or the folder or repository of an AutoencoderTiny
+    quantize: Quantize = "none"
     seed: int = Field(default=0, ge=0)
+    images: str = ""  # a folder of a person's own pictures to discover in; empty: the model's images of the prompts
 
     samples: int = Field(default=1000, ge=2)
     embed: Literal["all", "final"] | tuple[int, ...] = "all"
 
     sliders: int = Field(default=16, ge=1)
     centring: Centring = "step"
+    rotation: Rotation = "none"
 
     rank: int = Field(default=1, ge=1)
     targets: Targets = "cross-kv"
@@ -68,7 +75,8 @@ class Speed(BaseModel):
 
     device: str = "auto"
     batch: int = Field(default=64, ge=1)  # images drawn at a time
-    lanes: int = Field(default=16, ge=1)  # sliders trained at a time; bounds the memory of an update
+    lanes: int = Field(default=16, ge=1)  # sliders trained at a time; bounds the memory of an update, halved when it does not suffice
+    checkpointing: bool = False  # recompute activations in the backward pass: a third slower, several times smaller
 
 
 def settings_from(values: dict[str, object]) -> Settings:

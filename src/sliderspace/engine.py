@@ -3,7 +3,7 @@
 Every stage is a generator of `Progress`; whoever calls it draws the bars.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,18 +13,20 @@ import numpy as np
 import torch
 
 from sliderspace import calibration, training, trajectories
-from sliderspace.backbones import Backbone, Condition, device_for, load_backbone, preset_for, resolve
-from sliderspace.backbones.presets import precision_for, weights_digest
+from sliderspace.backbones import Backbone, Condition, device_for, preset_for
+from sliderspace.backbones.load import precision_for
 from sliderspace.config import Settings, Speed, settings_from
 from sliderspace.directions import Directions, Moments
-from sliderspace.encoders import Encoder, load_encoder
+from sliderspace.encoders import Encoder, find_encoder, load_encoder
 from sliderspace.errors import BadInput
 from sliderspace.generate import render, to_uint8
 from sliderspace.images import thumbnails
 from sliderspace.measure import evaluate
+from sliderspace.pictures import Pictures, read_folder
 from sliderspace.rng import seed_for
 from sliderspace.sliders import SliderBank
-from sliderspace.space import bank_for
+from sliderspace.sources import identity_of
+from sliderspace.space import backbone_for, bank_for
 from sliderspace.store import RunFolder, fingerprint, is_done, load_json, load_tensors, save_json, save_tensors
 
 CALIBRATION_SEEDS = 6
@@ -57,22 +59,45 @@ class Engine:
 
     @cached_property
     def backbone(self) -> Backbone:
-        s = self.settings
-        return load_backbone(s.backbone, steps=s.steps, guidance=s.guidance, device=self.speed.device, precision=s.precision)
+        return backbone_for(self.settings, self.speed)
 
     @cached_property
     def encoder(self) -> Encoder:
         location = self.settings.encoder or preset_for(self.settings.backbone).encoder
-        if not location or not resolve(location).is_dir():
-            raise BadInput(f"no encoder '{location}': name the folder of a transformers CLIP or DINOv2 model with --encoder")
-        folder = resolve(location)
+        folder = find_encoder(location)
         return load_encoder(
-            folder, identity=weights_digest(folder), device=self.device, dtype=precision_for(self.device, self.settings.precision)
+            folder, identity=identity_of(folder), device=self.device, dtype=precision_for(self.device, self.settings.precision)
         )
 
     @cached_property
     def condition(self) -> Condition:
-        return self.backbone.encode(self.settings.prompts)
+        return self._encoded(self.run.texts, self.settings.prompts)
+
+    def _encoded(self, path: Path, prompts: Sequence[str]) -> Condition:
+        """The condition of some prompts, kept in the run folder: text encoders are often the largest part of a model."""
+        made_from = fingerprint(stage="texts", model=self.backbone.identity, prompts=prompts)
+        if not is_done(path, made_from):
+            found = self.backbone.encode(prompts)
+            both = {"texts": found.texts, "empty": found.empty}
+            tensors = {f"{part}/{name}": t.clone() for part, named in both.items() for name, t in named.items()}
+            save_tensors(path, tensors, kind="texts", fingerprint=made_from)
+        stored = load_tensors(path, kind="texts")[0]
+        texts, empty = ({n.removeprefix(f"{part}/"): t for n, t in stored.items() if n.startswith(part)} for part in ("texts", "empty"))
+        return Condition(texts, {name: t.to(self.device) for name, t in empty.items()})
+
+    @cached_property
+    def pictures(self) -> Pictures | None:
+        """A person's own pictures to discover in, where a folder of them is given."""
+        s = self.settings
+        return read_folder(s.images, self.backbone.image_size) if s.images else None
+
+    @cached_property
+    def shown(self) -> Condition:
+        """The prompts that the stored trajectories show: the concept's, or the captions beside a person's pictures."""
+        captions = self.pictures.captions if self.pictures else ()
+        if not any(captions):
+            return self.condition if self.pictures is None else self.condition.rows([0])
+        return self._encoded(self.run.captions, [text or self.settings.prompts[0] for text in captions])
 
     @cached_property
     def embed_T(self) -> tuple[int, ...]:
@@ -95,13 +120,13 @@ class Engine:
             seed=s.seed,
             count=s.samples + s.held_out,
             embed=self.embed_T,
+            **({"pictures": self.pictures.fingerprint} if self.pictures else {}),
         )
 
     @cached_property
     def fitted(self) -> str:
-        return fingerprint(
-            stage="fit", after=self.sampled, samples=self.settings.samples, sliders=self.settings.sliders, centring=self.settings.centring
-        )
+        chosen = self.settings.model_dump(include={"samples", "sliders", "centring", "rotation"})
+        return fingerprint(stage="fit", after=self.sampled, **chosen)
 
     @cached_property
     def trained(self) -> str:
@@ -130,17 +155,14 @@ class Engine:
         """trajectories/"""
         s, total = self.settings, self.settings.samples + self.settings.held_out
         yield Progress("sample", 0, total)
-        for done in trajectories.sample(
-            self.backbone,
-            self.encoder,
-            self.condition,
-            self.run.trajectories,
-            count=total,
-            run_seed=s.seed,
-            embed_T=self.embed_T,
-            batch=self.speed.batch,
-            fingerprint=self.sampled,
-        ):
+        about = (self.backbone, self.encoder, self.shown)
+        draw = (
+            trajectories.from_pictures(*about, self.pictures, s.seed, self.embed_T)
+            if self.pictures
+            else trajectories.from_prompts(*about, s.seed, self.embed_T)
+        )
+        folder, batch = self.run.trajectories, self.speed.batch
+        for done in trajectories.sample(draw, folder, count=total, embed_T=self.embed_T, batch=batch, fingerprint=self.sampled):
             yield Progress("sample", done, total)
 
     def fit(self) -> Iterator[Progress]:
@@ -158,6 +180,8 @@ class Engine:
                 encoder=self.encoder.identity,
                 step_indices=self.embed_T,
             )
+            if self.settings.rotation == "varimax":
+                found = found.rotated(data.z_NTD.flatten(0, 1).double().numpy(), step_N)
             found.save(self.run.directions, self.fitted)
         d = self.directions
         held = f"{len(d.components_KD)} directions hold {d.explained_variance_ratio_K.sum():.0%} of the variance"
@@ -174,7 +198,7 @@ class Engine:
         recipe = training.Recipe(
             updates=s.updates, lr=s.lr, objective=s.objective, both_signs=s.both_signs, until=s.until, lanes=self.speed.lanes
         )
-        objective = training.Objective(self.backbone, self.encoder, self.condition, self.bank, self.directions, recipe)
+        objective = training.Objective(self.backbone, self.encoder, self.shown, self.bank, self.directions, recipe)
         history: list[list[float]] = []
         note = ""
         for update in training.train(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sliderspace.backbones.base import Backbone, Condition
 from sliderspace.errors import BadInput
+from sliderspace.memory import in_batches
 from sliderspace.rng import generator_for
 from sliderspace.sliders import SliderBank
 
@@ -30,16 +31,19 @@ def render(
     """
     if not 0 <= start_step < backbone.steps:
         raise BadInput(f"start step {start_step}: this model samples in steps 0 … {backbone.steps - 1}")
-    for i in range(0, len(seeds), batch):
-        rows = slice(i, i + batch)
-        x, shown = backbone.noise(seeds[rows]), condition.rows(prompt_N[rows])
+
+    def draw(part: range) -> Tensor:
+        rows = slice(part.start, part.stop)
+        x, shown = backbone.start(seeds[rows]), condition.rows(prompt_N[rows])
         s_BK = None if bank is None or strengths_NK is None else strengths_NK[rows].to(x.device)
         for index in range(backbone.steps):
             step_B = torch.full((len(x),), index, device=x.device)
             with nullcontext() if bank is None or index < start_step else bank.active(s_BK):
                 x0 = backbone.predict(x, step_B, shown)
-            x = backbone.step(x, x0, index)
-        yield backbone.decode(x).clamp(0, 1)
+            x = backbone.step(x, x0, index, seeds[rows])
+        return backbone.decode(x).clamp(0, 1)
+
+    yield from (images01 for _, images01 in in_batches(0, len(seeds), batch, draw))
 
 
 def to_uint8(images01_NCHW: Tensor) -> Tensor:

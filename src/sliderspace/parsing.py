@@ -24,15 +24,15 @@ def number(text: str, option: str) -> float:
 MOST_SEEDS = 100_000  # at once; more is a typing error, or a case for several calls
 
 
-def seeds(text: str) -> list[int]:
+def seeds(text: str, option: str = "--seeds") -> list[int]:
     """The text 0-3,17 -> [0, 1, 2, 3, 17]."""
     out: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise BadInput(f"--seeds: '{part}' is neither a seed nor a range such as 0-15")
+            raise BadInput(f"{option}: '{part}' is neither a number nor a range such as 0-15")
         if len(out) + int(last or first) - int(first) >= MOST_SEEDS:
-            raise BadInput(f"--seeds: '{text}' are more than {MOST_SEEDS} seeds")
+            raise BadInput(f"{option}: '{text}' are more than {MOST_SEEDS} numbers")
         out += range(int(first), int(last or first) + 1)
     return out
 

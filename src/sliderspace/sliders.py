@@ -6,6 +6,7 @@ base model to the bit, and with no strength set the layers cost nothing.
 """
 
 import math
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -15,40 +16,33 @@ from torch import Tensor, nn
 
 from sliderspace.errors import BadInput
 
-Targets = Literal["cross-kv", "cross", "attention"]
 Up = Literal["trained", "frozen"]
-
-# Path endings of a UNet's attention layers; `attn2` is cross-attention. Matching by class name broke silently in other code.
-ENDINGS: dict[Targets, tuple[str, ...]] = {
-    "cross-kv": ("attn2.to_k", "attn2.to_v"),
-    "cross": ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"),
-    "attention": tuple(f"{a}.{p}" for a in ("attn1", "attn2") for p in ("to_q", "to_k", "to_v", "to_out.0")),
-}
+CROSS_KV = r".*\.attn2\.to_[kv]"  # a UNet's keys and values of cross-attention, as published
 
 
-def target_layers(denoiser: nn.Module, targets: Targets) -> dict[str, nn.Linear]:
-    """The linear layers sliders attach to, by module path. Matching none is an error, never a slider that does nothing."""
-    found = {n: m for n, m in denoiser.named_modules() if n.endswith(ENDINGS[targets]) and isinstance(m, nn.Linear)}
+def target_layers(denoiser: nn.Module, pattern: str) -> dict[str, nn.Linear]:
+    """The linear layers whose whole module path matches a regular expression. None at all is an error, never a slider that does nothing."""
+    found = {n: m for n, m in denoiser.named_modules() if re.fullmatch(pattern, n) and isinstance(m, nn.Linear)}
     if not found:
-        raise BadInput(f"no layer of {type(denoiser).__name__} matches the slider targets '{targets}' ({', '.join(ENDINGS[targets])})")
+        raise BadInput(f"no linear layer of {type(denoiser).__name__} has a path like {pattern}: sliders would do nothing")
     return found
 
 
 class SliderBank(nn.Module):
-    """K sliders of rank r on the target layers of a denoiser. Values are float32 whatever the denoiser's precision.
+    """K sliders of rank r on the layers of a denoiser that match a pattern. Values are float32 whatever the denoiser's precision.
 
     `up="frozen"` holds B at random unit columns (published); "trained" starts B at zero and A at random rows, so that every
     slider begins as the base model, and the objective's smooth denominator bears Δφ = 0.
     """
 
     def __init__(
-        self, denoiser: nn.Module, count: int, *, rank: int = 1, targets: Targets = "cross-kv", up: Up = "trained", seed: int = 0
+        self, denoiser: nn.Module, count: int, *, pattern: str = CROSS_KV, rank: int = 1, up: Up = "trained", seed: int = 0
     ) -> None:
         super().__init__()
         if count < 1 or rank < 1:
             raise BadInput(f"{count} sliders of rank {rank}: both must be at least 1")
-        self.count, self.rank, self.targets, self.up = count, rank, targets, up
-        self.layers = target_layers(denoiser, targets)
+        self.count, self.rank, self.up = count, rank, up
+        self.layers = target_layers(denoiser, pattern)
         random = torch.Generator().manual_seed(seed)
         self.down, self.ups = nn.ParameterDict(), nn.ParameterDict()
         for path, layer in self.layers.items():

@@ -66,8 +66,8 @@ class SliderSpace:
     @cached_property
     def backbone(self) -> Backbone:
         """The model, loaded when first needed."""
-        s = self.settings
-        return load_backbone(s.backbone, steps=s.steps, guidance=s.guidance, device=self.speed.device, precision=s.precision)
+        whole = self.settings.decoder == "auto"  # pictures for people come from the full decoder
+        return backbone_for(self.settings.model_copy(update={"decoder": "full"}) if whole else self.settings, self.speed)
 
     @cached_property
     def bank(self) -> SliderBank:
@@ -140,7 +140,7 @@ class SliderSpace:
         if not all(0 <= s < 2**63 for s in seeds):
             raise BadInput(f"seeds are whole numbers from 0 to {2**63 - 1}")
         condition = self.condition(prompt)
-        prompt_N = [s % len(condition.states_PLD) for s in seeds]
+        prompt_N = [s % len(condition) for s in seeds]
         batches = render(self.backbone, self.bank, condition, seeds, prompt_N, raw_NK, start_step=start_step, batch=self.speed.batch)
         return torch.cat([to_uint8(b) for b in batches]).numpy()
 
@@ -161,6 +161,13 @@ class SliderSpace:
         }
 
 
+def backbone_for(settings: Settings, speed: Speed) -> Backbone:
+    """The model of some settings, its weights loaded when first needed."""
+    chosen = settings.model_dump(include={"steps", "guidance", "precision", "resolution", "decoder", "quantize"})
+    return load_backbone(settings.backbone, device=speed.device, checkpointing=speed.checkpointing, **chosen)
+
+
 def bank_for(settings: Settings, backbone: Backbone) -> SliderBank:
     """An untrained bank of the settings' shape on a model."""
-    return SliderBank(backbone.denoiser, settings.sliders, rank=settings.rank, targets=settings.targets, up=settings.up, seed=settings.seed)
+    pattern = backbone.layers[settings.targets]
+    return SliderBank(backbone.denoiser, settings.sliders, pattern=pattern, rank=settings.rank, up=settings.up, seed=settings.seed)

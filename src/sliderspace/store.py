@@ -239,6 +239,8 @@ class RunFolder:
     def __init__(self, root: str | Path):
         self.root = root = Path(root)
         self.config = root / "config.json"
+        self.texts = root / "texts.safetensors"  # the encoded prompts: large text encoders are loaded once a run
+        self.captions = root / "captions.safetensors"  # those of a person's own pictures
         self.trajectories = root / "trajectories"  # a folder, made when the run folder is opened for writing
         self.directions = root / "directions.safetensors"
         self.sliders = root / "sliders.safetensors"

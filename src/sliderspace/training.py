@@ -6,6 +6,7 @@ The result does not depend on how lanes are split into micro-batches.
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +25,7 @@ from sliderspace.store import load_tensors, save_tensors, stored_fingerprint
 from sliderspace.trajectories import Trajectories
 
 SMOOTH = 0.02  # keeps the cosine's gradient finite at Δφ = 0; embeddings are unit vectors, so this is a 50th of their length
-SIZES = (0.5, 1.0, 1.5, 2.0)  # strengths trained with the size term, so that strength and effect stay proportional
+SIZES = (0.5, 1.0, 2.0, 3.0)  # strengths trained with the size term, so that strength and effect stay proportional over a whole sweep
 
 
 @dataclass(frozen=True)
@@ -93,26 +94,44 @@ class Objective:
         self, backbone: Backbone, encoder: Encoder, condition: Condition, bank: SliderBank, directions: Directions, recipe: Recipe
     ) -> None:
         self.backbone, self.encoder, self.condition, self.bank, self.recipe = backbone, encoder, condition, bank, recipe
+        self.lanes = recipe.lanes
         device = backbone.device
         self.v_KD = torch.from_numpy(directions.components_KD).float().to(device)
         # The last embedded step is the finished image. Its spread is the target at every step: with each step's own, far smaller at the
         # noisy steps, sliders came out three times too weak, and swept images smeared at strengths training had never seen (docs/log.md).
         self.sigma_K = torch.from_numpy(directions.sigma_TK[-1]).float().clamp(min=1e-4).to(device)
 
+    def __call__(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
+        with self._sliders_on(lanes):
+            return self._judged(self._delta(data, lanes), lanes)
+
+    def descend(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
+        """The same with a backward pass, the sliders still on: gradient checkpointing runs parts of the denoiser again there."""
+        with self._sliders_on(lanes):
+            loss_B, cos_B = self._judged(self._delta(data, lanes), lanes)
+            loss_B.sum().backward()  # a sum: each slider's gradient is its own, however many share the step
+        return loss_B.detach(), cos_B
+
     def delta(self, data: Trajectories, lanes: Lanes) -> Tensor:
         """Δφ [B, D] = φ(x̃₀,t with the lane's slider) − the stored φ(x̃₀,t) without, at the same xₜ, t and prompt (paper, step 3)."""
+        with self._sliders_on(lanes):
+            return self._delta(data, lanes)
+
+    def _sliders_on(self, lanes: Lanes) -> AbstractContextManager[None]:
+        """Row b runs with the slider and the strength of lane b."""
+        s_BK = torch.zeros(len(lanes.slider_B), len(self.bank), device=self.backbone.device)
+        s_BK[torch.arange(len(s_BK)), lanes.slider_B] = lanes.strength_B.to(s_BK)
+        return self.bank.active(s_BK)
+
+    def _delta(self, data: Trajectories, lanes: Lanes) -> Tensor:
         device = self.backbone.device
         x = data.x_NTCHW[lanes.trajectory_B, lanes.step_B].float().to(device)
         without = data.z_NTD[lanes.trajectory_B, lanes.step_B].to(device)
-        s_BK = torch.zeros(len(x), len(self.bank), device=device)
-        s_BK[torch.arange(len(x)), lanes.slider_B] = lanes.strength_B.to(device)
         rows = self.condition.rows(data.prompt_N[lanes.trajectory_B].tolist())
-        with self.bank.active(s_BK):
-            x0 = self.backbone.predict(x, data.steps_T[lanes.step_B].to(device), rows)
+        x0 = self.backbone.predict(x, data.steps_T[lanes.step_B].to(device), rows)
         return self.encoder(self.backbone.decode(x0)) - without
 
-    def __call__(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
-        delta_BD = self.delta(data, lanes)
+    def _judged(self, delta_BD: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor]:
         toward_BD = lanes.strength_B.sign().unsqueeze(1).to(delta_BD) * self.v_KD[lanes.slider_B]
         along_B = (delta_BD * toward_BD).sum(1)
         cos_B = along_B / (delta_BD.square().sum(1) + SMOOTH**2).sqrt()
@@ -168,7 +187,8 @@ def train(
     steps = math.ceil(recipe.until * len(data.steps_T))
     yield from (Update(int(i), loss, cos, held) for i, loss, cos, held in history)
     for index in range(done, recipe.updates):
-        loss, cos = _update(objective, data, draw(recipe, len(bank), len(data), steps, seed, "lane", index), adam, index)
+        lanes = draw(recipe, len(bank), len(data), steps, seed, "lane", index)
+        loss, cos = _update(objective, data, lanes, adam, index)
         last = index + 1 == recipe.updates
         held = held_alignment(objective, held_out, seed) if last or (index + 1) % recipe.check_every == 0 else None
         if held is not None:
@@ -179,22 +199,30 @@ def train(
 
 
 def _update(objective: Objective, data: Trajectories, lanes: Lanes, adam: torch.optim.Adam, index: int) -> tuple[float, float]:
-    """One optimiser step over all sliders, in micro-batches of `recipe.lanes` lanes."""
-    adam.zero_grad(set_to_none=True)
-    losses: list[Tensor] = []
-    cosines: list[Tensor] = []
-    for part in _parts(len(lanes.slider_B), objective.recipe.lanes):
-        loss_B, cos_B = objective(data, lanes.rows(part))
-        loss_B.sum().backward()  # a sum: each slider's gradient is its own, however many share the step
-        losses.append(loss_B.detach())
-        cosines.append(cos_B)
-    loss = float(torch.cat(losses).mean())
+    """One optimiser step over all sliders, in micro-batches of lanes."""
+    loss_B, cos_B = _descend(objective, data, lanes, adam)
+    loss = float(loss_B.mean())
     whole = all(bool(torch.isfinite(p.grad).all()) for p in objective.bank.trained() if p.grad is not None)
     _check_finite(loss, whole, index, objective.recipe.lr)
     for group in adam.param_groups:
         group["lr"] = learning_rate(objective.recipe, index)
     adam.step()
-    return loss, float(torch.cat(cosines).mean())
+    return loss, float(cos_B.mean())
+
+
+def _descend(objective: Objective, data: Trajectories, lanes: Lanes, adam: torch.optim.Adam) -> list[Tensor]:
+    """Loss and alignment of all lanes, gradients in place. Too little memory: half the lanes at a time, the result is the same."""
+    while True:
+        adam.zero_grad(set_to_none=True)
+        try:
+            parts = [objective.descend(data, lanes.rows(part)) for part in _parts(len(lanes.slider_B), objective.lanes)]
+            return [torch.cat(found) for found in zip(*parts, strict=True)]
+        except torch.OutOfMemoryError as error:
+            if objective.lanes == 1:
+                advice = "Try --checkpointing, --quantize 4bit or a smaller --resolution."
+                raise TrainingFailed(f"the device's memory does not hold one slider's update.\n{advice}") from error
+        objective.lanes = max(1, objective.lanes // 2)
+        torch.cuda.empty_cache()
 
 
 def _check_finite(value: float, gradients: bool, index: int, lr: float) -> None:
@@ -215,5 +243,5 @@ def held_alignment(objective: Objective, held_out: Trajectories, seed: int, roun
     cosines: list[Tensor] = []
     for r in range(rounds):
         lanes = draw(objective.recipe, len(objective.bank), len(held_out), len(held_out.steps_T), seed, "held-lane", r)
-        cosines += [objective(held_out, lanes.rows(part))[1] for part in _parts(len(lanes.slider_B), objective.recipe.lanes)]
+        cosines += [objective(held_out, lanes.rows(part))[1] for part in _parts(len(lanes.slider_B), objective.lanes)]
     return float(torch.cat(cosines).mean())

@@ -4,7 +4,7 @@ Trajectory j starts from noise of seed (run seed, "trajectory", j) and shows pro
 out: neither PCA nor training sees them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,12 @@ from torch import Tensor
 from sliderspace.backbones.base import Backbone, Condition
 from sliderspace.encoders import Encoder
 from sliderspace.errors import BadInput, DamagedFile, SliderSpaceError
+from sliderspace.memory import in_batches
+from sliderspace.pictures import Pictures
 from sliderspace.rng import seed_for
 from sliderspace.store import is_done, load_tensors, save_tensors
 
+Drawn = tuple[Tensor, Tensor, list[int]]  # latents [B, T, C, H, W], embeddings [B, T, D], and the prompt each shows
 SHARD = 128  # trajectories a file: what an interruption can cost
 
 
@@ -51,7 +54,7 @@ def walk(
     backbone: Backbone, encoder: Encoder, condition: Condition, seeds: Sequence[int], prompt_B: Sequence[int], embed_T: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """One batch through the sampler: latents [B, T, C, H, W] and embeddings [B, T, D] at the steps `embed_T`."""
-    x, rows = backbone.noise(seeds), condition.rows(prompt_B)
+    x, rows = backbone.start(seeds), condition.rows(prompt_B)
     kept_x: list[Tensor] = []
     kept_z: list[Tensor] = []
     for index in range(backbone.steps):
@@ -59,23 +62,51 @@ def walk(
         if index in embed_T:
             kept_x.append(x)
             kept_z.append(encoder(backbone.decode(x0)))
-        x = backbone.step(x, x0, index)
+        x = backbone.step(x, x0, index, seeds)
     return torch.stack(kept_x, 1), torch.stack(kept_z, 1)
 
 
+def from_prompts(
+    backbone: Backbone, encoder: Encoder, condition: Condition, run_seed: int, embed_T: Sequence[int]
+) -> Callable[[range], Drawn]:
+    """Trajectory j starts from noise of its own and shows prompt j modulo their number."""
+
+    def draw(index: range) -> Drawn:
+        prompts = [j % len(condition) for j in index]
+        return *walk(backbone, encoder, condition, _seeds(run_seed, index), prompts, embed_T), prompts
+
+    return draw
+
+
+def from_pictures(
+    backbone: Backbone, encoder: Encoder, condition: Condition, pictures: Pictures, run_seed: int, embed_T: Sequence[int]
+) -> Callable[[range], Drawn]:
+    """Trajectory j is picture j modulo their number, noised as at each step by noise of its own: what the model makes of given images.
+
+    The condition has one prompt for all pictures, or one a picture.
+    """
+
+    @torch.no_grad()
+    def draw(index: range) -> Drawn:
+        shown, seeds = [j % len(pictures) for j in index], _seeds(run_seed, index)
+        prompts = [n % len(condition) for n in shown]
+        rows = condition.rows(prompts)
+        z = backbone.encode_images(torch.cat([pictures.images01(n, n + 1) for n in shown]))
+        kept_x = [backbone.diffuse(z, t, seeds) for t in embed_T]
+        clean = (backbone.predict(x, torch.full((len(x),), t, device=x.device), rows) for t, x in zip(embed_T, kept_x, strict=True))
+        return torch.stack(kept_x, 1), torch.stack([encoder(backbone.decode(x0)) for x0 in clean], 1), prompts
+
+    return draw
+
+
+def _seeds(run_seed: int, index: range) -> list[int]:
+    return [seed_for(run_seed, "trajectory", j) for j in index]
+
+
 def sample(
-    backbone: Backbone,
-    encoder: Encoder,
-    condition: Condition,
-    folder: Path,
-    *,
-    count: int,
-    run_seed: int,
-    embed_T: Sequence[int],
-    batch: int,
-    fingerprint: str,
+    draw: Callable[[range], Drawn], folder: Path, *, count: int, embed_T: Sequence[int], batch: int, fingerprint: str
 ) -> Iterator[int]:
-    """Sample trajectories 0 … count−1 into shards of `folder`, skipping whole shards already there; yields how many are done.
+    """Put trajectories 0 … count−1 into shards of `folder`, skipping whole shards already there; yields how many are done.
 
     Raises SliderSpaceError when an embedding is not finite (a damaged model or too coarse a precision).
     """
@@ -83,21 +114,19 @@ def sample(
         last = min(first + SHARD, count)
         path = shard_path(folder, first)
         if not is_done(path, fingerprint):
-            parts: list[tuple[Tensor, Tensor]] = []
-            for i in range(first, last, batch):
-                index = range(i, min(i + batch, last))
-                prompts = [j % len(condition.states_PLD) for j in index]
-                parts.append(walk(backbone, encoder, condition, [seed_for(run_seed, "trajectory", j) for j in index], prompts, embed_T))
-                yield index.stop
-            _save_shard(path, parts, first, embed_T, len(condition.states_PLD), fingerprint)
+            parts: list[Drawn] = []
+            for part, drawn in in_batches(first, last, batch, draw):
+                parts.append(drawn)
+                yield part.stop
+            _save_shard(path, parts, first, embed_T, fingerprint)
         yield last
 
 
-def _save_shard(path: Path, parts: list[tuple[Tensor, Tensor]], first: int, embed_T: Sequence[int], prompts: int, fingerprint: str) -> None:
-    x, z = (torch.cat(p).cpu() for p in zip(*parts, strict=True))
+def _save_shard(path: Path, parts: list[Drawn], first: int, embed_T: Sequence[int], fingerprint: str) -> None:
+    x, z = torch.cat([part[0] for part in parts]).cpu(), torch.cat([part[1] for part in parts]).cpu()
     if not (torch.isfinite(x).all() and torch.isfinite(z).all()):
         raise SliderSpaceError("the model gave images that are not finite numbers: try --precision float32, or check the weights")
-    prompt_N = torch.arange(first, first + len(x)) % prompts
+    prompt_N = torch.tensor([p for part in parts for p in part[2]])
     tensors = {"x": x.half(), "z": z, "prompt": prompt_N, "steps": torch.tensor(list(embed_T))}
     save_tensors(path, tensors, kind="trajectories", fingerprint=fingerprint, first=first)
 

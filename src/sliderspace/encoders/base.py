@@ -1,68 +1,83 @@
 """An encoder takes images in [0, 1] and does the rest. No other code resizes or normalises, so PCA and training share one path."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sliderspace.errors import BadInput
 
-FAMILIES = {"clip": "CLIPVisionModelWithProjection", "clip_vision_model": "CLIPVisionModelWithProjection", "dinov2": "Dinov2Model"}
 RESAMPLING = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
 
 
-class Encoder(nn.Module):
-    """A `transformers` image tower: images01 [B, 3, H, W] -> unit vectors φ [B, D], differentiable.
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a tower wants its images, from the folder's `preprocessor_config.json`. Sizes are (height, width)."""
 
-    Size, crop, resampling and normalisation come from the folder's own `preprocessor_config.json`, applied as the reference
-    processor does (shortest edge to size, centre crop, antialiased). Values outside [0, 1] are clamped with a gradient that passes.
-    """
+    edge: int  # the shorter edge is resized to this ...
+    box: tuple[int, int] | None  # ... unless every image is resized to one size
+    crop: tuple[int, int]
+    mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
-    def __init__(self, folder: Path, *, identity: str, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__()
-        import transformers
-
-        config, steps = _read(folder / "config.json"), _read(folder / "preprocessor_config.json")
-        if config.get("model_type") not in FAMILIES:
-            raise BadInput(f"{folder} holds a '{config.get('model_type')}' model; encoders known are CLIP and DINOv2")
-        attention = "eager" if device.type == "cpu" else "sdpa"  # at a hundred tokens the fused CPU kernel is half as fast
-        family: Any = getattr(transformers, FAMILIES[config["model_type"]])
-        tower, found = family.from_pretrained(
-            folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, output_loading_info=True
-        )
-        if found["missing_keys"]:  # transformers would fill them with random numbers
-            raise BadInput(f"the weights in {folder} lack {len(found['missing_keys'])} parts, such as {min(found['missing_keys'])}")
-        self.tower: Any = tower.to(device).eval().requires_grad_(False)
-        self.identity, self.dtype = identity, dtype
-        self.dim = int(getattr(self.tower.config, "projection_dim", 0) or self.tower.config.hidden_size)
-        self.size, self.crop = _edge(steps["size"]), _crop(steps)
-        self.square = isinstance(steps["size"], dict) and "height" in steps["size"]
-        self.mode = RESAMPLING.get(int(steps.get("resample", 3)), "bicubic")
-        mean, std = (torch.tensor(steps[key], device=device).view(1, 3, 1, 1) for key in ("image_mean", "image_std"))
-        self.mean, self.std = mean, std
-
-    def forward(self, images01: Tensor) -> Tensor:
-        """φ of images [B, 3, H, W]."""
-        x = _clamp01(self._resized(images01))
-        out = self.tower(pixel_values=((x - self.mean) / self.std).to(self.dtype))
-        z_BD = out.image_embeds if hasattr(out, "image_embeds") else out.last_hidden_state[:, 0]
-        return nn.functional.normalize(z_BD.float(), dim=-1)
-
-    def _resized(self, x: Tensor) -> Tensor:
-        size = self.resized_to(*x.shape[-2:])
-        if size != x.shape[-2:]:
-            x = nn.functional.interpolate(x, size=size, mode=self.mode, antialias=True)
-        top, left = (x.shape[-2] - self.crop) // 2, (x.shape[-1] - self.crop) // 2
-        return x[..., top : top + self.crop, left : left + self.crop]
+    @classmethod
+    def read(cls, folder: Path) -> "Preprocessing":
+        """Raises BadInput for a step that is not known here, KeyError for one that is not said."""
+        data = read_json(folder / "preprocessor_config.json")
+        if data.get("resample", 3) not in RESAMPLING:
+            raise BadInput(f"{folder} wants images resampled by PIL's method {data['resample']}; known are 2 (bilinear) and 3 (bicubic)")
+        if left_out := [step for step in ("do_resize", "do_rescale", "do_normalize") if data.get(step) is False]:
+            raise BadInput(f"the preprocessor in {folder} leaves out {', '.join(left_out)}; encoders here resize, rescale and normalise")
+        size = data["size"]
+        box = _pair(size) if isinstance(size, dict) and "height" in size else None
+        edge = size if isinstance(size, int) else int(size.get("shortest_edge") or size["height"])
+        cropped = data.get("do_center_crop", True) and data.get("crop_size")
+        crop = _pair(data["crop_size"]) if cropped else box or (edge, edge)
+        return cls(edge, box, crop, RESAMPLING[data.get("resample", 3)], tuple(data["image_mean"]), tuple(data["image_std"]))
 
     def resized_to(self, height: int, width: int) -> tuple[int, int]:
-        """The size before the crop: the shorter edge made `size` and the longer one in proportion, rounded down; or a plain square."""
-        if self.square:
-            return self.size, self.size
-        return (self.size, self.size * width // height) if height <= width else (self.size * height // width, self.size)
+        """The size before the crop: one for all; or the shorter edge made `edge` and the longer one in proportion, rounded down."""
+        if self.box:
+            return self.box
+        return (self.edge, self.edge * width // height) if height <= width else (self.edge * height // width, self.edge)
+
+
+class Encoder(nn.Module):
+    """An image tower and what comes before it: images01 [B, 3, H, W] -> unit vectors φ [B, D], differentiable, weights frozen.
+
+    `tower` maps prepared pixels [B, 3, h, w] to embeddings [B, D]. Images are resized, cropped in the middle, clamped to [0, 1] with a
+    gradient that passes, and normalised as the reference processor does. `identity` names these weights in fingerprints.
+    """
+
+    def __init__(
+        self, tower: nn.Module, preprocessing: Preprocessing, *, dim: int, identity: str, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.tower = tower.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        self.preprocessing, self.dim, self.identity, self.dtype = preprocessing, dim, identity, dtype
+        self.mean, self.std = (
+            torch.tensor(channels, device=device).view(1, 3, 1, 1) for channels in (preprocessing.mean, preprocessing.std)
+        )
+
+    def forward(self, images01: Tensor) -> Tensor:
+        """φ of images [B, 3, H, W]; values outside [0, 1] count as clipped."""
+        return nn.functional.normalize(self.tower(self.prepare(images01).to(self.dtype)).float(), dim=-1)
+
+    def prepare(self, images01: Tensor) -> Tensor:
+        """What the tower sees: resized, cropped, clamped, normalised."""
+        return (_clamp01(self._cropped(images01)) - self.mean) / self.std
+
+    def _cropped(self, x: Tensor) -> Tensor:
+        want = self.preprocessing
+        size, (height, width) = want.resized_to(*x.shape[-2:]), want.crop
+        if size != x.shape[-2:]:
+            x = nn.functional.interpolate(x, size=size, mode=want.mode, antialias=True)
+        top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
+        return x[..., top : top + height, left : left + width]
 
 
 def _clamp01(x: Tensor) -> Tensor:
@@ -70,33 +85,18 @@ def _clamp01(x: Tensor) -> Tensor:
     return x + (x.clamp(0, 1) - x).detach()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _pair(size: dict[str, int] | int) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (int(size["height"]), int(size["width"]))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of an encoder folder's JSON file. Raises BadInput when it is missing, or something else."""
     try:
         data = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise BadInput(
-            f"no {path.name} in {path.parent}: an encoder is a transformers folder with config, weights and preprocessor"
-        ) from error
+        raise BadInput(f"no {path.name} in {path.parent}: an encoder is a folder with config, weights and preprocessor") from error
     except ValueError as error:
         raise BadInput(f"{path} is not JSON: the encoder folder is damaged") from error
     if not isinstance(data, dict):
         raise BadInput(f"{path} is not what an encoder folder holds under that name")
     return cast("dict[str, Any]", data)
-
-
-def _edge(size: dict[str, int] | int) -> int:
-    return size if isinstance(size, int) else int(size.get("shortest_edge") or size["height"])
-
-
-def _crop(steps: dict[str, Any]) -> int:
-    return _edge(steps["crop_size"]) if steps.get("do_center_crop", True) and "crop_size" in steps else _edge(steps["size"])
-
-
-def load_encoder(folder: Path, *, identity: str, device: torch.device, dtype: torch.dtype) -> Encoder:
-    """The encoder of a local folder. Raises BadInput when there is none, or its files are missing or damaged."""
-    if not folder.is_dir():
-        raise BadInput(f"no encoder '{folder}': give the folder of a transformers CLIP or DINOv2 model")
-    try:
-        return Encoder(folder, identity=identity, device=device, dtype=dtype)
-    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
-        raise BadInput(f"the encoder in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,12 @@
+"""The command line. Heavy imports happen inside the verbs, so that --help answers at once."""
+
+from sliderspace.cli import draw, files, look, stages
+from sliderspace.cli.app import app
+
+VERBS = (stages, draw, look, files)  # importing them is what registers their verbs
+__all__ = ["VERBS", "app", "main"]
+
+
+def main() -> None:
+    """Entry point of the `sliderspace` script."""
+    app()

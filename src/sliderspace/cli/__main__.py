@@ -1,0 +1,5 @@
+import sys
+
+from sliderspace.cli import main
+
+sys.exit(main())

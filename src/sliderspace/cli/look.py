@@ -1,0 +1,58 @@
+"""The verbs that look: at a run folder, and at the models known."""
+
+import typer
+
+from sliderspace.cli.app import app
+from sliderspace.cli.common import answer_with, guarded
+from sliderspace.cli.options import Folder, Json
+
+
+@app.command(epilog="Example: sliderspace info runs/person --json")
+def info(folder: Folder, as_json: Json = False) -> None:
+    """Say what a run folder holds: the concept, the model, how far it got, and its sliders with their measures."""
+
+    def body() -> None:
+        from sliderspace.summary import describe_run, print_run
+
+        told = describe_run(folder)
+        answer_with(told, True) if as_json else print_run(told)
+
+    guarded(body)
+
+
+@app.command(epilog="Example: sliderspace report runs/person")
+def report(folder: Folder, as_json: Json = False) -> None:
+    """Write report.html of a finished run again."""
+
+    def body() -> None:
+        from sliderspace.store import RunFolder
+        from sliderspace.summary import report_run
+
+        answer_with({"report": str(report_run(RunFolder(folder)))}, as_json)
+
+    guarded(body)
+
+
+@app.command(epilog="Example: sliderspace backbones")
+def backbones(as_json: Json = False) -> None:
+    """List the models known by name: what each can draw, with prompts to try."""
+
+    def body() -> None:
+        from sliderspace.backbones import PRESETS
+
+        if as_json:
+            answer_with(
+                {
+                    p.name: {"knows": p.knows, "examples": list(p.examples), "steps": p.steps, "expected": p.expected}
+                    for p in PRESETS.values()
+                },
+                True,
+            )
+            return
+        for preset in PRESETS.values():
+            typer.echo(
+                f"{preset.name}: {preset.knows}; {preset.steps} steps\n  try: " + "\n       ".join(f'"{e}"' for e in preset.examples)
+            )
+            typer.echo(f"  {preset.expected}" if preset.expected else "")
+
+    guarded(body)
