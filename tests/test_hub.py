@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import re
+import runpy
 import shutil
 import threading
 from collections.abc import Iterator
@@ -69,15 +70,14 @@ def test_the_card_tells_the_hub_and_a_reader(made: Path, tiny: Tiny) -> None:
     assert "\n\n\n\n" not in card.text and "None" not in card.text.partition("## How they were found")[0]
 
 
-def test_the_code_on_the_card_runs(made: Path) -> None:
+def test_the_code_on_the_card_runs(made: Path, tmp_path: Path) -> None:
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
     first, second = re.findall(r"```python\n(.*?)```", (made / "README.md").read_text(), re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(first, names)
-    early = np.asarray(names["image"])
-    exec(second, names)
+    (tmp_path / "card.py").write_text(f"{first}\nearly = image\n{second}")
+    names = runpy.run_path(str(tmp_path / "card.py"))
+    early = np.asarray(names["early"])
     assert early.shape == np.asarray(names["image"]).shape and names["pipeline"].get_active_adapters() == ["slider_0"]
 
 
