@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sliderspace.directions import Directions
 from sliderspace.errors import BadInput, DamagedFile
+from sliderspace.images import writable
 from sliderspace.lora_names import FORMATS, LABELS, Format, component_of, family_of, keys_for
 from sliderspace.space import SliderSpace
 from sliderspace.store import RunFolder, load_json, save_bytes, stored_fingerprint
@@ -83,7 +84,7 @@ def export(
         raise BadInput(f"a unit of {unit:g}: strength 1.0 has to be some natural units above 0, for example 1")
     chosen = list(range(len(space)) if sliders is None else sliders)
     space.strengths(dict.fromkeys(chosen, 0.0))  # raises for sliders there are not
-    folder, notes = _folder(Path(folder)), slider_notes(space)
+    folder, notes = writable(Path(folder)), slider_notes(space)
     paths = [folder / file_name(space.settings.prompts[0], k, notes[k]["name"]) for k in chosen]
     for k, path in zip(chosen, paths, strict=True):
         save_bytes(path, _lora_file(space, k, format, unit, notes[k]))
@@ -98,14 +99,6 @@ def slider_notes(space: SliderSpace) -> list[dict[str, Any]]:
     if not isinstance(measured, list) or len(measured) != len(listed):
         raise DamagedFile(f"{run.measures} is not of these {len(listed)} sliders.\nDelete it and run `sliderspace train {run.root}`.")
     return [{"name": entry.get("name"), "measures": found} for entry, found in zip(listed, measured, strict=True)]
-
-
-def _folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"cannot write to {folder}: {error.strerror}. Choose another folder.") from error
-    return folder
 
 
 def file_name(prompt: str, index: int, name: str | None) -> str:

@@ -118,3 +118,12 @@ def _text_size(labels: Sequence[str], font: ImageFont.FreeTypeFont | ImageFont.I
 def scale_label(scale: float) -> str:
     """+1.5, −3, or 0: how a strength is written over a picture."""
     return f"{scale:+g}".replace("-", "−") if scale else "0"
+
+
+def writable(folder: Path) -> Path:
+    """The folder, made if need be. Raises BadInput where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot write to {folder}: {error.strerror}. Choose another folder with --out.") from error
+    return folder

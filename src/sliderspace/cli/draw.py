@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from sliderspace import parsing
 from sliderspace.cli.app import app
-from sliderspace.cli.common import answer_with, guarded, speed_of, writable
+from sliderspace.cli.common import answer_with, guarded, speed_of
 from sliderspace.cli.options import Batch, Device, Folder, Json, Seeds, StartStep
 from sliderspace.errors import BadInput
 
@@ -30,7 +30,7 @@ def generate(
     """Draw images with sliders set: one PNG a seed, and all in one grid.png."""
 
     def body() -> None:
-        from sliderspace.images import grid, save_png
+        from sliderspace.images import grid, save_png, writable
         from sliderspace.space import SliderSpace
 
         listed, strengths = parsing.seeds(seeds), parsing.strengths(set_ or [])
@@ -67,7 +67,7 @@ def sweep(
     """Draw one slider over a range of strengths: a row a seed, a column a strength."""
 
     def body() -> None:
-        from sliderspace.images import labelled_strip, save_png, scale_label
+        from sliderspace.images import labelled_strip, save_png, scale_label, writable
         from sliderspace.space import SliderSpace
 
         values, listed = [parsing.number(v, "--scales") for v in scales.split(",")], parsing.seeds(seeds)
