@@ -1,24 +1,49 @@
-"""How well could any edit that stays among the model's own pictures be aligned with a run's directions?
+"""How good could sliders of a run be, in the run's own model and encoder? Two yardsticks that need no training.
 
     python benchmarks/limit.py runs/person
 
-For each held-out finished image and each direction it looks among the finished images of the run for the one that lies furthest along
+*Picking*: for each held-out finished image and each direction, the image among all finished images of the run that lies furthest along
 the direction for the distance travelled, at least half a natural standard deviation away: the best "edit" by picking from a pool of real
-outcomes. A slider that changes one thing at a time can beat it; one that keeps to what the model draws cannot by much. A random picture
-is the floor.
+outcomes. A slider that changes one thing at a time can beat it; one that keeps to what the model draws cannot by much.
+
+*Asking*: the labelled way to move an image, words added to the prompt with the same seed. Its consistency, its alignment with the direction
+that fits it best, and the share of seeds on which six equal steps of the text states move the image in order: what an oracle with
+labels and the whole denoiser gets.
 """
 
 import argparse
 import json
 
 import numpy as np
+import torch
 
+from sliderspace.backbones import Condition
 from sliderspace.config import Speed
 from sliderspace.engine import Engine, stored_settings
+from sliderspace.generate import render
+from sliderspace.measure import control
+from sliderspace.rng import seed_for
 from sliderspace.store import RunFolder
 
+WORDS = (
+    ", pixel art style",
+    ", micah style",
+    ", adventurer style",
+    ", big smile style",
+    ", pink background",
+    ", blue background",
+    " with glasses",
+    " with dark skin",
+    " with red hair",
+    " with blue hair",
+    " with green clothes",
+    " with a beard",
+)
+SEEDS = 24
+STEPS = 6
 
-def aligned(from_ND: np.ndarray, pool_MD: np.ndarray, direction_D: np.ndarray, least: float) -> tuple[float, float]:
+
+def picked(from_ND: np.ndarray, pool_MD: np.ndarray, direction_D: np.ndarray, least: float) -> tuple[float, float]:
     """Mean best and mean random cosine of (pool − from) with ±direction, over pairs that move at least `least` along it."""
     delta_NMD = pool_MD[None] - from_ND[:, None]
     along_NM = delta_NMD @ direction_D
@@ -28,15 +53,42 @@ def aligned(from_ND: np.ndarray, pool_MD: np.ndarray, direction_D: np.ndarray, l
     return float(reached[reached > -1].mean()), float(np.abs(cosine_NM).mean())
 
 
+def asked(engine: Engine, words: str, v_KD: np.ndarray) -> dict[str, float]:
+    """The measures of an edit by words: φ on SEEDS seeds at STEPS + 1 equal steps between the two prompts."""
+    bare = engine.settings.prompts[0]
+    plain, said = (engine.backbone.encode([text]) for text in (bare, bare + words))
+    seeds = [seed_for(engine.settings.seed, "limit", i) for i in range(SEEDS)]
+    z = []
+    for share in np.linspace(0, 1, STEPS + 1).tolist():
+        between = Condition({name: torch.lerp(t, said.texts[name], share) for name, t in plain.texts.items()}, plain.empty)
+        images = render(engine.backbone, None, between, seeds, [0] * SEEDS)
+        with torch.no_grad():
+            z.append(torch.cat([engine.encoder(b).cpu() for b in images]).double().numpy())
+    z_SMD = np.stack(z, 1)
+    delta_SD = z_SMD[:, -1] - z_SMD[:, 0]
+    mean_D = delta_SD.mean(axis=0) / np.linalg.norm(delta_SD.mean(axis=0))
+    along_KSM = ((z_SMD - z_SMD[:, :1]) @ mean_D)[None]
+    return {
+        "consistency": control.consistency(delta_SD),
+        "alignment with its best direction": max(abs(control.alignment(delta_SD, v)) for v in v_KD),
+        "monotone share": float(control.monotone_share(along_KSM, np.arange(STEPS + 1))[0]),
+        "length": float(np.linalg.norm(delta_SD, axis=1).mean()),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
     run = RunFolder(parser.parse_args().folder)
     engine = Engine(stored_settings(run), Speed(), run)
     d, pool_MD, from_ND = engine.directions, engine.seen.z_NTD[:, -1].double().numpy(), engine.unseen.z_NTD[:, -1].double().numpy()
-    found = [aligned(from_ND, pool_MD, v, 0.5 * s) for v, s in zip(d.components_KD, d.sigma_TK[-1], strict=True)]
+    found = [picked(from_ND, pool_MD, v, 0.5 * s) for v, s in zip(d.components_KD, d.sigma_TK[-1], strict=True)]
     best, random = (float(np.mean(column)) for column in zip(*found, strict=True))
     print(json.dumps({"pool": len(pool_MD), "best_of_pool": best, "random": random, "by_direction": [round(b, 3) for b, _ in found]}))
+    edits = {words: asked(engine, words, d.components_KD) for words in WORDS}
+    for words, measured in edits.items():
+        print(words, {key: round(value, 3) for key, value in measured.items()})
+    print("mean", {key: round(float(np.mean([m[key] for m in edits.values()])), 3) for key in next(iter(edits.values()))})
 
 
 if __name__ == "__main__":

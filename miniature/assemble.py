@@ -1,11 +1,13 @@
-"""Puts the trained parts together as the folder the package ships: a diffusers pipeline with a transformers CLIP beside it.
+"""Puts the trained parts together as the folder the package ships: a diffusers pipeline with a transformers CLIP and the judge beside it.
 
-    python assemble.py --vae vae/final --clip clip/final --unet unet/final --out ../src/sliderspace/assets/mini
+    python assemble.py --vae vae/final --clip clip/final --unet unet/final \
+        --judge judge/final --out ../src/sliderspace/assets/mini
 
 All of it fp16 safetensors and JSON, at most 36 MiB. Loaded back here through the ordinary calls before it counts as made.
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import torch
@@ -16,7 +18,7 @@ from unet import scheduler
 LIMIT_MIB = 36
 
 
-def assemble(vae: Path, clip: Path, unet: Path, out: Path) -> None:
+def assemble(vae: Path, clip: Path, unet: Path, judge: Path, out: Path) -> None:
     whole = CLIPModel.from_pretrained(clip, torch_dtype=torch.float16, use_safetensors=True)
     pipe = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float16, use_safetensors=True),
@@ -37,6 +39,7 @@ def assemble(vae: Path, clip: Path, unet: Path, out: Path) -> None:
         config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
     pipe.tokenizer.save_pretrained(out / "clip")
     (out / "clip" / "preprocessor_config.json").write_bytes((clip / "preprocessor_config.json").read_bytes())
+    shutil.copytree(judge, out / "judge", dirs_exist_ok=True)
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**20
     StableDiffusionPipeline.from_pretrained(out, safety_checker=None, requires_safety_checker=False, use_safetensors=True)
     CLIPModel.from_pretrained(out / "clip", use_safetensors=True)
@@ -47,6 +50,6 @@ def assemble(vae: Path, clip: Path, unet: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for name in ("vae", "clip", "unet", "out"):
+    for name in ("vae", "clip", "unet", "judge", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     assemble(**vars(parser.parse_args()))

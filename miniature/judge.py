@@ -12,63 +12,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Classes, Images, Run, Truth, arguments, augment, classes_of, factor_losses, rows, split, targets
+from common import SIZE, Images, Run, Truth, arguments, augment, classes_of, factor_losses, rows, targets
 from diffusers import AutoencoderKL
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from world import factors
 
-WIDTHS = ((64, 2), (64, 1), (128, 2), (160, 2))  # channels and stride of each block; 32 channels at 32x32 before them
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions, normalised before each, beside a shortcut."""
-
-    def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__()
-        self.norm1, self.conv1 = nn.BatchNorm2d(before), nn.Conv2d(before, after, 3, stride, 1)
-        self.norm2, self.conv2 = nn.BatchNorm2d(after), nn.Conv2d(after, after, 3, 1, 1)
-        same = before == after and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Conv2d(before, after, stride, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(self.norm1(x).relu())
-        return self.shortcut(x) + self.conv2(self.norm2(y).relu())
-
-
-class Net(nn.Module):
-    """images01 [B, 3, 64, 64] -> logits [B, all classes of all factors].
-
-    The answer is read from the mean over the picture (colours, style) and from a thin 4x4 map (glasses, beards, mouths).
-    """
-
-    def __init__(self, outputs: int) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 32, 4, 2, 1)
-        widths = [32, *(w for w, _ in WIDTHS)]
-        self.blocks = nn.Sequential(*(Block(a, b, s) for a, (b, s) in zip(widths, WIDTHS, strict=False)))
-        self.norm, self.thin = nn.BatchNorm2d(widths[-1]), nn.Conv2d(widths[-1], 32, 1)
-        self.drop, self.head = nn.Dropout(0.1), nn.Linear(widths[-1] + 32 * 16, outputs)
-
-    def forward(self, images01: Tensor) -> Tensor:
-        y = self.norm(self.blocks(self.stem(images01 * 2 - 1))).relu()
-        return self.head(self.drop(torch.cat([y.mean((2, 3)), self.thin(y).flatten(1)], 1)))
+from sliderspace.encoders import load_encoder
+from sliderspace.encoders.judge import MODEL_TYPE
+from sliderspace.encoders.judge import Judge as Network
 
 
 class Judge:
-    """The trained classifier, from the folder `final` of a run."""
+    """The trained classifier, from the folder `final` of a run or from the shipped model."""
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
-        self.classes: Classes = json.loads((folder / "config.json").read_text())["classes"]
-        self.net = Net(sum(map(len, self.classes.values())))
-        self.net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()})
-        self.net.eval().to(device, memory_format=torch.channels_last)
+        self.encoder = load_encoder(folder, identity=str(folder), device=torch.device(device), dtype=torch.float32)
+        self.encoder.tower.to(memory_format=torch.channels_last)
+        self.classes = self.encoder.classes
 
     @torch.no_grad()
     def answers(self, images01: Tensor) -> list[dict[str, str]]:
         """The most likely class of every factor, one dict an image, for images in [0, 1], [B, 3, 64, 64]."""
-        best = {k: part.argmax(1).tolist() for k, part in split(self.net(images01.float()), self.classes).items()}
+        best = {k: part.argmax(1).tolist() for k, part in self.encoder.described(images01.float())[1].items()}
         return [{k: self.classes[k][best[k][i]] for k in self.classes} for i in range(len(images01))]
 
 
@@ -108,7 +75,7 @@ def shifted(x01: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def settle(net: Net, batches: Iterator[Tensor]) -> None:
+def settle(net: Network, batches: Iterator[Tensor]) -> None:
     """Give BatchNorm the exact means and variances of the final weights: running ones belong to weights of the past."""
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
@@ -116,7 +83,7 @@ def settle(net: Net, batches: Iterator[Tensor]) -> None:
         norm.momentum = None  # a plain average over the batches below
     net.train()
     for x in batches:
-        net(x)
+        net(x * 2 - 1)
     net.eval()
 
 
@@ -130,11 +97,13 @@ def accuracy(judge: Judge, pictures: Iterator[Tensor], truth: Truth) -> dict[str
     return table
 
 
-def finish(net: Net, classes: Classes, out: Path) -> None:
+def finish(net: Network, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     values = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in net.state_dict().items()}
     save_file(values, out / "model.safetensors", {"format": "pt"})
-    (out / "config.json").write_text(json.dumps({"classes": classes, "image_size": 64, "range": [0, 1]}, indent=1) + "\n")
+    (out / "config.json").write_text(json.dumps({"model_type": MODEL_TYPE, "classes": net.classes}, indent=1) + "\n")
+    look = {"size": {"height": SIZE, "width": SIZE}, "resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (out / "preprocessor_config.json").write_text(json.dumps(look, indent=1) + "\n")
 
 
 def report(judge: Judge, held: Images, truth: Truth, vae: Path, device: torch.device) -> None:
@@ -152,7 +121,7 @@ def main() -> None:
     classes = classes_of(truth)
     labels = targets(truth, classes).to(o.device)
     soft = Softened(data, Path(o.vae), o.out / "softened.safetensors", count=o.softened, device=o.device, seed=o.seed)
-    net = Net(sum(map(len, classes.values()))).to(o.device, memory_format=torch.channels_last)
+    net = Network(classes).to(o.device, memory_format=torch.channels_last)
     run = Run(net, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=0.998)
 
     def batch(index: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -164,14 +133,14 @@ def main() -> None:
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         x, y = batch(index, np.random.default_rng((o.seed, 4, run.step)))
         with torch.autocast(o.device.type, torch.bfloat16):
-            losses = factor_losses(net(x), y, classes)
+            losses = factor_losses(torch.cat([*net.logits(net(x * 2 - 1)).values()], 1), y, classes)
         return torch.stack(list(losses.values())).mean(), " ".join(f"{k} {v:.2f}" for k, v in losses.items())
 
     run.train(len(data), o.seed, loss_of)
     run.use_ema()
     rng = np.random.default_rng((o.seed, 5))
     settle(net, (batch(np.sort(rng.integers(len(data), size=o.batch)), rng)[0] for _ in range(40)))
-    finish(net, classes, o.out / "final")
+    finish(net, o.out / "final")
     report(Judge(o.out / "final", o.device), Images(o.data, "held"), [factors(r) for r in rows(o.data, "held")], Path(o.vae), o.device)
 
 

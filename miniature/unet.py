@@ -4,8 +4,12 @@
 
 v-prediction on a schedule with zero terminal SNR and trailing timesteps (Lin et al. 2023, arXiv 2305.08891): few-step sampling
 stays good and StableDiffusionPipeline loads the result unchanged. `--out` keeps the latents of all images between runs.
+
+`--start FOLDER --guided 2` then builds guidance into those weights (as Meng et al. 2023, arXiv 2210.03142, but guided away from the bare
+prompt and not from the empty one): a prompt gives what it says without the second call, and the bare prompt keeps its whole variety.
 """
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from world import caption, factors
 
+BARE = "a portrait of a person"
 NO_TEXT = 0.1  # share of captions left empty, so that classifier-free guidance can be used
 
 
@@ -65,7 +70,7 @@ def latents(data: Images, vae: AutoencoderKL, path: Path, device: torch.device) 
 
 
 def main() -> None:
-    o = arguments("Train the UNet", images=800_000, batch=64, lr=1e-3, vae="vae/final", clip="clip/final", start="")
+    o = arguments("Train the UNet", images=800_000, batch=64, lr=1e-3, vae="vae/final", clip="clip/final", start="", guided=1.0, ema=0.9995)
     data = Images(o.data, "train")
     vae = (
         AutoencoderKL.from_pretrained(o.vae, torch_dtype=torch.float32, use_safetensors=True)
@@ -80,8 +85,17 @@ def main() -> None:
     unet = UNet2DConditionModel.from_pretrained(o.start, torch_dtype=torch.float32, use_safetensors=True) if o.start else build()
     unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
+    teacher = deepcopy(unet).requires_grad_(False)
     abar = scheduler().alphas_cumprod.to(o.device)
-    run = Run(unet, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=0.9995)
+    run = Run(unet, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=o.ema)
+
+    @torch.no_grad()
+    def guided(x: Tensor, t: Tensor, texts: list[str], states: Tensor) -> Tensor:
+        """v of the weights trained on, pushed away from what the bare prompt gives; of no text at all, as it is."""
+        bare = text(words([BARE], padding="max_length", truncation=True, return_tensors="pt").input_ids.to(o.device)).last_hidden_state
+        v, v_bare = teacher(torch.cat([x, x]), t.repeat(2), torch.cat([states, bare.expand_as(states)])).sample.float().chunk(2)
+        push = torch.tensor([o.guided - 1 if said else 0.0 for said in texts], device=o.device).view(-1, 1, 1, 1)
+        return v + push * (v - v_bare)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         rng = np.random.default_rng((o.seed, 2, run.step))
@@ -94,8 +108,10 @@ def main() -> None:
         with torch.autocast(o.device.type, torch.bfloat16):
             with torch.no_grad():
                 states = text(tokens).last_hidden_state
-            v = unet(a * z0 + s * noise, t, states).sample
-        loss = nn.functional.mse_loss(v.float(), a * noise - s * z0)
+            x = a * z0 + s * noise
+            target = guided(x, t, texts, states) if o.guided > 1 else a * noise - s * z0
+            v = unet(x, t, states).sample
+        loss = nn.functional.mse_loss(v.float(), target)
         return loss, ""
 
     run.train(len(z_all), o.seed, loss_of)

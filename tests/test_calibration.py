@@ -14,7 +14,9 @@ from sliderspace.calibration import GRID, Sweep, both_ways, natural_unit, sweeps
 from sliderspace.directions import Directions
 from sliderspace.encoders import Encoder
 from sliderspace.generate import render, to_uint8
-from sliderspace.measure.evaluate import SCALES, SIZES, measures
+from sliderspace.measure.evaluate import SCALES, SIZES, judges_view, measures, training_view, with_intervals
+from sliderspace.measure.factors import factor_table, shuffled
+from sliderspace.measure.factors import with_intervals as factor_intervals
 from sliderspace.sliders import SliderBank
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -166,7 +168,25 @@ def swept(k: int, move_D: Array, noise: float = 0.0, bend: Any = lambda s: s) ->
 def judged(found: list[Sweep]) -> dict[str, Any]:
     rng = np.random.default_rng(9)
     near, fresh = rng.standard_normal((400, D)) * 0.5, rng.standard_normal((40, D)) * 0.5
-    return measures(found, near, fresh, directions(), np.ones(K), [True] * K)
+    trained = training_view(found, near, fresh, directions())
+    seen = judges_view(found, trained, "judge", turned(near), turned(fresh))
+    return measures(trained, seen, directions(), np.ones(K), [True] * K, factor_table(found, CLASSES))
+
+
+def turned(z: Array) -> Array:
+    """What another encoder sees: the same, on other axes and with one more that says nothing."""
+    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((D + 1, D + 1)))[0]
+    return np.concatenate([z, np.zeros((*z.shape[:-1], 1))], -1) @ turn
+
+
+CLASSES = {"hair": ("none", "red"), "style": ("a", "b", "c")}
+
+
+def with_judge(sweep: Sweep, hair: float = 0.0) -> Sweep:
+    """The same with a judge who sees all that the encoder does, and hair turn red by `hair` from −1 to +1 unit."""
+    red = np.broadcast_to(0.5 + hair * SCALES / 6, (S, len(SCALES)))
+    style = np.random.default_rng(sweep.slider).dirichlet(np.ones(3), (S, len(SCALES)))
+    return Sweep(sweep.slider, sweep.z_SMD, sweep.images_SMHWC, turned(sweep.z_SMD), {"hair": np.stack([1 - red, red], -1), "style": style})
 
 
 def test_perfect_sliders_measure_perfect() -> None:
@@ -212,3 +232,68 @@ def test_noise_lowers_alignment_and_consistency() -> None:
 
 def test_scales_are_those_the_report_shows() -> None:
     assert both_ways(SIZES).tolist() == SCALES.tolist() == [-3, -2, -1, 0, 1, 2, 3]
+
+
+# ---- the judge, the factors, the intervals
+
+def test_a_judge_that_sees_the_same_measures_the_same() -> None:
+    """Its directions are carried over from the base images; where it sees all the encoder sees, every measure agrees."""
+    v = directions().components_KD
+    m = judged([with_judge(swept(k, 0.1 * v[k], noise=0.02)) for k in range(K)])
+    assert m["judge"]["encoder"] == m["realism_encoder"] == "judge"
+    for key in ("consistency", "realism", "realism_2"):
+        assert m["judge"]["mean"][key] == pytest.approx(m["mean"][key]), key
+    assert m["judge"]["mean"]["alignment"] == pytest.approx(m["mean"]["alignment"], abs=0.1)
+    assert all(s["own_direction_largest"] is True for s in m["judge"]["sliders"])
+
+
+def test_without_a_judge_nothing_is_said_of_one() -> None:
+    v = directions().components_KD
+    m = judged([swept(k, 0.1 * v[k]) for k in range(K)])
+    assert m["judge"] is None and m["factors"] is None and m["realism_encoder"] == "test"
+
+
+def test_the_factor_table_names_what_a_slider_does() -> None:
+    v = directions().components_KD
+    told = judged([with_judge(swept(k, 0.1 * v[k]), hair=1.5 if k == 1 else 0.0) for k in range(K)])["factors"]
+    assert told["names"] == ["hair", "style"]
+    assert told["effects"][1][0] == pytest.approx(0.5) and told["becomes"][1][0] == ["none", "red"]
+    assert told["effects"][0][0] == 0 and told["becomes"][0][0] is None
+    assert told["gap"][1] > 0.3 and told["own_sliders"] >= 1
+
+
+def test_swapped_pictures_score_nothing() -> None:
+    """Each seed's picture for the next one's: as large as changes get, and without a common direction."""
+    v = directions().components_KD
+    found = [with_judge(swept(k, 0.1 * v[k]), hair=1.5) for k in range(K)]
+    assert shuffled(found, CLASSES)["gap"] < 0.1 < factor_intervals(found, CLASSES)["gap"]["low"]
+
+
+def test_intervals_hold_their_value_and_narrow_with_certainty() -> None:
+    v = directions().components_KD
+    sure, unsure = ([swept(k, 0.1 * v[k], noise=n) for k in range(K)] for n in (0.001, 0.1))
+    base = np.random.default_rng(9).standard_normal((60, D)) * 0.5
+    wide, narrow = (with_intervals(training_view(found, base, base[:30] + 0.01, directions())) for found in (unsure, sure))
+    for table in (wide, narrow):
+        for key, value in table["mean"].items():
+            assert value["low"] <= value["value"] <= value["high"], key
+        assert len(table["sliders"]) == K
+    widths = [t["mean"]["alignment"]["high"] - t["mean"]["alignment"]["low"] for t in (wide, narrow)]
+    assert widths[0] > 10 * widths[1]
+
+
+def test_a_slider_measured_on_anothers_direction_scores_nothing() -> None:
+    v = directions().components_KD
+    found = [swept(k, 0.1 * v[k]) for k in range(K)]
+    base = np.random.default_rng(9).standard_normal((60, D)) * 0.5
+    view = training_view(found, base, base[:30] + 0.01, directions())
+    assert view.against(v)["alignment"] == pytest.approx(1)
+    assert view.against(np.roll(v, 1, axis=0))["alignment"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_span_ends_where_pictures_are_as_unlike_as_two_seeds() -> None:
+    v = directions().components_KD
+    base = np.random.default_rng(9).standard_normal((60, D)) * 0.5
+    apart = float(np.median([np.linalg.norm(a - b) for i, a in enumerate(base[:30]) for b in base[:i]]))
+    found = [swept(0, 0.9 * apart * v[0]), swept(1, 0.4 * apart * v[1]), swept(2, -0.1 * v[2])]
+    assert training_view(found, base, base[:30], directions()).spans().tolist() == [[-1, 1], [-2, 2], [0, 0]]

@@ -22,15 +22,18 @@ Call = Callable[..., Result]
 SAMPLING = {"--out", "--backbone", "--encoder", "--steps", "--guidance", "--precision", "--seed", "--samples", "--embed", "--device",
             "--batch", "--json", "--resolution", "--decoder", "--quantize", "--images", "--prompts", "--expand",
             "--expand-to", "--base-url"}
-TRAINING = {"--rank", "--targets", "--up", "--objective", "--both-signs", "--one-sign", "--until", "--updates", "--lr", "--lanes",
+TRAINING = {"--rank", "--targets", "--up", "--objective", "--both-signs", "--one-sign", "--until", "--hold", "--updates", "--lr", "--lanes",
             "--device", "--batch", "--checkpointing", "--json"}
 OPTIONS = {
-    "discover": {"prompts", *SAMPLING, *TRAINING, "--sliders", "--centring", "--rotation", "--dry-run", "--memory"},
+    "discover": {"prompts", *SAMPLING, *TRAINING, "--sliders", "--centring", "--rotation", "--control", "--recipe", "--dry-run",
+                 "--memory"},
     "sample": {"prompts", *SAMPLING},
-    "fit": {"folder", "--sliders", "--centring", "--rotation", "--device", "--json"},
+    "fit": {"folder", "--sliders", "--centring", "--rotation", "--control", "--device", "--json"},
     "train": {"folder", *TRAINING},
     "generate": {"folder", "--set", "--seeds", "--prompt", "--mix", "--start-step", "--out", "--device", "--batch", "--json"},
     "sweep": {"folder", "slider", "--seeds", "--scales", "--prompt", "--start-step", "--out", "--device", "--batch", "--json"},
+    "evaluate": {"folder", "--seeds", "--judge", "--device", "--batch", "--json"},
+    "study": {"questions", "--out", "--seeds", "--backbone", "--write", "--device", "--batch", "--lanes", "--json"},
     "info": {"folder", "--json"},
     "report": {"folder", "--json"},
     "backbones": {"--json"},

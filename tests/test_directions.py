@@ -407,11 +407,47 @@ def test_rotation_keeps_the_subspace_and_its_variance() -> None:
     step = np.arange(600) % 2
     found = Moments(2, 12).update(z, step).fit(4, trajectories=300)
     turned = found.rotated(z, step)
-    np.testing.assert_allclose(turned.components_KD @ turned.components_KD.T, np.eye(4), atol=1e-10)
-    np.testing.assert_allclose(turned.components_KD.T @ turned.components_KD, found.components_KD.T @ found.components_KD, atol=1e-10)
-    np.testing.assert_allclose(turned.explained_variance_K.sum(), found.explained_variance_K.sum())
+    assert_allclose(turned.components_KD @ turned.components_KD.T, np.eye(4), atol=1e-10)
+    assert_allclose(turned.components_KD.T @ turned.components_KD, found.components_KD.T @ found.components_KD, atol=1e-10)
+    assert_allclose(turned.explained_variance_K.sum(), found.explained_variance_K.sum())
     assert (np.diff(turned.explained_variance_K) <= 1e-12).all()
     per_step = [((z[step == t] - z[step == t].mean(0)) @ turned.components_KD.T).std(axis=0, ddof=1) for t in range(2)]
-    np.testing.assert_allclose(turned.sigma_TK, per_step)
+    assert_allclose(turned.sigma_TK, per_step)
     within = np.concatenate([z[step == t] - z[step == t].mean(0) for t in range(2)]) @ turned.components_KD.T
-    np.testing.assert_allclose(turned.explained_variance_K, (within**2).sum(0) / (600 - 2))
+    assert_allclose(turned.explained_variance_K, (within**2).sum(0) / (600 - 2))
+
+
+# ---- axes that no decomposition found
+
+def test_other_axes_carry_the_spread_along_them() -> None:
+    """Against NumPy, one column at a time; strongest first, orthonormal, and what is saved loads."""
+    rng = np.random.default_rng(0)
+    z, step = rng.standard_normal((300, 6)) * np.arange(1, 7), np.arange(300) % 3
+    found = Moments(3, 6).update(z, step).fit(3, trajectories=100)
+    axes = rng.standard_normal((3, 6))
+    other = found.along(axes, z, step)
+    assert_allclose(other.components_KD @ other.components_KD.T, np.eye(3), atol=1e-12)
+    within = np.concatenate([z[step == t] - z[step == t].mean(0) for t in range(3)])
+    assert_allclose(other.explained_variance_K, ((within @ other.components_KD.T) ** 2).sum(0) / (300 - 3))
+    assert (np.diff(other.explained_variance_K) <= 0).all()
+    assert_allclose(other.sigma_TK[1], (z[step == 1] @ other.components_KD.T).std(0, ddof=1))
+    assert any(np.allclose(np.abs(row @ axes[0]) / np.linalg.norm(axes[0]), 1) for row in other.components_KD)
+
+
+def test_along_its_own_axes_nothing_changes() -> None:
+    rng = np.random.default_rng(1)
+    z, step = rng.standard_normal((200, 5)) * np.arange(1, 6), np.arange(200) % 2
+    for centring in ("step", "all"):
+        found = Moments(2, 5).update(z, step).fit(3, trajectories=100, centring=centring)
+        again = found.along(found.components_KD, z, step)
+        assert_allclose(again.components_KD, found.components_KD, atol=1e-9)
+        assert_allclose(again.explained_variance_K, found.explained_variance_K)
+        assert_allclose(again.sigma_TK, found.sigma_TK)
+
+
+def test_axes_that_depend_on_each_other_are_refused() -> None:
+    rng = np.random.default_rng(2)
+    z, step = rng.standard_normal((100, 4)), np.zeros(100, int)
+    found = Moments(1, 4).update(z, step).fit(2, trajectories=100)
+    with pytest.raises(BadInput, match="not independent"):
+        found.along(np.ones((2, 4)), z, step)

@@ -218,9 +218,11 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "bits of the base": ({"quantize": "4bit"}, FROM_FIT | {"trajectories"}),
     "sliders": ({"sliders": 2}, FROM_FIT),
     "centring": ({"centring": "all"}, FROM_FIT), "rotation": ({"rotation": "varimax"}, FROM_FIT),
+    "control": ({"control": "random"}, FROM_FIT),
     "rank": ({"rank": 2}, FROM_TRAIN), "targets": ({"targets": "cross-kv"}, FROM_TRAIN), "up": ({"up": "frozen"}, FROM_TRAIN),
     "objective": ({"objective": "published"}, FROM_TRAIN), "signs": ({"both_signs": False}, FROM_TRAIN),
-    "until": ({"until": 0.3}, FROM_TRAIN), "updates": ({"updates": 5}, FROM_TRAIN), "learning rate": ({"lr": 1e-3}, FROM_TRAIN),
+    "until": ({"until": 0.3}, FROM_TRAIN), "hold": ({"hold": 0.1}, FROM_TRAIN),
+    "updates": ({"updates": 5}, FROM_TRAIN), "learning rate": ({"lr": 1e-3}, FROM_TRAIN),
 }
 
 
@@ -400,8 +402,8 @@ def test_held_out_trajectories_are_beyond_the_samples(finished: Path, make_engin
 
 def test_seeds_of_different_purposes_never_meet(finished: Path, make_engine: MakeEngine) -> None:
     engine = make_engine(finished)
-    purposes = [engine._seeds(p, 200) for p in ("trajectory", "calibration", "measure")]
-    assert len({s for seeds in purposes for s in seeds}) == 600
+    purposes = [engine.seeds(p, 200) for p in ("trajectory", "calibration", "measure", "evaluate")]
+    assert len({s for seeds in purposes for s in seeds}) == 800
 
 
 def test_directions_are_the_pca_of_what_was_stored(finished: Path, make_engine: MakeEngine) -> None:
@@ -470,3 +472,30 @@ def test_prompts_are_encoded_once_a_run(tmp_path: Path, make_engine: MakeEngine,
     assert all(torch.equal(again.condition.empty[name], t) for name, t in expected.empty.items())
     with pytest.raises(AssertionError, match="again"):
         _ = other.condition
+
+
+def test_more_samples_only_add_to_those_there(copy: Path, make_engine: MakeEngine) -> None:
+    """Trajectory j is the same however many there are: whole shards stay, the last one is made again."""
+    before = {p.name: p.read_bytes() for p in sorted((copy / "trajectories").glob("*"))}
+    engine = make_engine(copy, samples=200)
+    with engine.run.open_for_writing():
+        list(engine.sample())
+    assert (copy / "trajectories" / "000000.safetensors").read_bytes() == before["000000.safetensors"]
+    assert len(engine.seen) == 200 and torch.equal(engine.seen.x_NTCHW[:138], make_engine_data(before))
+
+
+def make_engine_data(shards: dict[str, bytes]) -> torch.Tensor:
+    from safetensors.torch import load
+
+    return torch.cat([load(data)["x"] for data in shards.values()])
+
+
+@pytest.mark.parametrize("control", ["random", "differences"])
+def test_control_axes_are_others_than_pcas_and_as_orthonormal(copy: Path, make_engine: MakeEngine, control: str) -> None:
+    found = make_engine(copy).directions.components_KD
+    engine = make_engine(copy, control=control)
+    with engine.run.open_for_writing():
+        list(engine.fit())
+    other = engine.directions.components_KD
+    np.testing.assert_allclose(other @ other.T, np.eye(len(other)), atol=1e-9)
+    assert np.abs(other @ found.T).max() < 0.999

@@ -22,7 +22,7 @@ from sliderspace.sliders import SliderBank, target_layers
 
 PROMPTS, SEEDS = ["a robot in the rain, with an umbrella", "a cat"], [3, 4]
 CLASSES: dict[str, type[FlowBackbone]] = {"schnell": FluxBackbone, "dev": FluxBackbone, "zimage": ZImageBackbone}
-TARGETS = ("cross-kv", "cross", "attention")
+TARGETS = ("cross-kv", "cross", "attention", "linear")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,9 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from sliderspace.charts import by_step, effect_table, estimate, heats, nice_top, reach, written
 from sliderspace.errors import BadInput
 from sliderspace.images import data_uri, encode_jpeg, encode_png, grid, labelled_strip, save_png, scale_label, thumbnails
-from sliderspace.report import MEASURES, ReportData, SliderEntry, nice_top, render, warnings_for, write_report
+from sliderspace.report import ReportData, SliderEntry, render, write_report
+from sliderspace.store import RunFolder, save_json, stored_fingerprint
+from sliderspace.summary import report_run
+from sliderspace.verdicts import CLEAN, MEASURES, TOGETHER, warnings_for
 
 SCALES = (-3, -2, -1, 0, 1, 2, 3)
 GOOD = {
@@ -41,6 +46,49 @@ def report(**changed: Any) -> ReportData:
         leakage=np.eye(3) * 0.5 - 0.01, mean=GOOD | {"effective_rank": 2.5}, history=((0, -0.01), (50, 0.1), (100, 0.15)), folder="runs/p",
     )  # fmt: skip
     return replace(data, **changed)
+
+
+def around(value: float, by: float = 0.05) -> dict[str, float]:
+    return {"value": value, "low": round(value - by, 6), "high": round(value + by, 6)}
+
+
+FACTORS: dict[str, Any] = {
+    "names": ["hair_colour", "glasses"], "effects": [[0.5, 0.1], [0.19, 0.2], [0.0, 0.05]],
+    "becomes": [[["blond", "black"], ["none", "round"]], [["red", "grey"], ["none", "square"]], [None, None]],
+    "gap": [0.4, 0.01, 0.05], "mean": {"gap": 0.15, "disentanglement": 0.4, "completeness": 0.3}, "own_sliders": 1, "single_factor": 1,
+}  # fmt: skip
+JUDGE: dict[str, Any] = {
+    "encoder": "abc", "leakage": [[0.4, 0.0, 0.0], [0.0, 0.3, -0.11], [0.0, 0.0, 0.2]], "sliders": [{"index": k} for k in range(3)],
+    "mean": {"alignment": 0.31, "consistency": 0.41, "selectivity": 2.5, "own_direction_largest": 2 / 3, "realism": 0.81},
+}  # fmt: skip
+EVALUATION: dict[str, Any] = {
+    "seeds": 64,
+    "views": {
+        "training": {
+            "encoder": "x", "leakage": [[0.8, 0.21, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.5]],
+            "sliders": [{"index": k, "consistency": around(0.6)} for k in range(3)],
+            "mean": {"alignment": around(0.43), "own_direction_largest": around(2 / 3, 1 / 3), "realism": around(0.97)},
+        },
+        "judge": {"encoder": "y", "leakage": JUDGE["leakage"], "sliders": [], "mean": {"alignment": around(0.02), "realism": around(0.82)}},
+    },
+    "factors": FACTORS | {
+        "mean": {"gap": around(0.16), "disentanglement": around(0.42), "completeness": around(0.33)},
+        "controls": {"random directions": {"gap": 0.02, "disentanglement": 0.12, "own_sliders": 0, "single_factor": 2}},
+        "informativeness": {"hair_colour": 0.77, "glasses": 0.66}, "mutual_information_gap": {"hair_colour": 0.22, "glasses": 0.11},
+        "told_by_random_directions": {"informativeness": {"hair_colour": 0.44, "glasses": None}},
+    },
+    "by_step": {"steps": [0, 4, 9], "alignment": [[0.1, 0.2, 0.3], [0.3, 0.4, 0.5], [0.2, 0.3, 0.4]], "consistency": [[0.6, 0.7, 0.8]] * 3},
+    "side_effects": {"active": 3, "retained": [0.9, 0.8, None], "additivity": [0.7, 0.7, 0.76]},
+    "orthogonality": [[1.0, 0.1, 0.2], [0.1, 1.0, 0.3], [0.2, 0.3, 1.0]],
+    "controls": {"training": {"random directions": {"alignment": 0.013}}, "judge": {"random directions": {"alignment": -0.001}}},
+}  # fmt: skip
+
+
+def evaluated(**changed: Any) -> ReportData:
+    """A space of which everything is known."""
+    sizes = [[0.7, 0.5, 0.25], [0.6, 0.5, 0.4], [0.65, 0.55, 0.35]]
+    sliders = [slider(k, consistency_by_size=sizes[k], span=[-2, 3]) for k in range(3)]
+    return report(**{"sliders": sliders, "sizes": (1, 2, 3), "judge": JUDGE, "factors": FACTORS, "evaluation": EVALUATION} | changed)
 
 
 class Page(HTMLParser):
@@ -81,8 +129,11 @@ EVIL = """"><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7*7 }} {% r
 
 
 def with_text_everywhere(text: str) -> ReportData:
-    entry = slider(0, name=text, warnings=(text,))
-    return report(
+    entry = slider(0, name=text, warnings=(text,), consistency_by_size=[0.5], span=[0, 1])
+    factors = {**FACTORS, "names": [text, text], "becomes": [[[text, text]] * 2] * 3, "effects": [[0.5, 0.4]] * 3}
+    controls = {"training": {text: {"alignment": 0.1}}}
+    return evaluated(
+        factors=factors, evaluation=EVALUATION | {"factors": {"controls": {text: {"gap": 0.1}}}, "controls": controls},
         title=text, prompts=(text,), backbone=text, encoder=text, created=text, settings=((text, text),), notes=(text,), folder=text,
         sliders=[entry, slider(1), slider(2)],
     )  # fmt: skip
@@ -125,7 +176,7 @@ def test_nothing_is_loaded_from_anywhere():
 
 
 def test_every_link_of_the_page_leads_somewhere():
-    for data in (report(), report(history=()), report(sliders=[slider(0)], leakage=[[0.5]], explained_variance_ratio=[0.2])):
+    for data in (report(), evaluated(), report(history=()), report(sliders=[slider(0)], leakage=[[0.5]], explained_variance_ratio=[0.2])):
         page = Page(render(data))
         assert {link[1:] for link in page.values("href")} <= set(page.values("id"))
 
@@ -210,6 +261,243 @@ def test_what_could_not_be_measured_is_a_dash():
     assert "Alignment –" in page.text
     assert "training" not in page.values("id")
 
+
+# ---- what an evaluation adds
+
+def rows(html: str) -> dict[str, str]:
+    """The words of each table row, by its first cell; the explanations left out."""
+    found = (re.sub(r'<td class="what">.*?</td>', "", row) for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL))
+    words = (Page(row).text for row in found)
+    return {key: row for row in words for key in [m.name for m in (*MEASURES, *TOGETHER, *CLEAN)] if row.startswith(f"{key} ")}
+
+
+def marks(html: str, tag: str, kind: str) -> list[dict[str, str]]:
+    """The attributes of the elements of a class."""
+    found = re.findall(rf'<{tag} [^>]*class="{kind}[" ][^>]*>', html)
+    return [dict(re.findall(r'([\w-]+)="([^"]*)"', element)) for element in found]
+
+
+def test_the_judge_stands_beside_the_training_encoder_with_intervals():
+    told = rows(render(evaluated()))
+    assert told["Alignment"] == "Alignment 0.43 0.38–0.48 0.02 −0.03 to 0.07 ≥ 0.40 ✓ met"
+    assert told["Own direction first"] == "Own direction first 2 of 3 1–3 2 of 3 ≥ 3 of 3 below its aim"
+    assert told["Consistency"] == "Consistency 0.70 0.41 ≥ 0.50 ✓ met", "what was not evaluated stays as it was discovered"
+    assert told["Monotone"] == "Monotone 100% – ≥ 90% ✓ met", "the judge did not look at it"
+    assert "over 64 seeds" in Page(render(evaluated())).text
+
+
+def test_realism_is_the_judges_word():
+    assert rows(render(evaluated()))["Realism at ±1"] == "Realism at ±1 97% 92%–102% 82% 77%–87% ≥ 90% below its aim"
+    assert rows(render(report(judge=JUDGE)))["Realism at ±1"] == "Realism at ±1 – 81% ≥ 90% below its aim"
+    assert rows(render(report()))["Realism at ±1"] == "Realism at ±1 100% ≥ 90% ✓ met"
+
+
+def test_what_sliders_do_to_each_other():
+    page, told = Page(render(evaluated())), rows(render(evaluated()))
+    assert (told["Kept beside others"], told["Adds up"], told["Overlap"]) == ("Kept beside others 85%", "Adds up 0.72", "Overlap 0.20")
+    assert "are with 3 sliders on at once" in page.text
+    assert "align 0.01 (judge 0.00) with random directions" in page.text
+    alone = rows(render(evaluated(evaluation=EVALUATION | {"side_effects": {"active": 1, "retained": [1] * 3, "additivity": [1] * 3}})))
+    assert {"Kept beside others", "Adds up"}.isdisjoint(alone), "with one slider there are no others"
+
+
+def test_each_view_has_its_heat_map_on_one_scale():
+    html = render(evaluated())
+    page = Page(html)
+    assert page.tags.count("svg") - Page(render(report())).tags.count("svg") == 1 + 2 + 2, "the judge's, consistency and span, two by step"
+    assert "slider 0 moves direction 1: 0.21" in page.text
+    assert "slider 1 moves direction 2: −0.11" in page.text
+    own = [mark["fill-opacity"] for mark in marks(html, "rect", "plus own")]
+    assert own[0] == "1.0"
+    assert own[3] == "0.5", "0.4 of the judge's beside 0.8"
+    assert page.text.count("+0.80") == 2
+
+
+def test_a_cell_that_is_missing_says_so():
+    assert heats([[[1, float("nan")], [None, 0.5]]])[0]["cells"][0][1]["tip"].endswith("direction 1: –")
+
+
+def test_dots_and_whiskers_lie_at_their_consistency():
+    html = render(evaluated())
+    dots, whiskers = marks(html, "circle", "spot"), marks(html, "line", "whisker")
+    assert [dot["cx"] for dot in dots[:3]] == ["60.00%", "50.00%", "25.00%"], "at one unit as evaluated, else as discovered"
+    assert [dot["class"] for dot in dots[:3]] == ["spot shade-0", "spot shade-1", "spot shade-2"]
+    assert [(w["x1"], w["x2"]) for w in whiskers] == [("55.00%", "65.00%")] * 3
+    assert "slider 0 at 1 unit: consistency 0.60 (0.55–0.65)" in Page(html).text
+    plain = render(evaluated(evaluation=None))
+    assert marks(plain, "circle", "spot")[0]["cx"] == "70.00%"
+    assert not marks(plain, "line", "whisker")
+
+
+def test_spans_lie_where_they_reach():
+    html = render(evaluated())
+    (first, *_) = spans = marks(html, "rect", "span")
+    assert len(spans) == 3
+    assert float(first["x"].rstrip("%")) == pytest.approx(100 / 6, abs=0.01)
+    assert float(first["width"].rstrip("%")) == pytest.approx(500 / 6, abs=0.01)
+    assert "slider 0 is usable from −2 to +3 units" in Page(html).text
+    assert "usable −2 … +3" in Page(html).text, "on its card too"
+
+
+def test_rows_of_the_two_panels_are_aligned():
+    drawn = reach([{"index": k, "consistency_by_size": [0.5], "span": [-1, 1]} for k in range(4)], (1.0,))
+    assert drawn
+    assert all(row["dots"][0]["y"] == row["y"] for row in drawn["rows"])
+    assert len({row["y"] for row in drawn["rows"]}) == 4
+
+
+def test_a_slider_without_dots_or_span_keeps_its_row():
+    drawn = reach([{"index": 0, "consistency_by_size": [None, float("nan")], "span": [None, 2]}, {"index": 1, "span": [0, 0]}], (1.0, 2.0))
+    assert drawn
+    assert (drawn["rows"][0]["dots"], drawn["rows"][0]["span"]) == ([], None)
+    assert "no usable span" in drawn["rows"][1]["span"]["tip"]
+    assert reach([{"index": 0}], (1.0,)) is None
+
+
+def test_factors_are_named_where_a_slider_moves_them():
+    html = render(evaluated())
+    page, cells = Page(html), marks(html, "td", "effect")
+    assert [cell["title"] for cell in cells[:4]] == [
+        "slider 0, hair colour: 0.50, blond → black", "slider 0, glasses: 0.10, none → round",
+        "slider 1, hair colour: 0.19, red → grey", "slider 1, glasses: 0.20, none → square",
+    ]  # fmt: skip
+    assert [cell["style"] for cell in cells[:2]] == ["--effect: 1.0", "--effect: 0.2"]
+    assert ["own" in cell["class"] for cell in cells] == [True, False, False, False, False, False]
+    assert "0.50 blond → black" in page.text
+    assert "0.20 none → square" in page.text, "0.2 is worth saying"
+    assert "red → grey" not in page.text, "0.19 is not"
+    assert "1 of 2 factors have a slider of their own, and 1 of 3 sliders move one factor only." in page.text
+
+
+def test_factors_are_compared_with_controls():
+    told, page = rows(render(evaluated())), Page(render(evaluated()))
+    assert told["Gap"] == "Gap 0.16 0.11–0.21 0.02"
+    assert told["Completeness"] == "Completeness 0.33 0.28–0.38 –"
+    assert (told["Own slider"], told["One factor"]) == ("Own slider 1 0", "One factor 1 2")
+    assert "told by all 0.77 0.66 at random 0.44 – told by one 0.22 0.11" in page.text
+    plain = render(evaluated(evaluation=None))
+    assert rows(plain)["Gap"] == "Gap 0.15"
+    assert "Own slider" not in rows(plain), "the sentence says it"
+    assert "told by" not in Page(plain).text
+
+
+def test_a_weak_table_stays_pale_and_an_empty_one_is_none():
+    weak = effect_table({"names": ["a"], "effects": [[0.1], [float("nan")]]})
+    assert weak
+    assert [row["cells"][0]["alpha"] for row in weak["rows"]] == [0.25, 0.0]
+    assert weak["rows"][1]["cells"][0]["tip"] == "slider 1, a: –"
+    assert effect_table({}) is None
+    assert effect_table({"names": [], "effects": None}) is None
+    assert effect_table({"names": ["a"], "effects": []}) is None
+
+
+def test_steps_show_the_mean_and_every_slider():
+    html = render(evaluated())
+    page = Page(html)
+    for text in ("step 0: 0.20 on average", "step 9: 0.40 on average", "step 4: 0.70 on average"):
+        assert text in page.text
+    assert len(marks(html, "polyline", "curve faint")) == 2 * 3
+
+
+def test_a_step_that_was_not_measured_is_left_out():
+    drawn = by_step([0, 1, 2], [[0.2, None, 0.4], [float("nan"), None, 0.2]])
+    assert drawn
+    assert [dot["tip"] for dot in drawn["dots"]] == ["step 0: 0.20 on average", "step 2: 0.30 on average"]
+    assert [len(line.split()) for line in drawn["faint"]] == [2, 1]
+    assert by_step([0], [[0.5]]) is None
+    assert by_step([0, 1], None) is None
+
+
+def test_a_curve_below_zero_has_room():
+    drawn = by_step([0, 1], [[0.4, -0.4]])
+    assert drawn
+    assert drawn["axis"][0]["text"] == "−0.4"
+    zero = next(tick["y"] for tick in drawn["axis"] if tick["zero"])
+    assert drawn["dots"][0]["y"] < zero < drawn["dots"][1]["y"]
+    assert zero - drawn["dots"][0]["y"] == pytest.approx(drawn["dots"][1]["y"] - zero)
+
+
+SECTIONS = {"factors", "reach", "steps"}
+
+
+def test_a_plain_discovery_has_no_empty_sections():
+    page = Page(render(report()))
+    assert not SECTIONS & set(page.values("id"))
+    assert "Judge" not in page.text
+    assert "95 %" not in page.text
+    assert set(page.values("id")) < set(Page(render(evaluated())).values("id"))
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("part", ["views", "factors", "by_step", "side_effects", "orthogonality", "controls", "seeds"])
+def test_any_part_of_an_evaluation_may_be_absent(part: str, empty: bool):
+    absent = type(EVALUATION[part])() if empty else None
+    data = evaluated(evaluation=EVALUATION | {part: absent}, factors=None, judge=None)
+    page = Page(render(data))
+    gone = {"factors": {"factors"}, "by_step": {"steps"}}.get(part, set[str]())
+    assert SECTIONS & set(page.values("id")) == SECTIONS - gone
+    assert "None" not in page.text
+
+
+def test_without_the_judges_part_of_an_evaluation_its_first_word_stands():
+    views = {**EVALUATION["views"], "judge": None}
+    assert rows(render(evaluated(evaluation=EVALUATION | {"views": views})))["Alignment"].split()[3] == "0.31"
+
+
+def test_what_an_evaluation_left_blank_stays_as_it_was_discovered():
+    blank = {"mean": {"alignment": None}, "sliders": [{"index": 0, "span": None}], "leakage": None}
+    html = render(evaluated(evaluation={"views": {"training": blank}, "factors": {"becomes": None, "gap": [0.31, 0.32, 0.33]}}))
+    assert rows(html)["Alignment"].split()[1] == "0.50"
+    assert len(marks(html, "rect", "span")) == 3
+    for text in ("slider 0 moves direction 0: 0.49", "slider 0, glasses: 0.10, none → round", "0.31"):
+        assert text in Page(html).text + " ".join(Page(html).values("title"))
+
+
+def without_numbers(value: Any, nothing: float | None) -> Any:
+    if isinstance(value, dict):
+        return {key: without_numbers(v, nothing) for key, v in value.items()}
+    if isinstance(value, list):
+        return [without_numbers(v, nothing) for v in value]
+    return value if isinstance(value, str) or value is None else nothing
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
+def test_an_evaluation_without_a_single_number_is_dashes(nothing: float | None):
+    parts = {name: without_numbers(part, nothing) for name, part in {"judge": JUDGE, "factors": FACTORS, "evaluation": EVALUATION}.items()}
+    sliders = [slider(k, consistency_by_size=[nothing] * 3, span=[nothing, nothing]) for k in range(3)]
+    page = Page(render(evaluated(sliders=sliders, **parts)))
+    assert not re.search(r"\b(nan|inf|None)\b", page.text)
+    assert not [value for _, name, value in page.attributes if name != "alt" and re.search(r"nan|inf\b|None", value)]
+    assert {"reach", "steps"}.isdisjoint(page.values("id"))
+    assert "slider 0, glasses: –, none → round" in page.values("title")
+
+
+def test_estimates_are_numbers_or_triples():
+    assert estimate(0.5) == (0.5, None, None)
+    assert estimate({"value": 0.5, "low": float("nan"), "high": 1}) == (0.5, None, 1)
+    assert estimate({"value": 0.5, "low": float("nan"), "high": 1}).range() is None
+    assert estimate(around(0.5)).range() == "0.45–0.55"
+    assert written(-0.001) == "0.00"
+    assert written(-0.01) == "−0.01"
+
+
+def test_a_run_shows_its_evaluation_until_it_is_measured_again(finished: Path, tmp_path: Path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    run = RunFolder(folder)
+
+    def page() -> Page:
+        return Page(report_run(run).read_text(encoding="utf-8"))
+
+    assert "steps" not in page().values("id")
+    save_json(run.evaluation, EVALUATION | {"made_from": stored_fingerprint(run.measures)}, kind="evaluation", fingerprint="f")
+    assert "over 64 seeds" in page().text
+    assert "steps" in page().values("id")
+    save_json(run.evaluation, EVALUATION | {"made_from": "another"}, kind="evaluation", fingerprint="f")
+    assert "steps" not in page().values("id"), "it is of sliders that are no more"
+
+
+# ---- pictures on the page
 
 def test_small_pictures_are_exact_and_large_ones_shrunk():
     def first(size: int) -> Any:

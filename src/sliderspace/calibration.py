@@ -5,8 +5,8 @@ the strength at which the finished images move, on average over seeds and both s
 own finished images along the slider's direction.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from sliderspace.generate import render, sweep_rows, to_uint8
 from sliderspace.sliders import SliderBank
 
 Array = npt.NDArray[np.float64]
+Seen = dict[str, torch.Tensor]
+FACTOR = "factor/"
 GRID = (0.5, 1.0, 2.0, 4.0)  # raw strengths tried, both signs; training saw 0.5 … 2
 
 
@@ -28,16 +30,26 @@ def both_ways(sizes: Sequence[float]) -> Array:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One slider over M scales (0, the base model, in the middle) on S seeds: embeddings and images of the finished images."""
+    """One slider over M scales (0, the base model, in the middle) on S seeds: what the encoder sees in the finished images.
+
+    With a judge, also what that encoder sees, and the probabilities [S, M, values] of each factor it can name.
+    """
 
     slider: int
     z_SMD: Array
     images_SMHWC: npt.NDArray[np.uint8]  # of the first seeds only
+    judge_SMD: Array | None = None
+    factors: Mapping[str, Array] = field(default_factory=dict[str, Array])
 
     @property
     def change_SMD(self) -> Array:
         """Δφ against the same seed's base image."""
-        return self.z_SMD - self.z_SMD[:, self.z_SMD.shape[1] // 2, None]
+        return from_base(self.z_SMD)
+
+
+def from_base(values_SMD: Array) -> Array:
+    """Change against the same seed's value at scale 0, which lies in the middle."""
+    return values_SMD - values_SMD[:, values_SMD.shape[1] // 2, None]
 
 
 def sweeps(
@@ -50,6 +62,7 @@ def sweeps(
     *,
     batch: int,
     keep: int = 0,
+    judge: Encoder | None = None,
 ) -> Iterator[Sweep]:
     """Slider by slider, finished images at raw strengths ±`sizes_KM[k]` and 0. Seed s shows prompt s mod P.
 
@@ -57,18 +70,33 @@ def sweeps(
     """
     prompts = len(condition)
 
-    def drawn(row_seeds: Sequence[int], prompt_N: Sequence[int], strengths_NK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        batches = list(render(backbone, bank, condition, row_seeds, prompt_N, strengths_NK, batch=batch))
+    def drawn(row_seeds: Sequence[int], prompt_N: Sequence[int], strengths_NK: torch.Tensor) -> Seen:
+        batches = render(backbone, bank, condition, row_seeds, prompt_N, strengths_NK, batch=batch)
         with torch.no_grad():
-            return torch.cat([encoder(b).cpu() for b in batches]).double(), torch.cat([to_uint8(b) for b in batches])
+            return joined([{"z": encoder(b).cpu().double(), "images": to_uint8(b), **judged(b, judge)} for b in batches])
 
     base = drawn(seeds, [i % prompts for i in range(len(seeds))], torch.zeros(len(seeds), len(bank)))
     for k, sizes in enumerate(sizes_KM.tolist()):
         scales = [s for s in both_ways(sizes) if s]
         row_seeds, strengths_NK = sweep_rows(k, scales, seeds, len(bank))
         moved = drawn(row_seeds, [i % prompts for i in range(len(seeds)) for _ in scales], strengths_NK)
-        z, images = (_with_base(m.unflatten(0, (len(seeds), len(scales))), b) for m, b in zip(moved, base, strict=True))
-        yield Sweep(k, z.numpy(), images[:keep].numpy())
+        whole = {name: _with_base(m.unflatten(0, (len(seeds), len(scales))), base[name]).numpy() for name, m in moved.items()}
+        factors = {name.removeprefix(FACTOR): p for name, p in whole.items() if name.startswith(FACTOR)}
+        yield Sweep(k, whole["z"], whole["images"][:keep], whole.get("judge"), factors)
+
+
+@torch.no_grad()
+def judged(images01: torch.Tensor, judge: Encoder | None) -> Seen:
+    """What finished images [B, 3, H, W] are to a judge: `judge` [B, E], and `factor/NAME` [B, values] for each it names; float64."""
+    if judge is None:
+        return {}
+    features, factors = judge.described(images01)
+    found = {"judge": features} | {FACTOR + name: p for name, p in factors.items()}
+    return {name: part.cpu().double() for name, part in found.items()}
+
+
+def joined(parts: Sequence[Seen]) -> Seen:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _with_base(moved_SM: torch.Tensor, base_S: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """What a discovery was asked for, frozen. Unknown keys are refused; what only changes speed is not here but in `Speed`."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -37,6 +37,7 @@ class Settings(BaseModel):
     sliders: int = Field(default=16, ge=1)
     centring: Centring = "step"
     rotation: Rotation = "none"
+    control: Literal["none", "random", "differences"] = "none"  # axes that mean nothing in place of PCA's, to see what a score is worth
 
     rank: int = Field(default=1, ge=1)
     targets: Targets = "cross-kv"
@@ -44,6 +45,7 @@ class Settings(BaseModel):
     objective: Objective = "sized"
     both_signs: bool = True
     until: float = Field(default=0.6, gt=0, le=1)  # the share of embedded steps trained on, noisiest first; 1: all, as published
+    hold: float = Field(default=0.0, ge=0)  # weight of holding the other directions still
     updates: int = Field(default=300, ge=1)
     lr: float = Field(default=3e-3, gt=0)
 
@@ -66,6 +68,32 @@ class Settings(BaseModel):
     def held_out(self) -> int:
         """Trajectories sampled beyond `samples` that neither PCA nor training sees."""
         return max(8, min(64, self.samples // 16))
+
+
+# Whole sets of settings by name. "paper" is the published method; its learning rate and updates are those of the authors' released program,
+# for the paper names none. What that program does wrong (see docs/design.md) is not copied.
+PAPER: dict[str, Any] = {
+    "embed": "all",
+    "centring": "all",
+    "rotation": "none",
+    "rank": 1,
+    "targets": "cross-kv",
+    "up": "frozen",
+    "objective": "published",
+    "both_signs": False,
+    "until": 1.0,
+    "hold": 0.0,
+    "updates": 281,
+    "lr": 2e-3,
+}
+RECIPES: dict[str, dict[str, Any]] = {"default": {key: Settings.model_fields[key].default for key in PAPER}, "paper": PAPER}
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """The settings of a recipe. Raises BadInput for a name that is none."""
+    if name not in RECIPES:
+        raise BadInput(f"no recipe '{name}': choose {' or '.join(RECIPES)}")
+    return RECIPES[name]
 
 
 class Speed(BaseModel):

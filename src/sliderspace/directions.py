@@ -198,18 +198,32 @@ class Directions:
         or not (glasses, a style) give coordinates that are mostly near zero and sometimes large; varimax looks for such axes
         (Kaiser 1958; Rohe & Zeng 2023). Rows stay orthonormal, strongest first; the rarer, longer side is positive.
         """
-        scores_NK, step = self.project(z_ND, step_N), np.asarray(step_N)
+        scores_NK = self.project(z_ND, step_N)
         turn_KK = _varimax(scores_NK)
-        variance_K = (turn_KK**2).T @ self.explained_variance_K
-        order, scores_NK = np.argsort(-variance_K), scores_NK @ turn_KK
-        turn_KK = (turn_KK * np.where((scores_NK**3).sum(axis=0) < 0, -1.0, 1.0))[:, order]
-        variance_K, scores_NK = variance_K[order], scores_NK[:, order]
+        turn_KK *= np.where(((scores_NK @ turn_KK) ** 3).sum(axis=0) < 0, -1.0, 1.0)
+        return self.along(turn_KK.T @ self.components_KD, z_ND, step_N)
+
+    def along(self, axes_KD: npt.ArrayLike, z_ND: npt.ArrayLike, step_N: npt.ArrayLike) -> Directions:
+        """Other axes [K, D] in place of these, with the spread of the same embeddings along them; strongest first.
+
+        They are made orthonormal in their order (Gram–Schmidt), so that they are measured as PCA's are. Controls are made so: random
+        axes, and the differences of single images. Raises BadInput where they are not independent.
+        """
+        columns_DK, triangle_KK = np.linalg.qr(np.asarray(axes_KD, dtype=np.float64).T)
+        if np.abs(np.diag(triangle_KK)).min() < NOISE:
+            raise BadInput(f"{len(triangle_KK)} axes were given that are not independent: some images are alike. Sample more.")
+        components_KD = (columns_DK * np.sign(np.diag(triangle_KK))).T
+        other, step = replace(self, components_KD=components_KD), np.asarray(step_N)
+        scores_NK = other.project(z_ND, step_N if self.centring == "step" else None)
+        means = len(self.mean_TD) if self.centring == "step" else 1
+        variance_K = scores_NK.var(axis=0) * self.count / (self.count - means)
+        order = np.argsort(-variance_K, kind="stable")
         return replace(
-            self,
-            components_KD=np.ascontiguousarray(turn_KK.T @ self.components_KD),
-            explained_variance_K=variance_K,
-            explained_variance_ratio_K=variance_K / self.total_variance,
-            sigma_TK=np.stack([scores_NK[step == t].std(axis=0, ddof=1) for t in range(len(self.mean_TD))]),
+            other,
+            components_KD=np.ascontiguousarray(components_KD[order]),
+            explained_variance_K=variance_K[order],
+            explained_variance_ratio_K=variance_K[order] / self.total_variance,
+            sigma_TK=np.stack([scores_NK[step == t].std(axis=0, ddof=1) for t in range(len(self.mean_TD))])[:, order],
         )
 
     def describe(self) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from sliderspace.errors import BadInput
 from sliderspace.generate import render, to_uint8
 from sliderspace.images import thumbnails
 from sliderspace.measure import evaluate
+from sliderspace.measure.factors import factor_table
 from sliderspace.pictures import Pictures, read_folder
-from sliderspace.rng import seed_for
+from sliderspace.rng import generator_for, seed_for
 from sliderspace.sliders import SliderBank
 from sliderspace.sources import identity_of
 from sliderspace.space import backbone_for, bank_for
@@ -64,10 +65,18 @@ class Engine:
     @cached_property
     def encoder(self) -> Encoder:
         location = self.settings.encoder or preset_for(self.settings.backbone).encoder
+        return self.encoder_at(location, precision_for(self.device, self.settings.precision))
+
+    @cached_property
+    def judge(self) -> Encoder | None:
+        """An encoder that trained nothing, where the model's preset has one."""
+        location = preset_for(self.settings.backbone).judge
+        return self.encoder_at(location) if location else None
+
+    def encoder_at(self, location: str, dtype: torch.dtype = torch.float32) -> Encoder:
+        """The encoder of a name, repository or folder, on this run's device. Raises BadInput when there is none."""
         folder = find_encoder(location)
-        return load_encoder(
-            folder, identity=identity_of(folder), device=self.device, dtype=precision_for(self.device, self.settings.precision)
-        )
+        return load_encoder(folder, identity=identity_of(folder), device=self.device, dtype=dtype)
 
     @cached_property
     def condition(self) -> Condition:
@@ -110,7 +119,8 @@ class Engine:
     # Fingerprints: each stage's holds everything that stage and the ones before it depend on
 
     @cached_property
-    def sampled(self) -> str:
+    def drawn(self) -> str:
+        """What every trajectory is made from; how many there are changes none of them."""
         s = self.settings
         return fingerprint(
             stage="sample",
@@ -118,25 +128,29 @@ class Engine:
             encoder=self.encoder.identity,
             prompts=s.prompts,
             seed=s.seed,
-            count=s.samples + s.held_out,
             embed=self.embed_T,
             **({"pictures": self.pictures.fingerprint} if self.pictures else {}),
         )
 
     @cached_property
+    def sampled(self) -> str:
+        return fingerprint(after=self.drawn, count=self.settings.samples + self.settings.held_out)
+
+    @cached_property
     def fitted(self) -> str:
-        chosen = self.settings.model_dump(include={"samples", "sliders", "centring", "rotation"})
+        chosen = self.settings.model_dump(include={"samples", "sliders", "centring", "rotation", "control"})
         return fingerprint(stage="fit", after=self.sampled, **chosen)
 
     @cached_property
     def trained(self) -> str:
-        chosen = self.settings.model_dump(include={"rank", "targets", "up", "objective", "both_signs", "until", "updates", "lr"})
+        chosen = self.settings.model_dump(include={"rank", "targets", "up", "objective", "both_signs", "until", "hold", "updates", "lr"})
         return fingerprint(stage="train", after=self.fitted, **chosen)
 
     @cached_property
     def measured(self) -> str:
         seeds, sizes = [CALIBRATION_SEEDS, MEASURE_SEEDS], [*calibration.GRID, *evaluate.SIZES]
-        return fingerprint(stage="measure", after=self.trained, seeds=seeds, sizes=sizes)
+        judge = {"judge": self.judge.identity} if self.judge else {}
+        return fingerprint(stage="measure", after=self.trained, seeds=seeds, sizes=sizes, **judge)
 
     # Stages
 
@@ -162,7 +176,7 @@ class Engine:
             else trajectories.from_prompts(*about, s.seed, self.embed_T)
         )
         folder, batch = self.run.trajectories, self.speed.batch
-        for done in trajectories.sample(draw, folder, count=total, embed_T=self.embed_T, batch=batch, fingerprint=self.sampled):
+        for done in trajectories.sample(draw, folder, count=total, embed_T=self.embed_T, batch=batch, fingerprint=self.drawn):
             yield Progress("sample", done, total)
 
     def fit(self) -> Iterator[Progress]:
@@ -172,7 +186,8 @@ class Engine:
             data = self.seen
             steps, dim = data.z_NTD.shape[1:]
             step_N = np.tile(np.arange(steps), len(data))
-            moments = Moments(steps, dim).update(data.z_NTD.flatten(0, 1).double().numpy(), step_N)
+            z_ND = data.z_NTD.flatten(0, 1).double().numpy()
+            moments = Moments(steps, dim).update(z_ND, step_N)
             found = moments.fit(
                 self.settings.sliders,
                 trajectories=len(data),
@@ -181,11 +196,21 @@ class Engine:
                 step_indices=self.embed_T,
             )
             if self.settings.rotation == "varimax":
-                found = found.rotated(data.z_NTD.flatten(0, 1).double().numpy(), step_N)
+                found = found.rotated(z_ND, step_N)
+            if self.settings.control != "none":
+                found = found.along(self._control_axes(found), z_ND, step_N)
             found.save(self.run.directions, self.fitted)
         d = self.directions
         held = f"{len(d.components_KD)} directions hold {d.explained_variance_ratio_K.sum():.0%} of the variance"
         yield Progress("fit", 1, 1, f"{held}; {d.step_share:.1%} is only the step")
+
+    def _control_axes(self, found: Directions) -> calibration.Array:
+        """Axes [K, D] that no decomposition found: random ones, or from one finished image to another."""
+        rng, shape = generator_for(self.settings.seed, "control axes", 0), found.components_KD.shape
+        if self.settings.control == "random":
+            return rng.standard_normal(shape)
+        chosen = rng.choice(len(self.seen), size=shape[0] + 1, replace=False)
+        return np.diff(self.seen.z_NTD[chosen, -1].double().numpy(), axis=0)
 
     def train(self) -> Iterator[Progress]:
         """sliders.safetensors"""
@@ -196,7 +221,13 @@ class Engine:
             return
         s = self.settings
         recipe = training.Recipe(
-            updates=s.updates, lr=s.lr, objective=s.objective, both_signs=s.both_signs, until=s.until, lanes=self.speed.lanes
+            updates=s.updates,
+            lr=s.lr,
+            objective=s.objective,
+            both_signs=s.both_signs,
+            until=s.until,
+            hold=s.hold,
+            lanes=self.speed.lanes,
         )
         objective = training.Objective(self.backbone, self.encoder, self.shown, self.bank, self.directions, recipe)
         history: list[list[float]] = []
@@ -218,20 +249,38 @@ class Engine:
         if all(is_done(path, self.measured) for path in (self.run.space, self.run.measures, self.run.strips)):
             yield Progress("measure", total, total)
             return
-        self._need(self.run.sliders, self.trained, "train")
-        self.bank.load_tensors(load_tensors(self.run.sliders, kind="sliders")[0])
+        self.load_sliders()
         units, reached = [0.0] * len(self.bank), [False] * len(self.bank)
-        for sweep in self._sweeps("calibration", CALIBRATION_SEEDS, np.tile(calibration.GRID, (len(self.bank), 1))):
+        for sweep in self.sweeps("calibration", CALIBRATION_SEEDS, np.tile(calibration.GRID, (len(self.bank), 1))):
             k, along_SM = sweep.slider, sweep.change_SMD @ self.directions.components_KD[sweep.slider]
             units[k], reached[k] = calibration.natural_unit(along_SM, calibration.GRID, float(self.directions.sigma_TK[-1, k]))
             yield Progress("measure", k + 1, total, "natural units")
         found: list[calibration.Sweep] = []
-        for sweep in self._sweeps("measure", MEASURE_SEEDS, np.outer(units, evaluate.SIZES), keep=SHOWN_SEEDS):
+        for sweep in self.sweeps("measure", MEASURE_SEEDS, np.outer(units, evaluate.SIZES), self.judge, keep=SHOWN_SEEDS):
             found.append(sweep)
             yield Progress("measure", len(self.bank) + sweep.slider + 1, total, "held-out seeds")
+        trained, judged = self.views(found, self.judge)
+        factors = factor_table(found, self.judge.classes) if self.judge else None
+        self._save_measured(evaluate.measures(trained, judged, self.directions, np.array(units), reached, factors), found)
+
+    def load_sliders(self) -> None:
+        """Put the trained values into the bank. Raises BadInput when there are none of these settings."""
+        self.need(self.run.sliders, self.trained, "train")
+        self.bank.load_tensors(load_tensors(self.run.sliders, kind="sliders")[0])
+
+    def views(self, found: Sequence[calibration.Sweep], judge: Encoder | None) -> tuple[evaluate.View, evaluate.View | None]:
+        """What the encoder and the judge see in sweeps, beside the finished images of the trajectories."""
         manifold_ND, fresh_ND = (data.z_NTD[:, -1].double().numpy() for data in (self.seen, self.unseen))
-        result = evaluate.measures(found, manifold_ND, fresh_ND, self.directions, np.array(units), reached)
-        self._save_measured(result, found)
+        trained = evaluate.training_view(found, manifold_ND, fresh_ND, self.directions)
+        if judge is None:
+            return trained, None
+        manifold_NE, fresh_NE = (self.judged(data, judge)["judge"].numpy() for data in (self.seen, self.unseen))
+        return trained, evaluate.judges_view(found, trained, judge.identity, manifold_NE, fresh_NE)
+
+    def judged(self, data: trajectories.Trajectories, judge: Encoder) -> calibration.Seen:
+        """What the judge sees in the finished images of stored trajectories."""
+        images = trajectories.finished(self.backbone, self.shown, data, self.speed.batch)
+        return calibration.joined([calibration.judged(batch, judge) for batch in images])
 
     def _save_measured(self, result: dict[str, Any], found: list[calibration.Sweep]) -> None:
         shown = np.stack([thumbnails(s.images_SMHWC) for s in found])
@@ -258,7 +307,7 @@ class Engine:
 
     @cached_property
     def _all(self) -> trajectories.Trajectories:
-        return trajectories.load(self.run.trajectories, self.settings.samples + self.settings.held_out, self.sampled)
+        return trajectories.load(self.run.trajectories, self.settings.samples + self.settings.held_out, self.drawn)
 
     @property
     def seen(self) -> trajectories.Trajectories:
@@ -272,23 +321,23 @@ class Engine:
 
     @cached_property
     def directions(self) -> Directions:
-        self._need(self.run.directions, self.fitted, "fit")
+        self.need(self.run.directions, self.fitted, "fit")
         return Directions.load(self.run.directions)
 
-    def _need(self, path: Path, made_from: str, stage: str) -> None:
+    def need(self, path: Path, made_from: str, stage: str) -> None:
         """BadInput unless an earlier stage has left its result of these very settings."""
         if not is_done(path, made_from):
             raise BadInput(f"{path} is missing, or was made with other settings.\nRun `sliderspace {stage} {self.run.root}` first.")
 
-    def _seeds(self, purpose: str, count: int) -> list[int]:
+    def seeds(self, purpose: str, count: int) -> list[int]:
         return [seed_for(self.settings.seed, purpose, i) for i in range(count)]
 
-    def _sweeps(
-        self, purpose: str, count: int, sizes_KM: "np.ndarray[Any, np.dtype[np.float64]]", keep: int = 0
+    def sweeps(
+        self, purpose: str, count: int, sizes_KM: calibration.Array, judge: Encoder | None = None, keep: int = 0
     ) -> Iterator[calibration.Sweep]:
-        return calibration.sweeps(
-            self.backbone, self.encoder, self.bank, self.condition, self._seeds(purpose, count), sizes_KM, batch=self.speed.batch, keep=keep
-        )
+        """Slider by slider, sweeps at raw strengths ±`sizes_KM[k]` on `count` seeds of their own."""
+        about = (self.backbone, self.encoder, self.bank, self.condition, self.seeds(purpose, count), sizes_KM)
+        return calibration.sweeps(*about, batch=self.speed.batch, keep=keep, judge=judge)
 
 
 def stored_settings(run: RunFolder, **changed: Any) -> Settings:

@@ -12,13 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sliderspace.backbones import PRESETS
+from sliderspace.charts import written
 from sliderspace.config import Settings
 from sliderspace.errors import BadInput, DamagedFile, SliderSpaceError
 from sliderspace.formats import FORMATS, export, slider_notes
 from sliderspace.images import EXACT_UP_TO, Images, encode_jpeg, encode_png, grid, labelled_strip, scale_label
 from sliderspace.lora_names import component_of
 from sliderspace.measure.evaluate import SCALES
-from sliderspace.report import written
 from sliderspace.sources import is_repo
 from sliderspace.space import SliderSpace
 from sliderspace.store import RunFolder, load_tensors, save_bytes, save_text

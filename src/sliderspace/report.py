@@ -6,11 +6,10 @@ Every text on it may come from strangers (prompts, names, notes) and is escaped;
 
 import base64
 import hashlib
-import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from sliderspace import charts
+from sliderspace.charts import Numbers, number, written
 from sliderspace.images import checked, data_uri, scale_label, thumbnails
 from sliderspace.store import save_text
+from sliderspace.verdicts import MEASURES, chance, factors, part, steps, summary, view
 
-Numbers = Mapping[str, Any]
 THUMBNAIL = 256  # pixels
-LEAKS = 8  # listed beside the heat map
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class SliderEntry:
 class ReportData:
     """All the page shows. `base_images` uint8 [N, H, W, 3]; `leakage` [K, K]; `history` (updates, held-out alignment) pairs.
 
-    `step_share` 0 … 1; `folder` as a user would type it, for the commands on the page.
+    `step_share` 0 … 1; `folder` as a user would type it, for the commands on the page. `sizes` are those of `consistency_by_size`;
+    `judge` and `factors` are those parts of measures.json, `evaluation` is evaluation.json. The page shows what there is of them.
     """
 
     title: str
@@ -60,99 +61,13 @@ class ReportData:
     history: Sequence[tuple[float, float]] | Sequence[Sequence[float]] = ()
     notes: Sequence[str] = ()
     folder: str = "DIR"
+    sizes: Sequence[float] | None = None
+    judge: Numbers | None = None
+    factors: Numbers | None = None
+    evaluation: Numbers | None = None
 
 
-# ---- measures in plain words
-
-
-@dataclass(frozen=True)
-class Measure:
-    key: str
-    name: str
-    meaning: str
-    target: float | None = None  # what the mean over a good space reaches
-    warn: float | None = None  # below this, one slider earns a warning
-    top: float = 1.0  # the value that fills a meter
-    share: bool = False  # written in per cent
-
-
-MEASURES = (
-    Measure("alignment", "Alignment", "How squarely one unit moves an image along the slider's own direction.", 0.4, 0.2),
-    Measure("consistency", "Consistency", "Whether it does the same thing on every seed.", 0.5, 0.3),
-    Measure("own_direction_largest", "Own direction first", "Sliders that move their own direction more than any other.", 0.875),
-    Measure("selectivity", "Selectivity", "How many times more it moves its own direction than others.", top=10.0),
-    Measure("monotone_share", "Monotone", "Sweeps in which more strength always means more effect.", 0.9, 0.8, share=True),
-    Measure("realism", "Realism at ±1", "Images at ±1 unit that look like the model's own, beside fresh ones.", 0.9, 0.75, share=True),
-    Measure("realism_2", "Realism at ±2", "The same at ±2 units, where sliders begin to break images.", 0.75, 0.5, share=True),
-)
-
-
-def number(value: object) -> float | None:
-    """A finite number, or None for whatever has no value (a measure that could not be taken is stored as null)."""
-    return float(value) if isinstance(value, int | float | np.number) and math.isfinite(value) else None
-
-
-def written(value: object, *, share: bool = False) -> str:
-    found = number(value)
-    if found is None:
-        return "–"
-    return (f"{found:.0%}" if share else f"{found:.2f}" if abs(found) < 100 else f"{found:.3g}").replace("-", "−")
-
-
-def warnings_for(measures: Numbers, mean: Numbers | None = None, leakage_row: npt.ArrayLike | None = None) -> list[str]:
-    """What a user should beware of in one slider, in plain words. `leakage_row` [K] tells which slider it really looks like."""
-    found = {key: number(value) for key, value in measures.items()}
-    said = [text for key, text in _LOW.items() if (v := found.get(key)) is not None and v < _WARN[key]]
-    if found.get("own_direction_largest") == 0:
-        said.append(_looks_like(found, leakage_row))
-    if found.get("unit_reached") == 0:
-        said.append("It never moved the images by a whole natural unit, so its unit is an estimate.")
-    usual = number((mean or {}).get("alignment"))
-    if not said and usual is not None and (own := found.get("alignment")) is not None and own < usual / 2:
-        said.append(f"It is much less aimed than the others: alignment {written(own)}, and {written(usual)} on average.")
-    return said
-
-
-_WARN = {m.key: m.warn for m in MEASURES if m.warn is not None}
-_LOW = {
-    "alignment": "It moves little along its own direction: most of what changes is something else.",
-    "consistency": "It does different things on different seeds.",
-    "monotone_share": "More strength does not always mean more effect.",
-    "realism": "Even at one unit many images no longer look like the model's own.",
-    "realism_2": "Beyond one unit images break: stay within ±1.",
-}
-
-
-def _looks_like(found: Mapping[str, float | None], leakage_row: npt.ArrayLike | None) -> str:
-    if leakage_row is None:
-        return "It moves another slider's direction more than its own."
-    row = np.nan_to_num(np.asarray(leakage_row, dtype=float))
-    other = int(np.abs(row).argmax())
-    if other == found.get("index"):
-        return "It moves another slider's direction about as much as its own."
-    return f"It really looks like slider {other}{' turned round' if row[other] < 0 else ''}: it moves that direction more than its own."
-
-
-# ---- what the template draws
-
-
-def _summary(data: ReportData) -> list[dict[str, Any]]:
-    """The means beside their aims, as they are written. A mean meets its aim if it does so as written."""
-    rows: list[dict[str, Any]] = []
-    count = len(data.sliders)
-    for m in MEASURES:
-        value, aim = number(data.mean.get(m.key)), m.target
-        said = partial(written, share=m.share)
-        if m.key == "own_direction_largest" and aim is not None:  # a share of few sliders reads best as a count
-            value, aim = None if value is None else value * count, math.ceil(aim * count)
-            said = partial(_of, count)
-        met = None if value is None or aim is None else round(value, 2) >= aim
-        rows.append({"measure": m, "text": said(value), "target": None if aim is None else said(aim), "met": met})
-    return [row for row in rows if row["measure"].key in data.mean]
-
-
-def _of(count: int, value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f} of {count}"
+# ---- one slider
 
 
 def _meters(measures: Numbers) -> list[dict[str, Any]]:
@@ -186,6 +101,7 @@ def _card(entry: SliderEntry) -> dict[str, Any]:
         "meters": _meters(entry.measures),
         "share": number(entry.measures.get("explained_variance_ratio")),
         "unit": number(entry.measures.get("unit")),
+        "span": " … ".join(scale_label(end) for end in charts.span(entry.measures) or ()),
         "width": strips.shape[3],
         "height": strips.shape[2],
         "glance": [(rows[0][m], labels[m]) for m in sorted({int(np.argmin(scales)), int(np.abs(scales).argmin()), int(np.argmax(scales))})],
@@ -195,86 +111,6 @@ def _card(entry: SliderEntry) -> dict[str, Any]:
 def _letters(index: int) -> str:
     """A … Z, AA, AB …: seeds of the report are not numbers a user would type."""
     return (_letters(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)
-
-
-def nice_top(value: float) -> float:
-    """The smallest round number that holds `value` and whose quarters are round too."""
-    if not value > 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10) if step * power >= value * (1 - 1e-9))
-
-
-WIDTH, HEIGHT, LEFT, BOTTOM = 720, 240, 52, 34  # of a chart, in its own units
-
-
-def _axis(top: float, share: bool) -> list[dict[str, Any]]:
-    ticks = [top * i / 4 for i in range(5)]
-    form = (lambda v: f"{100 * v:g}%") if share else (lambda v: f"{v:g}")
-    return [{"y": (HEIGHT - BOTTOM) * (1 - t / top) + 8, "text": form(round(t, 6))} for t in ticks]
-
-
-def _bars(ratio_K: npt.ArrayLike) -> dict[str, Any]:
-    """Explained variance as bars over the slider numbers."""
-    ratio = np.nan_to_num(np.asarray(ratio_K, dtype=float))
-    top, pitch = nice_top(float(ratio.max(initial=0))), (WIDTH - LEFT) / max(len(ratio), 1)
-    base, every = HEIGHT - BOTTOM + 8, max(1, math.ceil(len(ratio) / 16))
-    heights = (HEIGHT - BOTTOM) * ratio / top
-    bars = [
-        {
-            "x": LEFT + k * pitch + pitch * 0.1,
-            "y": base - heights[k],
-            "w": pitch * 0.8,
-            "h": heights[k],
-            "middle": LEFT + (k + 0.5) * pitch,
-            "label": k if k % every == 0 else None,
-            "tip": f"slider {k}: {ratio[k]:.1%} of the variance",
-        }
-        for k in range(len(ratio))
-    ]
-    return {"bars": bars, "axis": _axis(top, share=True), "base": base, "total": f"{ratio.sum():.0%}"}
-
-
-def _curve(history: Sequence[Sequence[float]]) -> dict[str, Any] | None:
-    """Held-out alignment over updates; None where there is nothing to draw."""
-    points = [(float(x), float(y)) for x, y in history if number(x) is not None and number(y) is not None]
-    if len(points) < 2:
-        return None
-    x_N, y_N = np.array(points).T
-    top, base = nice_top(max(float(y_N.max()), 1e-3)), HEIGHT - BOTTOM + 8
-    xs = LEFT + (WIDTH - LEFT - 64) * (x_N - x_N.min()) / max(float(np.ptp(x_N)), 1e-9)
-    ys = np.minimum((HEIGHT - BOTTOM) * (1 - y_N / top) + 8, base + 6)  # an untrained slider may lie a little below 0
-    dots = [{"x": x, "y": y, "tip": f"after {n:.0f} updates: {v:.3f}"} for x, y, (n, v) in zip(xs, ys, points, strict=True)]
-    return {
-        "dots": dots,
-        "line": " ".join(f"{d['x']:.1f},{d['y']:.1f}" for d in dots),
-        "axis": _axis(top, share=False),
-        "base": base,
-        "first": f"{x_N[0]:.0f}",
-        "last": f"{x_N[-1]:.0f} updates",
-        "value": written(y_N[-1]),
-    }
-
-
-def _heat(leakage: npt.ArrayLike) -> dict[str, Any]:
-    """Cells coloured by sign and size; full colour is the largest size in the matrix."""
-    C_KK = np.nan_to_num(np.asarray(leakage, dtype=float))
-    largest = float(np.abs(C_KK).max(initial=0)) or 1.0
-    cells = [
-        [
-            {
-                "sign": "minus" if c < 0 else "plus",
-                "alpha": round(abs(c) / largest, 3),
-                "own": i == j,
-                "tip": f"slider {i} moves direction {j}: {written(c)}",
-            }
-            for j, c in enumerate(row)
-        ]
-        for i, row in enumerate(C_KK)
-    ]
-    leaks = sorted(((abs(c), i, j) for i, row in enumerate(C_KK) for j, c in enumerate(row) if i != j and c), reverse=True)[:LEAKS]
-    listed = [{"slider": i, "direction": j, "text": written(C_KK[i, j])} for _, i, j in leaks]
-    return {"cells": cells, "count": len(C_KK), "largest": written(largest), "every": max(1, math.ceil(len(C_KK) / 16)), "leaks": listed}
 
 
 # ---- the page
@@ -297,15 +133,25 @@ def _script_digest() -> str:
 def render(data: ReportData) -> str:
     """The page as HTML. Raises BadInput where pictures are not uint8 RGB."""
     base = thumbnails(checked(data.base_images, 4), THUMBNAIL)
+    own = {"mean": data.mean, "sliders": [entry.measures for entry in data.sliders], "leakage": data.leakage}
+    views = [view(found, part(data.evaluation, "views", eyes)) for eyes, found in (("training", own), ("judge", data.judge))]
+    seen, judged = views
     return _template().render(
         data=data,
         cards=[_card(entry) for entry in data.sliders],
         base=[data_uri(image) for image in base],
-        summary=_summary(data),
+        summary=summary(seen["mean"], judged.get("mean") or {}, data.evaluation, len(data.sliders)),
         rank=number(data.mean.get("effective_rank")),
-        variance=_bars(data.explained_variance_ratio),
-        curve=_curve(data.history),
-        heat=_heat(data.leakage),
+        variance=charts.bars(data.explained_variance_ratio),
+        curve=charts.training(data.history),
+        heats=charts.heats([found["leakage"] for found in views if found.get("leakage") is not None]),
+        reach=charts.reach(seen["sliders"], data.sizes or (1, 2, 3)),
+        factors=factors(data.factors, part(data.evaluation, "factors")),
+        steps=steps(data.evaluation),
+        chance=chance(data.evaluation),
+        judged=bool(judged),
+        seeds=number(part(data.evaluation, "seeds")),
+        together=number(part(data.evaluation, "side_effects", "active")),
         flawed=sum(bool(entry.warnings) for entry in data.sliders),
         written=written,
         folder=shlex.quote(data.folder),

@@ -247,6 +247,7 @@ class RunFolder:
         self.sliders_partial = root / "sliders.partial.safetensors"  # an unfinished training continues from here
         self.space = root / "space.json"
         self.measures = root / "measures.json"
+        self.evaluation = root / "evaluation.json"
         self.strips = root / "strips.safetensors"  # small pictures of every slider and of the base model, for the report
         self.report = root / "report.html"
         self.lock = root / ".sliderspace.lock"  # also what marks a folder as ours before anything else is in it

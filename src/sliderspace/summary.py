@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sliderspace.charts import number
 from sliderspace.config import settings_from
 from sliderspace.directions import Directions
 from sliderspace.errors import DamagedFile
 from sliderspace.measure.evaluate import SCALES
-from sliderspace.report import ReportData, SliderEntry, number, warnings_for, write_report
-from sliderspace.store import RunFolder, load_json, load_tensors
+from sliderspace.report import ReportData, SliderEntry, write_report
+from sliderspace.store import RunFolder, load_json, load_tensors, stored_fingerprint
+from sliderspace.verdicts import warnings_for
 
 
 def describe_run(folder: Path) -> dict[str, Any]:
@@ -99,6 +101,18 @@ def report_run(run: RunFolder) -> Path:
             mean=measured["mean"],
             history=trained["history"],
             folder=str(run.root),
+            sizes=measured.get("sizes"),
+            judge=measured.get("judge"),
+            factors=measured.get("factors"),
+            evaluation=_evaluation(run),
         ),
     )
     return run.report
+
+
+def _evaluation(run: RunFolder) -> dict[str, Any] | None:
+    """What `evaluate` found of these very sliders; None where it was not run, or before they were last measured."""
+    if not run.evaluation.exists():
+        return None
+    found = load_json(run.evaluation, kind="evaluation")
+    return found if found.get("made_from") == stored_fingerprint(run.measures) else None

@@ -37,6 +37,7 @@ class Recipe:
     near one unit. `both_signs` trains −s toward −v.
     `until` is the share of embedded steps trained on, the noisiest first: late previews are all but settled, and what still moves φ there
     is texture that no finished image shows.
+    `hold` weighs, with the size term, how far Δφ moves along the other directions, as a share of the move asked for, squared.
     """
 
     updates: int
@@ -45,6 +46,7 @@ class Recipe:
     both_signs: bool = True
     until: float = 0.6
     size_weight: float = 0.5
+    hold: float = 0.0
     lanes: int = 16
     warmup: float = 0.05
     check_every: int = 50
@@ -139,6 +141,9 @@ class Objective:
         if self.recipe.objective == "sized":
             target_B = lanes.strength_B.abs().to(delta_BD) * self.sigma_K[lanes.slider_B]
             loss_B = loss_B + self.recipe.size_weight * (along_B / target_B - 1).square()
+            if self.recipe.hold:
+                elsewhere_B = (delta_BD @ self.v_KD.T).square().sum(1) - along_B.square()
+                loss_B = loss_B + self.recipe.hold * elsewhere_B / target_B.square()
         return loss_B, cos_B.detach()
 
 

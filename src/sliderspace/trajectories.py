@@ -40,6 +40,19 @@ class Trajectories:
         return Trajectories(self.x_NTCHW[first:last], self.z_NTD[first:last], self.prompt_N[first:last], self.steps_T)
 
 
+@torch.no_grad()
+def finished(backbone: Backbone, condition: Condition, data: Trajectories, batch: int) -> Iterator[Tensor]:
+    """The finished images01 of stored trajectories, batch after batch: at the last step the preview is the image."""
+
+    def draw(part: range) -> Tensor:
+        rows = slice(part.start, part.stop)
+        x = data.x_NTCHW[rows, -1].float().to(backbone.device)
+        x0 = backbone.predict(x, data.steps_T[-1:].expand(len(x)).to(x.device), condition.rows(data.prompt_N[rows].tolist()))
+        return backbone.decode(x0).clamp(0, 1)
+
+    yield from (images01 for _, images01 in in_batches(0, len(data), batch, draw))
+
+
 def embedded_steps(embed: str | Sequence[int], steps: int) -> tuple[int, ...]:
     """The sampler steps whose previews are embedded: all (published), the final one, or listed ones (the final one always among them)."""
     if isinstance(embed, str):
@@ -110,15 +123,13 @@ def sample(
 
     Raises SliderSpaceError when an embedding is not finite (a damaged model or too coarse a precision).
     """
-    for first in range(0, count, SHARD):
-        last = min(first + SHARD, count)
-        path = shard_path(folder, first)
-        if not is_done(path, fingerprint):
+    for path, first, last, made_from in shards(folder, count, fingerprint):
+        if not is_done(path, made_from):
             parts: list[Drawn] = []
             for part, drawn in in_batches(first, last, batch, draw):
                 parts.append(drawn)
                 yield part.stop
-            _save_shard(path, parts, first, embed_T, fingerprint)
+            _save_shard(path, parts, first, embed_T, made_from)
         yield last
 
 
@@ -135,12 +146,18 @@ def shard_path(folder: Path, first: int) -> Path:
     return folder / f"{first:06d}.safetensors"
 
 
-def load(folder: Path, count: int, fingerprint: str) -> Trajectories:
-    """All trajectories of a folder. Raises DamagedFile when a shard is missing, damaged, or of another run."""
-    parts: list[dict[str, Tensor]] = []
+def shards(folder: Path, count: int, fingerprint: str) -> Iterator[tuple[Path, int, int, str]]:
+    """File, first and last trajectory and stamp of each shard. With a larger count, whole shards stay and only the last is made again."""
     for first in range(0, count, SHARD):
-        path = shard_path(folder, first)
-        if not is_done(path, fingerprint):
+        last = min(first + SHARD, count)
+        yield shard_path(folder, first), first, last, f"{fingerprint}:{last - first}"
+
+
+def load(folder: Path, count: int, fingerprint: str) -> Trajectories:
+    """Trajectories 0 … count−1 of a folder. Raises DamagedFile when a shard is missing, damaged, or of another run."""
+    parts: list[dict[str, Tensor]] = []
+    for path, _, _, made_from in shards(folder, count, fingerprint):
+        if not is_done(path, made_from):
             raise DamagedFile(f"{path} is missing or belongs to other settings: run `sliderspace sample` on this folder again")
         parts.append(load_tensors(path, kind="trajectories")[0])
     x, z, prompt = (torch.cat([p[key] for p in parts]) for key in ("x", "z", "prompt"))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sliderspace.backbones.samplers import Schedule
 
-Targets = Literal["cross-kv", "cross", "attention"]
+Targets = Literal["cross-kv", "cross", "attention", "linear"]
 
 
 @dataclass(frozen=True)

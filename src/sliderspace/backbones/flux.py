@@ -24,6 +24,8 @@ class FluxBackbone(FlowBackbone):
         "cross-kv": r"transformer_blocks\.\d+\.attn\.add_[kv]_proj|single_transformer_blocks\.\d+\.attn\.to_[kv]",
         "cross": r"transformer_blocks\.\d+\.attn\.(add_[qkv]_proj|to_add_out)|single_transformer_blocks\.\d+\.attn\.to_[qkv]",
         "attention": r"(single_)?transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)",
+        "linear": r"(single_)?transformer_blocks\.\d+\."
+        r"(attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff(_context)?\.net\.(0\.proj|2)|proj_mlp|proj_out)",
     }
     needs = (
         "tokenizer/tokenizer_config.json",

@@ -75,6 +75,7 @@ PRESETS = {
             steps=8,
             guidance=1.0,
             encoder="asset:mini/clip",
+            judge="asset:mini/judge",
             knows="flat 64x64 portraits in 15 illustrators' styles: people, robots, emoji faces, thumbs",
             examples=(
                 "a portrait of a person",

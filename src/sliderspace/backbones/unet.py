@@ -37,6 +37,7 @@ class UNetBackbone(PipelineBackbone):
         "cross-kv": r".*\.attn2\.to_[kv]",
         "cross": r".*\.attn2\.to_(q|k|v|out\.0)",
         "attention": r".*\.attn[12]\.to_(q|k|v|out\.0)",
+        "linear": r".*\.(attn[12]\.to_(q|k|v|out\.0)|ff\.net\.(0\.proj|2))",
     }
     needs = (
         "tokenizer/tokenizer_config.json",

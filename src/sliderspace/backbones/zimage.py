@@ -22,6 +22,7 @@ class ZImageBackbone(FlowBackbone):
         "cross-kv": r"layers\.\d+\.attention\.to_[kv]",
         "cross": r"layers\.\d+\.attention\.to_(q|k|v|out\.0)",
         "attention": r"(layers|noise_refiner|context_refiner)\.\d+\.attention\.to_(q|k|v|out\.0)",
+        "linear": r"(layers|noise_refiner|context_refiner)\.\d+\.(attention\.to_(q|k|v|out\.0)|feed_forward\.w[123])",
     }
     needs = (
         "tokenizer/tokenizer_config.json",

@@ -36,13 +36,15 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
 
     An expansion by a language model is kept in the folder; a dry run makes none, and plans for the concept as it is.
     """
-    from sliderspace.config import Settings, settings_from
+    from sliderspace.config import Settings, recipe, settings_from
     from sliderspace.engine import stored_settings
     from sliderspace.prompts import prompts_for
 
-    chosen = given(values, Settings.model_fields)
+    chosen: Values = given(values, Settings.model_fields)
     if "embed" in chosen:
         chosen["embed"] = parsing.embed(chosen["embed"])
+    if values.get("recipe"):
+        chosen = {**recipe(values["recipe"]), **chosen}
     for place in ("backbone", "encoder", "decoder", "images"):  # a folder is stored whole, so that it is found from anywhere
         if place in chosen and Path(chosen[place]).expanduser().is_dir():
             chosen[place] = str(Path(chosen[place]).expanduser().resolve())

@@ -49,11 +49,19 @@ Embed = Annotated[str | None, Option(help="Which steps' previews to embed: all (
 Sliders = Annotated[int | None, Option(help="How many directions, and sliders.")]
 Centring = Annotated[str | None, Option(help="step: PCA about each step's mean; all: about one mean (published).")]
 Rotation = Annotated[str | None, Option(help="none: the axes of PCA (published); varimax: turned so that each moves less at once.")]
+Recipe = Annotated[
+    str | None,
+    Option(help="paper: the published method in every setting; default: ours. Options said beside it are stronger.", show_default=False),
+]
+Control = Annotated[
+    str | None, Option(help="random or differences: axes that mean nothing in place of PCA's, to see what a score is worth.")
+]
 Rank = Annotated[int | None, Option(help="Rank of each slider.")]
-Targets = Annotated[str | None, Option(help="Layers sliders act on: cross-kv (published), cross, attention.")]
+Targets = Annotated[str | None, Option(help="Layers sliders act on: cross-kv (published), cross, attention, linear.")]
 Up = Annotated[str | None, Option(help="Up-projection: trained, or frozen (published).")]
 Objective = Annotated[str | None, Option(help="published: the cosine alone; sized: also holds the size of the move.")]
 Signs = Annotated[bool | None, Option("--both-signs/--one-sign", help="Train strength −1 toward −v as well.")]
 Until = Annotated[float | None, Option(help="Share of the embedded steps trained on, noisiest first; 1: all (published).")]
 Updates = Annotated[int | None, Option(help="Optimiser steps; each moves every slider.")]
+Hold = Annotated[float | None, Option(help="Weight of holding the other directions still, with --objective sized; 0: none (published).")]
 Rate = Annotated[float | None, Option("--lr", help="Learning rate.")]

@@ -1,6 +1,7 @@
 """An encoder takes images in [0, 1] and does the rest. No other code resizes or normalises, so PCA and training share one path."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from sliderspace.encoders.judge import Judge
 from sliderspace.errors import BadInput
 
 RESAMPLING = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
@@ -65,7 +67,18 @@ class Encoder(nn.Module):
 
     def forward(self, images01: Tensor) -> Tensor:
         """φ of images [B, 3, H, W]; values outside [0, 1] count as clipped."""
-        return nn.functional.normalize(self.tower(self.prepare(images01).to(self.dtype)).float(), dim=-1)
+        return self.described(images01)[0]
+
+    @property
+    def classes(self) -> Mapping[str, Sequence[str]]:
+        """The factors this encoder can name, with their values; empty for most."""
+        return self.tower.classes if isinstance(self.tower, Judge) else {}
+
+    def described(self, images01: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """φ, and the probabilities [B, values] of each factor of `classes`."""
+        features = self.tower(self.prepare(images01).to(self.dtype))
+        answers = self.tower.logits(features) if isinstance(self.tower, Judge) else {}
+        return nn.functional.normalize(features.float(), dim=-1), {name: part.float().softmax(1) for name, part in answers.items()}
 
     def prepare(self, images01: Tensor) -> Tensor:
         """What the tower sees: resized, cropped, clamped, normalised."""

@@ -7,12 +7,17 @@ import torch
 from safetensors import SafetensorError
 
 from sliderspace import sources
-from sliderspace.encoders import facenet, towers
+from sliderspace.encoders import facenet, judge, pixels, towers
 from sliderspace.encoders.base import Encoder, Preprocessing, read_json
 from sliderspace.errors import BadInput
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
-LOADERS = {**dict.fromkeys(towers.FAMILIES, towers.load), facenet.MODEL_TYPE: facenet.load}
+LOADERS = {
+    **dict.fromkeys(towers.FAMILIES, towers.load),
+    facenet.MODEL_TYPE: facenet.load,
+    judge.MODEL_TYPE: judge.load,
+    pixels.MODEL_TYPE: pixels.load,
+}
 # What json, transformers and torch raise for files that are broken or hold something else.
 DAMAGED = (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError)
 KINDS = "CLIP, SigLIP (fixed size), DINOv2, DINOv3 and FaceNet"

@@ -75,22 +75,44 @@ def monotone_share(projection_KSM: npt.ArrayLike, scales_M: npt.ArrayLike, thres
     return (_unit(_ranks(projection)) @ _unit(_ranks(scales)) > threshold).mean(axis=1)
 
 
+class Manifold:
+    """Where the model's own images lie: within the k-nearest-neighbour radius of a base image (Kynkäänniemi et al. 2019)."""
+
+    def __init__(self, base_MD: npt.ArrayLike, k: int = 3) -> None:
+        self.base_MD = base = _checked("base_MD", base_MD, 2)
+        if not 1 <= k < len(base):
+            raise BadInput(f"realism with k = {k} needs k ≥ 1 and more than {k} base images, there are {len(base)}.")
+        self.radius_M = np.partition(_distances(base, base), k, axis=1)[:, k]  # the nearest is the image itself
+
+    def inside(self, x_ND: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """[N]: which images lie within it."""
+        x = _checked("x_ND", x_ND, 2)
+        _same("dimensions", x.shape[1], self.base_MD.shape[1])
+        return np.any(_distances(x, self.base_MD) <= self.radius_M, axis=1)
+
+
 def realism(slider_ND: npt.ArrayLike, base_MD: npt.ArrayLike, fresh_ND: npt.ArrayLike, k: int = 3) -> float:
     """Share of slider images inside the base images' manifold, over the same share for fresh base images.
 
-    Inside means within the k-nearest-neighbour radius of at least one base image (Kynkäänniemi et al. 2019).
     About 1 where sliders stay among the model's own images, 0 where they left; a little over 1 is possible.
     """
-    slider, base, fresh = _checked("slider_ND", slider_ND, 2), _checked("base_MD", base_MD, 2), _checked("fresh_ND", fresh_ND, 2)
-    _same("dimensions", slider.shape[1], base.shape[1])
-    _same("dimensions", fresh.shape[1], base.shape[1])
-    if not 1 <= k < len(base):
-        raise BadInput(f"realism with k = {k} needs k ≥ 1 and more than {k} base images, there are {len(base)}.")
-    radius_M = np.sort(_distances(base, base), axis=1)[:, k]  # column 0 is the image itself
-    reference = _share_inside(fresh, base, radius_M)
+    base = Manifold(base_MD, k)
+    reference = base.inside(fresh_ND).mean()
     if reference == 0:
         raise BadInput("No fresh base image lies near the base images, so realism has no yardstick. Use more base images.")
-    return _share_inside(slider, base, radius_M) / reference
+    return float(base.inside(slider_ND).mean() / reference)
+
+
+def carried_over(v_KD: npt.ArrayLike, z_ND: npt.ArrayLike, other_NE: npt.ArrayLike) -> Array:
+    """Directions of one encoder in the space of another, [K, E], unit length.
+
+    Row k is how the other embedding changes, among the same N images, as the first one moves along vₖ: the covariance of the other
+    with the projection on vₖ. So sliders can be judged by an encoder that had no part in finding or training them.
+    """
+    v, z, other = _checked("v_KD", v_KD, 2), _checked("z_ND", z_ND, 2), _checked("other_NE", other_NE, 2)
+    _same("dimensions", v.shape[1], z.shape[1])
+    _same("images", len(z), len(other))
+    return _unit(((z - z.mean(axis=0)) @ v.T).T @ (other - other.mean(axis=0)))
 
 
 def usable_span(projection_KSM: npt.ArrayLike, distance_KSM: npt.ArrayLike, scales_M: npt.ArrayLike, tau: float) -> Array:
@@ -131,6 +153,13 @@ def _unit(x: Array) -> Array:
     return np.divide(x, length, out=np.zeros_like(x), where=length > 0)
 
 
+def cosines(x_ND: npt.ArrayLike, y_ND: npt.ArrayLike) -> Array:
+    """[N]: row by row."""
+    x, y = _checked("x_ND", x_ND, 2), _checked("y_ND", y_ND, 2)
+    _same("shapes", x.shape, y.shape)
+    return (_unit(x) * _unit(y)).sum(axis=1)
+
+
 def _ranks(x: Array) -> Array:
     """Twice the ranks along the last axis, ties averaged, about their mean: how many are smaller minus how many are larger."""
     return np.sign(x[..., :, None] - x[..., None, :]).sum(axis=-1)
@@ -139,7 +168,3 @@ def _ranks(x: Array) -> Array:
 def _distances(x_ND: Array, y_MD: Array) -> Array:
     """Euclidean [N, M], row by row: exact where the ‖x‖²+‖y‖²-2xy form cancels, and never N·M·D in memory."""
     return np.stack([np.linalg.norm(y_MD - x, axis=1) for x in x_ND])
-
-
-def _share_inside(x_ND: Array, base_MD: Array, radius_M: Array) -> float:
-    return float((_distances(x_ND, base_MD) <= radius_M).any(axis=1).mean())

@@ -1,0 +1,86 @@
+"""The verbs that measure."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from sliderspace import parsing
+from sliderspace.cli.app import app
+from sliderspace.cli.common import answer_with, guarded, speed_of
+from sliderspace.cli.options import Batch, Device, Folder, Json, LaneCount
+
+
+@app.command(epilog="Example: sliderspace evaluate runs/person --seeds 32")
+def evaluate(
+    folder: Folder,
+    seeds: Annotated[int, Option(min=2, help="Seeds to draw, used for nothing else before.")] = 32,
+    judge: Annotated[
+        str | None,
+        Option(help="An encoder that judges in place of the model's own judge: clip, dinov2, siglip, a repository, or a folder."),
+    ] = None,
+    device: Device = "auto",
+    batch: Batch = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a finished space thoroughly: every control measure with 95 % intervals, by step, several sliders at once, true factors."""
+
+    def body() -> None:
+        from sliderspace.engine import Engine, stored_settings
+        from sliderspace.evaluation import Evaluation, print_evaluation
+        from sliderspace.progress import watch
+        from sliderspace.store import RunFolder, load_json
+        from sliderspace.summary import report_run
+
+        run = RunFolder(folder)
+        run.check_exists()
+        with run.open_for_writing():
+            engine = Engine(stored_settings(run), speed_of(device=device, batch=batch), run)
+            asked = Evaluation(engine, seeds, engine.encoder_at(judge) if judge else None)
+            watch(asked(), quiet=as_json)
+            report = report_run(run)
+            found = load_json(run.evaluation, kind="evaluation")
+        answer_with(found, True) if as_json else print_evaluation(found)
+        answer_with({"report": str(report)}, False) if not as_json else None
+
+    guarded(body)
+
+
+@app.command(epilog="Example: sliderspace study centring rank --out runs/study --seeds 0-2 --write docs/studies")
+def study(
+    questions: Annotated[
+        list[str] | None, Argument(metavar="QUESTION...", help="What to ask; none lists the questions, `all` asks them all.")
+    ] = None,
+    out: Annotated[Path, Option(help="Where the discoveries go. The same command again goes on where it stopped.")] = Path("runs/study"),
+    seeds: Annotated[str, Option(help="Run seeds: 0-2, or 0,5.")] = "0",
+    backbone: Annotated[str, Option(help="The model to ask; its preset should have a judge.")] = "mini",
+    write: Annotated[Path | None, Option(help="Write tables and plots of what is measured so far here, and run nothing.")] = None,
+    device: Device = "auto",
+    batch: Batch = None,
+    lanes: LaneCount = None,
+    as_json: Json = False,
+) -> None:
+    """Compare settings over run seeds, with everything else equal: the questions behind the defaults."""
+
+    def body() -> None:
+        from sliderspace.experiments import study as grid
+        from sliderspace.experiments.questions import QUESTIONS, question
+        from sliderspace.experiments.tables import write_page
+        from sliderspace.progress import watch
+
+        if not questions:
+            answer_with({name: q.asks for name, q in QUESTIONS.items()}, as_json)
+            return
+        asked, listed = [question(name) for name in (QUESTIONS if questions == ["all"] else questions)], parsing.seeds(seeds)
+        speed = speed_of(device=device, batch=batch, lanes=lanes)
+        for q in asked:
+            if write is None:
+                watch(grid.run_cells(grid.cells(q, listed, backbone), out, speed), quiet=as_json)
+                continue
+            command = f"sliderspace study {q.name} --out {out} --seeds {seeds}"
+            typer.echo(write_page(q, grid.rows(q, listed, backbone, out), command, write), err=True)
+        if as_json:
+            answer_with({q.name: grid.rows(q, listed, backbone, out) for q in asked}, True)
+
+    guarded(body)

@@ -1,0 +1,97 @@
+"""What each slider does to the true factors of the images, as a judge reads them: the factor table of a space."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sliderspace.calibration import Sweep
+from sliderspace.measure import truth
+from sliderspace.measure.evaluate import SCALES
+from sliderspace.measure.intervals import bootstrap
+
+Array = npt.NDArray[np.float64]
+Classes = Mapping[str, Sequence[str]]
+NAMED = 0.1  # from this effect on it is said what a factor becomes
+
+
+def factor_table(found: Sequence[Sweep], classes: Classes) -> dict[str, Any] | None:
+    """Effects [K, F] on each factor between −1 and +1 unit, what it becomes, and how cleanly; None where no judge named any.
+
+    `becomes[k][f]` is the value there is more of at −1 unit and the one there is more of at +1.
+    """
+    if not classes or not found[0].factors:
+        return None
+    changes = _changes(found, classes)
+    effects_KF = truth.effects(changes)
+    return {
+        "names": list(classes),
+        "effects": effects_KF.tolist(),
+        "becomes": [
+            [_becomes(changes[name][k, 0], classes[name], e) for name, e in zip(classes, row, strict=True)]
+            for k, row in enumerate(effects_KF)
+        ],
+        **summary(effects_KF),
+    }
+
+
+def summary(effects_KF: Array) -> dict[str, Any]:
+    """How cleanly the sliders take the factors apart."""
+    gap_K = truth.factor_gap(effects_KF)
+    mean = {
+        "gap": float(gap_K.mean()),
+        "disentanglement": truth.disentanglement(effects_KF)[1],
+        "completeness": truth.completeness(effects_KF)[1],
+    }
+    single = int(truth.single_factor(effects_KF).sum())
+    return {"gap": gap_K.tolist(), "mean": mean, "own_sliders": truth.own_sliders(effects_KF), "single_factor": single}
+
+
+def _becomes(change_SC: Array, values: Sequence[str], effect: float) -> list[str] | None:
+    """[what goes most, what comes most] on the way from −1 to +1, where it is worth saying."""
+    mean_C = change_SC.mean(axis=0)
+    return [values[int(mean_C.argmin())], values[int(mean_C.argmax())]] if effect >= NAMED else None
+
+
+def with_intervals(found: Sequence[Sweep], classes: Classes) -> dict[str, Any]:
+    """The means of `summary` with 95 % intervals over seeds."""
+    changes = _changes(found, classes)
+
+    def means(seeds_S: npt.NDArray[np.int64]) -> Array:
+        if len(np.unique(seeds_S)) == 1:  # no two seeds to agree
+            return np.full(len(value), np.nan)
+        drawn = {name: c[:, :, seeds_S] for name, c in changes.items()}
+        return np.array([*summary(truth.effects(drawn, seeds_S))["mean"].values()])
+
+    value = summary(truth.effects(changes))["mean"]
+    low, high = bootstrap(means, len(found[0].z_SMD))
+    return {key: {"value": v, "low": float(low[i]), "high": float(high[i])} for i, (key, v) in enumerate(value.items())}
+
+
+def shuffled(found: Sequence[Sweep], classes: Classes) -> dict[str, Any]:
+    """The control that no slider made: the "change" from each seed's base image to the next seed's, in place of a slider's.
+
+    Such a change is as large as changes get and has nothing in common from seed to seed; what it scores is chance.
+    """
+    middle = found[0].z_SMD.shape[1] // 2
+    changes = {}
+    for name in classes:
+        p_SC = found[0].factors[name][:, middle]
+        shifts = range(1, min(len(found), len(p_SC) - 1) + 1)
+        changes[name] = np.stack([(np.roll(p_SC, -shift, axis=0) - p_SC)[None] for shift in shifts])
+    told = summary(truth.effects(changes))
+    return told["mean"] | {"own_sliders": told["own_sliders"], "single_factor": told["single_factor"]}
+
+
+def told(codes_NK: Array, labels_NF: npt.NDArray[np.integer[Any]], names: Sequence[str]) -> dict[str, Any]:
+    """What coordinates along the directions tell of the factors of the model's own images: DCI's informativeness, and MIG."""
+    gaps_F, _ = truth.mutual_information_gap(codes_NK, labels_NF)
+    informed = {name: truth.informativeness(codes_NK, labels_NF[:, f]) for f, name in enumerate(names)}
+    return {"informativeness": informed, "mutual_information_gap": dict(zip(names, gaps_F.tolist(), strict=True))}
+
+
+def _changes(found: Sequence[Sweep], classes: Classes) -> dict[str, Array]:
+    """Factor -> changes [K, 1, S, values] of its probabilities from −1 to +1 unit."""
+    plus, minus = (int(np.flatnonzero(size == SCALES)[0]) for size in (1.0, -1.0))
+    return {name: np.stack([s.factors[name][None, :, plus] - s.factors[name][None, :, minus] for s in found]) for name in classes}

@@ -1,0 +1,249 @@
+"""What sliders do to the true factors of images, as a classifier reads them: the judge.
+
+K sliders, S seeds, R readings of a seed (+1 unit, and -1 unit turned round), F factors, factor f with its own C classes; N images.
+A change is p(slider, seed) - p(base, seed) of the judge's class probabilities: it sums to 0 over the classes. An effect is 0 … 1.
+Labels are class numbers; a negative one means "not said", and that image is left out of that factor.
+Each function raises BadInput on empty, non-finite or mismatched arrays.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from sliderspace.errors import BadInput
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+ROUNDING = 1e-2  # by which probabilities in half precision may miss their sum
+
+# ---- effects: changes that are the same on every seed
+
+
+def coherent_change(change_SC: npt.ArrayLike, seeds_S: npt.ArrayLike | None = None) -> float:
+    """√(max(0, U)/2), 0 … 1: the part of a change [S, C] or [R, S, C] that is the same on every seed; U is `agreement`.
+
+    One class to one other on every seed is 1. Setting the class whatever it was before is less: √((1 - 1/C)/2) from C equally common
+    ones. So is a pooled ±1 (R = 2), at most 1/2: no image can go from A to B and, turned round, from A to B again.
+    U is unbiased, the root of its positive part is not: unrelated changes score 0 half the time, and seldom over about 1/√S.
+    """
+    change = np.asarray(change_SC, dtype=np.float64)
+    return float(_root(agreement(change[None] if change.ndim == 2 else change, seeds_S)))
+
+
+def effects(changes: Mapping[str, npt.ArrayLike], seeds_S: npt.ArrayLike | None = None) -> Array:
+    """[K, F]: `coherent_change` of each slider on each factor, from changes [K, R, S, C] by factor, in the mapping's order."""
+    if not changes:
+        raise BadInput("effects needs the changes of at least one factor.")
+    tables = [_changes(name, change, 4) for name, change in changes.items()]
+    for table in tables:
+        _same("sliders and seeds", (len(table), table.shape[2]), (len(tables[0]), tables[0].shape[2]))
+    return np.stack([_root(np.array([agreement(change_RSC, seeds_S) for change_RSC in table])) for table in tables], axis=1)
+
+
+def agreement(change_RSC: npt.ArrayLike, seeds_S: npt.ArrayLike | None = None) -> float:
+    """U, at most 2: mean of ⟨dₛ, dₜ⟩ over pairs of different seeds, d the mean over readings. 0 on average for unrelated changes.
+
+    U = (‖Σd‖² - Σ‖d‖²)/(S(S - 1)), an unbiased estimate of ‖E d‖² whatever S: the distance between two mean distributions is not.
+    Readings of a seed are not independent, so they are averaged first. Nor are a bootstrap's repeats of a seed: name the seeds by
+    `seeds_S`, and pairs of one seed do not count; NaN if all are of one. Raises BadInput for fewer than 2 seeds.
+    """
+    d_SC = _changes("change_RSC", change_RSC, 3).mean(axis=0)
+    if len(d_SC) < 2:
+        raise BadInput("Coherent change compares seeds with each other and needs at least 2.")
+    seeds = np.arange(len(d_SC)) if seeds_S is None else np.asarray(seeds_S)
+    _same("seeds", seeds.shape, (len(d_SC),))
+    groups, group_S, counts_G = np.unique(seeds, return_inverse=True, return_counts=True)
+    sums_GC = np.zeros((len(groups), d_SC.shape[1]))
+    np.add.at(sums_GC, group_S, d_SC)
+    pairs = len(d_SC) ** 2 - (counts_G**2).sum()
+    return float(((d_SC.sum(axis=0) ** 2).sum() - (sums_GC**2).sum()) / pairs) if pairs else float("nan")
+
+
+# ---- one slider, one factor
+
+
+def disentanglement(effects_KF: npt.ArrayLike) -> tuple[Array, float]:
+    """DCI's D (Eastwood & Williams 2018): per slider [K], and their mean weighted by ρᵢ = ΣRᵢ/ΣR; all 0 … 1.
+
+    Dᵢ = 1 - H_F(Pᵢ), Pᵢ = Rᵢ/ΣRᵢ: 1 for a slider of one factor, 0 for one of all alike. A dead slider has D 0 and weight 0.
+    With one factor every live slider has 1.
+    """
+    return _concentration(_effects(effects_KF))
+
+
+def completeness(effects_KF: npt.ArrayLike) -> tuple[Array, float]:
+    """DCI's C: as `disentanglement`, the other way. Per factor [F]: 1 if one slider alone moves it, 0 if all do alike or none does."""
+    return _concentration(_effects(effects_KF).T)
+
+
+def factor_gap(effects_KF: npt.ArrayLike) -> Array:
+    """[K]: largest effect minus second largest, 0 … 1; with one factor the effect itself.
+
+    The slider's side of the mutual information gap (Chen et al. 2018), on effects. Near 0 for a slider that does nothing coherent
+    and for one that moves two factors alike, unlike D: D looks at shares, and the shares of next to nothing can be anything.
+    """
+    largest, second = _top_two(_effects(effects_KF))
+    return largest - second
+
+
+def single_factor(effects_KF: npt.ArrayLike, floor: float = 0.2) -> npt.NDArray[np.bool_]:
+    """[K]: whether a slider's largest effect is ≥ floor and at least twice its second largest. Raises BadInput if floor ≤ 0."""
+    if not floor > 0:
+        raise BadInput(f"floor must be above 0, or dead sliders would count; got {floor}.")
+    largest, second = _top_two(_effects(effects_KF))
+    return (largest >= floor) & (largest >= 2 * second)
+
+
+def own_sliders(effects_KF: npt.ArrayLike, floor: float = 0.2) -> int:
+    """How many factors have a slider of their own: a `single_factor` one whose largest effect is that factor."""
+    return len(np.unique(_effects(effects_KF)[single_factor(effects_KF, floor)].argmax(axis=1)))
+
+
+# ---- what codes say about labels
+
+
+def mutual_information(codes_NK: npt.ArrayLike, labels_NF: npt.ArrayLike, bins: int = 20) -> Array:
+    """I [K, F] in nats between each code, cut into equal-count bins, and each factor; NaN where no label is said.
+
+    Equal codes share a bin, so the order of the images does not matter. The estimate is too high by about (bins - 1)(C - 1)/2N.
+    Raises BadInput if bins < 2.
+    """
+    codes, labels = _checked("codes_NK", codes_NK, 2), _labels("labels_NF", labels_NF, 2)
+    _same("images", len(codes), len(labels))
+    if bins < 2:
+        raise BadInput(f"mutual_information needs at least 2 bins, got {bins}.")
+    return np.stack([_information(codes[label_N >= 0], label_N[label_N >= 0], bins) for label_N in labels.T], axis=1)
+
+
+def mutual_information_gap(codes_NK: npt.ArrayLike, labels_NF: npt.ArrayLike, bins: int = 20) -> tuple[Array, float]:
+    """MIG (Chen et al. 2018): per factor [F], (I of the best code - I of the second)/H(factor), 0 … 1; and their mean.
+
+    With one code the second is 0. A factor of one class has gap NaN and does not count in the mean, which is NaN if all are so.
+    """
+    best_F, second_F = _top_two(mutual_information(codes_NK, labels_NF, bins).T)
+    entropy_F = np.array([_nats(label_N[label_N >= 0]) for label_N in _labels("labels_NF", labels_NF, 2).T])
+    gap_F = np.divide(best_F - second_F, entropy_F, out=np.full_like(entropy_F, np.nan), where=entropy_F > 0)
+    known = gap_F[~np.isnan(gap_F)]
+    return gap_F, float(known.mean()) if len(known) else float("nan")
+
+
+def informativeness(codes_NK: npt.ArrayLike, labels_N: npt.ArrayLike, folds: int = 5, ridge: float = 1e-2) -> float:
+    """How well all codes together predict a factor: (accuracy - majority)/(1 - majority), 0 … 1; NaN for one class only.
+
+    Ridge regression on one-hot labels with an intercept, min ‖XW - Y‖²/N + ridge·‖W‖² on standardised codes, tested on held-out folds.
+    Image n is in fold n mod folds: lay images of the same seed so that they share one, and do not hand in a bootstrap's repeats.
+    Raises BadInput if folds < 2, ridge ≤ 0, or all labels said are in one fold.
+    """
+    codes, labels = _checked("codes_NK", codes_NK, 2), _labels("labels_N", labels_N, 1)
+    _same("images", len(codes), len(labels))
+    if folds < 2 or not ridge > 0:
+        raise BadInput(f"informativeness needs at least 2 folds and a ridge above 0, got {folds} and {ridge}.")
+    said = labels >= 0
+    classes, class_N, counts = np.unique(labels[said], return_inverse=True, return_counts=True)
+    if len(classes) < 2:
+        return float("nan")
+    fold_N = np.flatnonzero(said) % folds
+    if len(np.unique(fold_N)) < 2:
+        raise BadInput("All labels said are in one fold, which leaves none to learn from. Use more images or other folds.")
+    accuracy, majority = (_held_out(_standard(codes[said]), class_N, fold_N, ridge) == class_N).mean(), counts.max() / len(class_N)
+    return float(max(0.0, (accuracy - majority) / (1 - majority)))
+
+
+# ---- parts
+
+
+def _checked(name: str, values: npt.ArrayLike, ndim: int) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != ndim or array.size == 0:
+        raise BadInput(f"{name} must have {ndim} dimensions and not be empty, got shape {array.shape}.")
+    if not np.isfinite(array).all():
+        raise BadInput(f"{name} holds values that are not finite (NaN or infinity).")
+    return array
+
+
+def _changes(name: str, values: npt.ArrayLike, ndim: int) -> Array:
+    array = _checked(name, values, ndim)
+    if np.abs(array).max() > 1 + ROUNDING or np.abs(array.sum(axis=-1)).max() > ROUNDING:
+        raise BadInput(f"{name} must be differences of class probabilities: from -1 to 1, with sum 0 over the classes.")
+    return array
+
+
+def _effects(values: npt.ArrayLike) -> Array:
+    array = _checked("effects_KF", values, 2)
+    if array.min() < 0:
+        raise BadInput("effects_KF holds effects below 0.")
+    return array
+
+
+def _labels(name: str, values: npt.ArrayLike, ndim: int) -> Ints:
+    if np.asarray(values).dtype.kind not in "iu":
+        raise BadInput(f"{name} must be class numbers (integers).")
+    return _checked(name, values, ndim).astype(np.int64)
+
+
+def _same(what: str, left: object, right: object) -> None:
+    if left != right:
+        raise BadInput(f"The {what} do not match: {left} and {right}.")
+
+
+def _root(agreement: npt.ArrayLike) -> Array:
+    return np.sqrt(np.clip(np.asarray(agreement) / 2, 0, 1))
+
+
+def _concentration(table_NM: Array) -> tuple[Array, float]:
+    """1 - entropy of each row's shares, base M; 0 for a row of zeros. And the mean weighted by the rows' sums."""
+    total_N = table_NM.sum(axis=1)
+    share_NM = np.divide(table_NM, total_N[:, None], out=np.zeros_like(table_NM), where=total_N[:, None] > 0)
+    score_N = np.where(total_N > 0, np.clip(1 - _entropy(share_NM) / np.log(max(table_NM.shape[1], 2)), 0, 1), 0)
+    return score_N, float(np.average(score_N, weights=total_N)) if total_N.any() else 0.0
+
+
+def _entropy(p: Array) -> Array:
+    """Nats, along the last axis; 0·log 0 = 0."""
+    return -(p * np.log(p, out=np.zeros_like(p), where=p > 0)).sum(axis=-1)
+
+
+def _top_two(x_NM: Array) -> tuple[Array, Array]:
+    """Largest and second largest of each row; the second of a single one is 0."""
+    ascending = np.sort(np.pad(x_NM, ((0, 0), (1 if x_NM.shape[1] == 1 else 0, 0))), axis=1)
+    return ascending[:, -1], ascending[:, -2]
+
+
+def _information(codes_NK: Array, label_N: Ints, bins: int) -> Array:
+    if not len(label_N):
+        return np.full(codes_NK.shape[1], np.nan)
+    class_N = np.unique(label_N, return_inverse=True)[1]
+    binned = [_equal_count(code_N, bins) for code_N in codes_NK.T]
+    return np.array([max(0.0, _nats(bin_N) + _nats(class_N) - _nats(class_N * bins + bin_N)) for bin_N in binned])
+
+
+def _equal_count(code_N: Array, bins: int) -> Ints:
+    """Bin numbers by rank in the middle of ties, in whole numbers: neither order nor rounding can part equal codes."""
+    ascending = np.sort(code_N)
+    ranks = np.searchsorted(ascending, code_N, "left") + np.searchsorted(ascending, code_N, "right")  # twice the middle rank
+    return ranks * bins // (2 * len(code_N))
+
+
+def _nats(values_N: Ints) -> float:
+    """Entropy of how often each value occurs."""
+    return float(_entropy(np.unique(values_N, return_counts=True)[1] / len(values_N)))
+
+
+def _standard(codes_NK: Array) -> Array:
+    """Mean 0 and deviation 1 over the images; a constant code becomes 0."""
+    centred = codes_NK - codes_NK.mean(axis=0)
+    spread_K = centred.std(axis=0)
+    return np.divide(centred, spread_K, out=np.zeros_like(centred), where=spread_K > 1e-12 * np.abs(codes_NK).max(axis=0))
+
+
+def _held_out(codes_NK: Array, class_N: Ints, fold_N: Ints, ridge: float) -> Ints:
+    """Each image's class as the other folds predict it."""
+    predicted_N, target_NC = np.zeros_like(class_N), np.eye(class_N.max() + 1)[class_N]
+    for fold in np.unique(fold_N):
+        train, test = fold_N != fold, fold_N == fold
+        mean_K, mean_C = codes_NK[train].mean(axis=0), target_NC[train].mean(axis=0)
+        x, y = codes_NK[train] - mean_K, target_NC[train] - mean_C
+        w_KC = np.linalg.solve(x.T @ x / len(x) + ridge * np.eye(x.shape[1]), x.T @ y / len(x))
+        predicted_N[test] = ((codes_NK[test] - mean_K) @ w_KC + mean_C).argmax(axis=1)
+    return predicted_N
