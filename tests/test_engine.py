@@ -25,7 +25,7 @@ from sliderspace.space import SliderSpace
 from sliderspace.store import RunFolder
 
 MakeEngine = Callable[..., Engine]
-MADE = ("config.json", "trajectories/000000.safetensors", "trajectories/000128.safetensors", "directions.safetensors",
+MADE = ("config.json", "trajectories/000000.safetensors", "trajectories/000128-000138.safetensors", "directions.safetensors",
         "sliders.safetensors",
         "strips.safetensors", "measures.json", "space.json")
 
@@ -136,7 +136,7 @@ KILLS: dict[str, Kill] = {  # in the order a run comes by
     "as the settings are written": ("writing", "config.json"),
     "within the first shard": ("sample", 64),
     "as the first shard is written": ("writing", "000000.safetensors"),
-    "as the second shard is written": ("writing", "000128.safetensors"),
+    "as the second shard is written": ("writing", "000128-000138.safetensors"),
     "before fitting": ("fit", 0),
     "as the directions are written": ("writing", "directions.safetensors"),
     "before a first checkpoint": ("train", 10),
@@ -490,7 +490,7 @@ def make_engine_data(shards: dict[str, bytes]) -> torch.Tensor:
     return torch.cat([load(data)["x"] for data in shards.values()])
 
 
-@pytest.mark.parametrize("control", ["random", "differences"])
+@pytest.mark.parametrize("control", ["random", "differences", "images"])
 def test_control_axes_are_others_than_pcas_and_as_orthonormal(copy: Path, make_engine: MakeEngine, control: str) -> None:
     found = make_engine(copy).directions.components_KD
     engine = make_engine(copy, control=control)
@@ -499,3 +499,26 @@ def test_control_axes_are_others_than_pcas_and_as_orthonormal(copy: Path, make_e
     other = engine.directions.components_KD
     np.testing.assert_allclose(other @ other.T, np.eye(len(other)), atol=1e-9)
     assert np.abs(other @ found.T).max() < 0.999
+
+
+def test_customised_sliders_learn_their_own_pictures(copy: Path, make_engine: MakeEngine) -> None:
+    """Trained, each draws its picture better than before, and better than it draws another's."""
+    from sliderspace.baselines.axes import chosen_images
+    from sliderspace.baselines.customisation import Customisation
+    from sliderspace.training import Recipe, draw, train
+
+    engine = make_engine(copy)
+    recipe = Recipe(updates=60, lr=2e-2, objective="customised", both_signs=False)
+    objective = Customisation(engine.backbone, engine.encoder, engine.shown, engine.bank, engine.directions, recipe)
+    objective.of(engine.seen, chosen_images(0, 130, 3))
+    losses = [u.loss for u in train(objective, engine.seen, engine.unseen, seed=0, checkpoint=copy / "c.safetensors", fingerprint="f")]
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+    lanes = draw(recipe, 3, 100, 3, 1, "look", 0)
+    own = objective.descend(engine.seen, lanes)[0].mean()
+    objective.of(engine.seen, chosen_images(0, 130, 3)[1:])
+    assert own < objective.descend(engine.seen, lanes)[0].mean()
+
+
+def test_customised_sliders_need_images_and_one_sign(small: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="one-sign"):
+        settings_from({**small, "objective": "customised", "control": "images"})

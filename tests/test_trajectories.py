@@ -140,21 +140,30 @@ def test_progress_counts_to_the_end(tmp_path: Path, sample: Sample) -> None:
 
 
 def test_whole_shards_are_kept_and_missing_ones_made_to_the_same_bytes(tmp_path: Path, sample: Sample, folder: Path) -> None:
-    first, second = (shard_path(folder, n).read_bytes() for n in (0, SHARD))
+    first, second = (shard_path(folder, *n).read_bytes() for n in ((0, SHARD), (SHARD, SHARD + 5)))
     there = tmp_path / "t"
     there.mkdir()
     shard_path(there, 0).write_bytes(first)
     before = shard_path(there, 0).stat().st_mtime_ns
     sample(there, SHARD + 5)
     assert shard_path(there, 0).stat().st_mtime_ns == before
-    assert shard_path(there, SHARD).read_bytes() == second
+    assert shard_path(there, SHARD, SHARD + 5).read_bytes() == second
+
+
+def test_runs_of_two_sizes_share_a_folder(tmp_path: Path, sample: Sample) -> None:
+    """Each has its own last shard, so that neither takes the other's away."""
+    for count in (SHARD + 5, SHARD + 9, SHARD + 5):
+        sample(tmp_path, count)
+        assert len(trajectories.load(tmp_path, count, "f")) == count
+    small, large = (trajectories.load(tmp_path, SHARD + n, "f") for n in (5, 9))
+    close(small.z_NTD, large.z_NTD[: SHARD + 5])
 
 
 def test_shards_of_other_settings_are_made_anew(tmp_path: Path, sample: Sample) -> None:
     sample(tmp_path / "t", 4, seed=1, fingerprint="old")
     sample(tmp_path / "t", 4, seed=0, fingerprint="new")
     sample(tmp_path / "u", 4, seed=0, fingerprint="new")
-    assert shard_path(tmp_path / "t", 0).read_bytes() == shard_path(tmp_path / "u", 0).read_bytes()
+    assert shard_path(tmp_path / "t", 0, 4).read_bytes() == shard_path(tmp_path / "u", 0, 4).read_bytes()
 
 
 def test_loading_what_was_made_for_other_settings_is_refused(folder: Path) -> None:
@@ -164,7 +173,7 @@ def test_loading_what_was_made_for_other_settings_is_refused(folder: Path) -> No
 
 @pytest.mark.parametrize("count", [SHARD, SHARD + 4, SHARD + 6, 2 * SHARD + 1])
 def test_loading_another_count_is_refused(folder: Path, count: int) -> None:
-    """A part of the shards is no sample of fewer: the fingerprint holds the count, and so must the folder."""
+    """Whole shards are a sample of fewer; a last one that was cut is none of more."""
     if count == SHARD:
         assert len(trajectories.load(folder, count, "f")) == SHARD
         return

@@ -7,11 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sliderspace.backbones import Targets
 from sliderspace.backbones.load import Precision
 from sliderspace.backbones.pipeline import Quantize
+from sliderspace.baselines.axes import Control
 from sliderspace.directions import Centring, Rotation
 from sliderspace.errors import BadInput
 from sliderspace.sliders import Up
 
-Objective = Literal["published", "sized"]
+Objective = Literal["published", "sized", "customised"]
 
 
 class Settings(BaseModel):
@@ -37,7 +38,7 @@ class Settings(BaseModel):
     sliders: int = Field(default=16, ge=1)
     centring: Centring = "step"
     rotation: Rotation = "none"
-    control: Literal["none", "random", "differences"] = "none"  # axes that mean nothing in place of PCA's, to see what a score is worth
+    control: Control = "none"  # axes that nothing found in place of PCA's, to see what a score is worth
 
     rank: int = Field(default=1, ge=1)
     targets: Targets = "cross-kv"
@@ -62,6 +63,8 @@ class Settings(BaseModel):
             raise ValueError(
                 f"{self.samples} samples carry at most {self.samples - 1} sliders, and {self.sliders} are asked for: raise samples"
             )
+        if self.objective == "customised" and (self.control != "images" or self.both_signs):
+            raise ValueError("sliders customised to images go one way, toward images: add --control images --one-sign")
         return self
 
     @property

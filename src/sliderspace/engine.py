@@ -15,6 +15,8 @@ import torch
 from sliderspace import calibration, training, trajectories
 from sliderspace.backbones import Backbone, Condition, device_for, preset_for
 from sliderspace.backbones.load import precision_for
+from sliderspace.baselines.axes import chosen_images, control_axes
+from sliderspace.baselines.customisation import Customisation
 from sliderspace.config import Settings, Speed, settings_from
 from sliderspace.directions import Directions, Moments
 from sliderspace.encoders import Encoder, find_encoder, load_encoder
@@ -24,7 +26,7 @@ from sliderspace.images import thumbnails
 from sliderspace.measure import evaluate
 from sliderspace.measure.factors import factor_table
 from sliderspace.pictures import Pictures, read_folder
-from sliderspace.rng import generator_for, seed_for
+from sliderspace.rng import seed_for
 from sliderspace.sliders import SliderBank
 from sliderspace.sources import identity_of
 from sliderspace.space import backbone_for, bank_for
@@ -34,6 +36,11 @@ CALIBRATION_SEEDS = 6
 MEASURE_SEEDS = 16
 SHOWN_SEEDS = 4
 BASE_IMAGES = 32
+
+# The settings that a stage adds to those before it.
+FITTED = {"samples", "sliders", "centring", "rotation", "control"}
+SHAPED = {"rank", "targets", "up"}  # of the bank; the rest are the recipe's
+TRAINED = {*SHAPED, "objective", "both_signs", "until", "hold", "updates", "lr"}
 
 
 @dataclass(frozen=True)
@@ -138,13 +145,11 @@ class Engine:
 
     @cached_property
     def fitted(self) -> str:
-        chosen = self.settings.model_dump(include={"samples", "sliders", "centring", "rotation", "control"})
-        return fingerprint(stage="fit", after=self.sampled, **chosen)
+        return fingerprint(stage="fit", after=self.sampled, **self.settings.model_dump(include=FITTED))
 
     @cached_property
     def trained(self) -> str:
-        chosen = self.settings.model_dump(include={"rank", "targets", "up", "objective", "both_signs", "until", "hold", "updates", "lr"})
-        return fingerprint(stage="train", after=self.fitted, **chosen)
+        return fingerprint(stage="train", after=self.fitted, **self.settings.model_dump(include=TRAINED))
 
     @cached_property
     def measured(self) -> str:
@@ -198,19 +203,13 @@ class Engine:
             if self.settings.rotation == "varimax":
                 found = found.rotated(z_ND, step_N)
             if self.settings.control != "none":
-                found = found.along(self._control_axes(found), z_ND, step_N)
+                last_ND, mean_D = data.z_NTD[:, -1].double().numpy(), found.mean_TD[-1]
+                axes_KD = control_axes(self.settings.control, self.settings.seed, last_ND, mean_D, self.settings.sliders)
+                found = found.along(axes_KD, z_ND, step_N)
             found.save(self.run.directions, self.fitted)
         d = self.directions
         held = f"{len(d.components_KD)} directions hold {d.explained_variance_ratio_K.sum():.0%} of the variance"
         yield Progress("fit", 1, 1, f"{held}; {d.step_share:.1%} is only the step")
-
-    def _control_axes(self, found: Directions) -> calibration.Array:
-        """Axes [K, D] that no decomposition found: random ones, or from one finished image to another."""
-        rng, shape = generator_for(self.settings.seed, "control axes", 0), found.components_KD.shape
-        if self.settings.control == "random":
-            return rng.standard_normal(shape)
-        chosen = rng.choice(len(self.seen), size=shape[0] + 1, replace=False)
-        return np.diff(self.seen.z_NTD[chosen, -1].double().numpy(), axis=0)
 
     def train(self) -> Iterator[Progress]:
         """sliders.safetensors"""
@@ -220,16 +219,11 @@ class Engine:
             yield Progress("train", total, total)
             return
         s = self.settings
-        recipe = training.Recipe(
-            updates=s.updates,
-            lr=s.lr,
-            objective=s.objective,
-            both_signs=s.both_signs,
-            until=s.until,
-            hold=s.hold,
-            lanes=self.speed.lanes,
-        )
-        objective = training.Objective(self.backbone, self.encoder, self.shown, self.bank, self.directions, recipe)
+        recipe = training.Recipe(**s.model_dump(include=TRAINED - SHAPED), lanes=self.speed.lanes)
+        about = (self.backbone, self.encoder, self.shown, self.bank, self.directions, recipe)
+        objective = training.Objective(*about)
+        if s.objective == "customised":
+            objective = Customisation(*about).of(self.seen, chosen_images(s.seed, len(self.seen), s.sliders))
         history: list[list[float]] = []
         note = ""
         for update in training.train(

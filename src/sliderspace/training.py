@@ -42,7 +42,7 @@ class Recipe:
 
     updates: int
     lr: float
-    objective: Literal["published", "sized"] = "sized"
+    objective: Literal["published", "sized", "customised"] = "sized"
     both_signs: bool = True
     until: float = 0.6
     size_weight: float = 0.5

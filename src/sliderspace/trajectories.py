@@ -142,15 +142,17 @@ def _save_shard(path: Path, parts: list[Drawn], first: int, embed_T: Sequence[in
     save_tensors(path, tensors, kind="trajectories", fingerprint=fingerprint, first=first)
 
 
-def shard_path(folder: Path, first: int) -> Path:
-    return folder / f"{first:06d}.safetensors"
+def shard_path(folder: Path, first: int, last: int | None = None) -> Path:
+    """A whole shard, or one cut short at trajectory `last`: under a name of its own, so that runs of other sizes can share the whole ones."""
+    cut = last is not None and last - first < SHARD
+    return folder / (f"{first:06d}-{last:06d}.safetensors" if cut else f"{first:06d}.safetensors")
 
 
 def shards(folder: Path, count: int, fingerprint: str) -> Iterator[tuple[Path, int, int, str]]:
-    """File, first and last trajectory and stamp of each shard. With a larger count, whole shards stay and only the last is made again."""
+    """File, first and last trajectory and stamp of each shard. With a larger count, whole shards stay."""
     for first in range(0, count, SHARD):
         last = min(first + SHARD, count)
-        yield shard_path(folder, first), first, last, f"{fingerprint}:{last - first}"
+        yield shard_path(folder, first, last), first, last, f"{fingerprint}:{last - first}"
 
 
 def load(folder: Path, count: int, fingerprint: str) -> Trajectories:

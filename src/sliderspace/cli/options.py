@@ -54,12 +54,15 @@ Recipe = Annotated[
     Option(help="paper: the published method in every setting; default: ours. Options said beside it are stronger.", show_default=False),
 ]
 Control = Annotated[
-    str | None, Option(help="random or differences: axes that mean nothing in place of PCA's, to see what a score is worth.")
+    str | None, Option(help="random, differences or images: axes that nothing found in place of PCA's, to see what a score is worth.")
 ]
 Rank = Annotated[int | None, Option(help="Rank of each slider.")]
 Targets = Annotated[str | None, Option(help="Layers sliders act on: cross-kv (published), cross, attention, linear.")]
 Up = Annotated[str | None, Option(help="Up-projection: trained, or frozen (published).")]
-Objective = Annotated[str | None, Option(help="published: the cosine alone; sized: also holds the size of the move.")]
+Objective = Annotated[
+    str | None,
+    Option(help="published: the cosine alone; sized: also holds the size of the move; customised: each slider learns an image."),
+]
 Signs = Annotated[bool | None, Option("--both-signs/--one-sign", help="Train strength −1 toward −v as well.")]
 Until = Annotated[float | None, Option(help="Share of the embedded steps trained on, noisiest first; 1: all (published).")]
 Updates = Annotated[int | None, Option(help="Optimiser steps; each moves every slider.")]

@@ -80,6 +80,16 @@ QUESTIONS = {
             "Which eyes find the better directions: CLIP's, the judge's own features, or plain pixels?",
             (Variant("CLIP", {}), Variant("judge", {"encoder": "asset:mini/judge"}), Variant("pixels", {"encoder": "asset:pixels"})),
         ),
+        Question(
+            "ablations",
+            "The paper's ablations: what is lost without the encoder, and without the contrastive objective?",
+            (
+                Variant("default", {}),
+                Variant("no encoder: PCA of pixels", {"encoder": "asset:pixels"}),
+                Variant("no PCA: toward single images", {"control": "images"}),
+                Variant("no contrast: customised to images", {"objective": "customised", "control": "images", "both_signs": False}),
+            ),
+        ),
         Question("trajectories", "How many trajectories does PCA need?", _over("samples", 125, 250, 500, 1000, 2000), number=True),
         Question("sliders", "How many directions are worth having?", _over("sliders", 4, 8, 16, 32), number=True),
         Question(
