@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from sliderspace.cli import app
 from sliderspace.config import PAPER, Speed, settings_from
 from sliderspace.errors import BadInput
-from sliderspace.experiments import study, tables
+from sliderspace.experiments import study, tables, variance
 from sliderspace.experiments.questions import QUESTIONS, Question, Variant, question
 from sliderspace.store import RunFolder
 
@@ -86,19 +86,34 @@ def test_rows_are_the_measures_of_the_cells(done: Path, asked: Question) -> None
 
 def test_the_page_has_table_plot_and_command_and_keeps_what_people_wrote(tmp_path: Path, asked: Question) -> None:
     rows = {"1": [{"alignment": 0.1}, {"alignment": 0.3}], "2": [{"alignment": 0.5}]}
-    page = tables.write_page(asked, rows, "sliderspace study rank", tmp_path)
+    page = tables.write_page(asked, tables.answer(asked, rows), "sliderspace study rank", tmp_path)
     said = page.read_text()
     assert "0.200 ± 0.141" in said and "`sliderspace study rank`" in said and (tmp_path / "rank.png").read_bytes().startswith(b"\x89PNG")
     page.write_text(said.replace(tables.ADVICE, "**Advice.** Rank 1.") + "\nMore by hand.\n")
-    tables.write_page(asked, {**rows, "2": [{"alignment": 0.7}]}, "sliderspace study rank", tmp_path)
+    tables.write_page(asked, tables.answer(asked, {**rows, "2": [{"alignment": 0.7}]}), "sliderspace study rank", tmp_path)
     said = page.read_text()
     assert "**Advice.** Rank 1." in said and said.endswith("More by hand.\n") and "0.700" in said and "0.500" not in said
 
 
 def test_nothing_measured_makes_no_page(tmp_path: Path, asked: Question) -> None:
     with pytest.raises(BadInput, match="nothing is measured"):
-        tables.write_page(asked, {"1": [], "2": []}, "sliderspace study rank", tmp_path)
-    assert not any(tmp_path.iterdir())
+        tables.answer(asked, {"1": [], "2": []})
+    wrong = CliRunner().invoke(app, ["study", "rank", "--out", str(tmp_path / "none"), "--write", str(tmp_path / "docs")])
+    assert wrong.exit_code == 2 and not (tmp_path / "docs").exists()
+
+
+def test_the_variance_question_correlates_within_runs() -> None:
+    """Planted: alignment falls with the variance in one run, rises in the other, the factor gap always rises."""
+    def run(sign: int) -> dict[str, Any]:
+        sliders = [{"explained_variance_ratio": 0.2 / (k + 1), "alignment": sign * k, "monotone_share": 0.5, "consistency": 0.1,
+                    "selectivity": 1.0} for k in range(6)]
+        factors = {"gap": [6 - k for k in range(6)], "effects": [[k] for k in range(6)]}
+        return {"sliders": sliders, "judge": {"sliders": sliders}, "factors": factors}
+
+    told, drawn = variance.answer([run(1), run(-1)])
+    said = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in told.splitlines()[2:]}
+    assert said["alignment"] == "+0.00" and said["factor gap"] == "+1.00" and said["largest effect on a factor"] == "-1.00"
+    assert said["monotone share"] == "+0.00" and drawn.startswith(b"\x89PNG")
 
 
 def test_the_command_lists_and_refuses() -> None:

@@ -143,7 +143,7 @@ def _save_shard(path: Path, parts: list[Drawn], first: int, embed_T: Sequence[in
 
 
 def shard_path(folder: Path, first: int, last: int | None = None) -> Path:
-    """A whole shard, or one cut short at trajectory `last`: under a name of its own, so that runs of other sizes can share the whole ones."""
+    """A whole shard, or one cut short at trajectory `last`: under another name, so that runs of several sizes share the whole ones."""
     cut = last is not None and last - first < SHARD
     return folder / (f"{first:06d}-{last:06d}.safetensors" if cut else f"{first:06d}.safetensors")
 

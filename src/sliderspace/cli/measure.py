@@ -65,8 +65,8 @@ def study(
 
     def body() -> None:
         from sliderspace.experiments import study as grid
+        from sliderspace.experiments import tables, variance
         from sliderspace.experiments.questions import QUESTIONS, question
-        from sliderspace.experiments.tables import write_page
         from sliderspace.progress import watch
 
         if not questions:
@@ -78,8 +78,9 @@ def study(
             if write is None:
                 watch(grid.run_cells(grid.cells(q, listed, backbone), out, speed), quiet=as_json)
                 continue
-            command = f"sliderspace study {q.name} --out {out} --seeds {seeds}"
-            typer.echo(write_page(q, grid.rows(q, listed, backbone, out), command, write), err=True)
+            runs = [found for cell in grid.cells(q, listed, backbone) if (found := grid.measured(cell.folder(out)))]
+            told = variance.answer(runs) if q.by_slider and runs else tables.answer(q, grid.rows(q, listed, backbone, out))
+            typer.echo(tables.write_page(q, told, f"sliderspace study {q.name} --out {out} --seeds {seeds}", write), err=True)
         if as_json:
             answer_with({q.name: grid.rows(q, listed, backbone, out) for q in asked}, True)
 

@@ -22,12 +22,16 @@ class Variant:
 
 @dataclass(frozen=True)
 class Question:
-    """`number`: the labels are numbers, and belong on an axis. `base` is what the variants change."""
+    """`number`: the labels are numbers, and belong on an axis. `by_slider`: asked of the sliders within a run, not of variants.
+
+    `base` is what the variants change.
+    """
 
     name: str
     asks: str
     variants: tuple[Variant, ...]
     number: bool = False
+    by_slider: bool = False
     base: Mapping[str, object] = field(default_factory=lambda: BASE)
 
 
@@ -118,6 +122,13 @@ QUESTIONS = {
             "recipe",
             "Does the default recipe beat the published one, on several concepts, at the demo's full size?",
             _on_concepts(("default", {}), ("paper", PAPER)),
+            base=FULL,
+        ),
+        Question(
+            "variance",
+            "Are the directions that hold more variance the more interesting ones?",
+            _on_concepts(("default", {})),
+            by_slider=True,
             base=FULL,
         ),
         Question(

@@ -84,10 +84,13 @@ def share(own: Path, common: Path) -> None:
 
 def row(run: RunFolder) -> Row | None:
     """The measures of a finished cell; None where it is not finished, or was begun anew with other settings."""
-    if not (run.measures.exists() and run.space.exists()):
-        return None
-    measured = load_json(run.measures, kind="measures")
-    return {name: value for name, path in COLUMNS.items() if (value := _at(measured, path)) is not None}
+    found = measured(run)
+    return None if found is None else {name: value for name, path in COLUMNS.items() if (value := _at(found, path)) is not None}
+
+
+def measured(run: RunFolder) -> dict[str, Any] | None:
+    """`measures.json` of a finished cell."""
+    return load_json(run.measures, kind="measures") if run.measures.exists() and run.space.exists() else None
 
 
 def _at(values: Any, path: Sequence[str]) -> float | None:
@@ -100,6 +103,6 @@ def rows(question: Question, seeds: Sequence[int], backbone: str, out: Path) -> 
     """Variant -> the measures of each of its seeds that are there."""
     found: dict[str, list[Row]] = {v.label: [] for v in question.variants}
     for cell in cells(question, seeds, backbone):
-        if (measured := row(cell.folder(out))) is not None:
-            found[cell.variant.label].append(measured)
+        if (told := row(cell.folder(out))) is not None:
+            found[cell.variant.label].append(told)
     return found

@@ -1,7 +1,9 @@
 """A question's answer as a page: the table, the plot, the command. What a person wrote around them stays."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,20 +17,25 @@ PLOTTED = ("alignment (judge)", "consistency (judge)", "selectivity (judge)", "r
 ADVICE = "**Advice.** *To be written.*"
 
 
-def write_page(question: Question, found: Mapping[str, Sequence[Row]], command: str, folder: Path) -> Path:
-    """`NAME.md` and `NAME.png` of a question in `folder`. Raises BadInput where nothing is measured yet."""
-    if not any(found.values()):
-        raise BadInput(f"nothing is measured for '{question.name}' yet: run `{command}` without --write first")
-    page = folder / f"{question.name}.md"
+def write_page(question: Question, answer: tuple[str, bytes], command: str, folder: Path) -> Path:
+    """`NAME.md` and `NAME.png` of a question in `folder`, from its table and plot."""
+    page, (told, drawn) = folder / f"{question.name}.md", answer
     folder.mkdir(parents=True, exist_ok=True)
-    save_bytes(folder / f"{question.name}.png", plot(question, found))
-    measured = "\n".join([BEGIN, table(found), "", f"![{question.name}]({question.name}.png)", "", f"`{command}`", END])
+    save_bytes(folder / f"{question.name}.png", drawn)
+    measured = "\n".join([BEGIN, told, "", f"![{question.name}]({question.name}.png)", "", f"`{command}`", END])
     if not page.exists():
         save_text(page, f"# {question.asks}\n\n{ADVICE}\n\n{measured}\n")
         return page
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     save_text(page, f"{before}{measured}{rest.partition(END)[2]}")
     return page
+
+
+def answer(question: Question, found: Mapping[str, Sequence[Row]]) -> tuple[str, bytes]:
+    """Table and plot of variants. Raises BadInput where nothing is measured yet."""
+    if not any(found.values()):
+        raise BadInput(f"nothing is measured for '{question.name}' yet: run `sliderspace study {question.name}` without --write first")
+    return table(found), plot(question, found)
 
 
 def table(found: Mapping[str, Sequence[Row]]) -> str:
@@ -49,16 +56,10 @@ def _said(values: Sequence[float]) -> str:
 
 def plot(question: Question, found: Mapping[str, Sequence[Row]]) -> bytes:
     """PNG: a panel a measure; every seed a dot, their mean a bar, or a line where the labels are numbers."""
-    from io import BytesIO
-
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BadInput("plots need matplotlib: pip install 'sliderspace[study]'") from error
     labels = list(found)
     places = [float(label) for label in labels] if question.number else list(range(len(labels)))
-    figure = Figure(figsize=(11, 5.6), layout="constrained")
-    for axes, name in zip(figure.subplots(2, 3).flat, PLOTTED, strict=True):
+    made = figure(question.asks)
+    for axes, name in zip(made.subplots(2, 3).flat, PLOTTED, strict=True):
         values = [[r[name] for r in found[label] if name in r] for label in labels]
         drawn = [(x, float(np.mean(v))) for x, v in zip(places, values, strict=True) if v]
         dots = [(x, v) for x, some in zip(places, values, strict=True) for v in some]
@@ -78,7 +79,21 @@ def plot(question: Question, found: Mapping[str, Sequence[Row]]) -> bytes:
         axes.set_title(name, fontsize=10)
         axes.grid(axis="y", color="#dde1e7")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(question.asks, fontsize=11)
+    return png(made)
+
+
+def figure(title: str) -> Any:
+    """An empty figure for six panels. Raises BadInput where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise BadInput("plots need matplotlib: pip install 'sliderspace[study]'") from error
+    made = Figure(figsize=(11, 5.6), layout="constrained")
+    made.suptitle(title, fontsize=11)
+    return made
+
+
+def png(made: Any) -> bytes:
     held = BytesIO()
-    figure.savefig(held, format="png", dpi=100, metadata={"Software": None})
+    made.savefig(held, format="png", dpi=100, metadata={"Software": None})
     return held.getvalue()

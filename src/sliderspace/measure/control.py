@@ -115,6 +115,13 @@ def carried_over(v_KD: npt.ArrayLike, z_ND: npt.ArrayLike, other_NE: npt.ArrayLi
     return _unit(((z - z.mean(axis=0)) @ v.T).T @ (other - other.mean(axis=0)))
 
 
+def spearman(x_N: npt.ArrayLike, y_N: npt.ArrayLike) -> float:
+    """Rank correlation, -1 … 1, ties averaged; 0 where one of the two is constant."""
+    x, y = _checked("x_N", x_N, 1), _checked("y_N", y_N, 1)
+    _same("lengths", len(x), len(y))
+    return float(_unit(_ranks(x)) @ _unit(_ranks(y)))
+
+
 def usable_span(projection_KSM: npt.ArrayLike, distance_KSM: npt.ArrayLike, scales_M: npt.ArrayLike, tau: float) -> Array:
     """[K, 2]: widest interval of scales around 0 where the projection rises and the perceptual distance to scale 0 is ≤ tau.
 
