@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sliderspace.errors import BadInput
-
-Array = npt.NDArray[np.float64]
+from sliderspace.measure.checks import Array, checked, same
 
 
 def alignment(delta_SD: npt.ArrayLike, v_D: npt.ArrayLike, sign: npt.ArrayLike = 1) -> float:
     """Mean over seeds of cos(Δφ, v), -1 … 1. `sign` is the direction asked for, +1 or -1: one number or one a seed."""
-    delta, v = _checked("delta_SD", delta_SD, 2), _checked("v_D", v_D, 1)
-    _same("dimensions", delta.shape[1], len(v))
+    delta, v = checked("delta_SD", delta_SD, 2), checked("v_D", v_D, 1)
+    same("dimensions", delta.shape[1], len(v))
     signs = np.asarray(sign, dtype=np.float64)
     if signs.shape not in ((), delta.shape[:1]) or not (np.abs(signs) == 1).all():
         raise BadInput(f"sign is +1 or -1, one number or one for each of the {len(delta)} seeds.")
@@ -26,7 +25,7 @@ def alignment(delta_SD: npt.ArrayLike, v_D: npt.ArrayLike, sign: npt.ArrayLike =
 
 def consistency(delta_SD: npt.ArrayLike) -> float:
     """Mean over seeds of cos(Δφ(seed), mean Δφ), -1 … 1. Unrelated moves score about 1/√S, not 0: use many seeds."""
-    delta = _checked("delta_SD", delta_SD, 2)
+    delta = checked("delta_SD", delta_SD, 2)
     if len(delta) < 2:
         raise BadInput("consistency compares seeds with each other and needs at least 2.")
     return float((_unit(delta) @ _unit(delta.mean(axis=0))).mean())
@@ -34,23 +33,23 @@ def consistency(delta_SD: npt.ArrayLike) -> float:
 
 def leakage(delta_KSD: npt.ArrayLike, v_KD: npt.ArrayLike) -> Array:
     """C [K, K]: cos(mean Δφ of slider i, direction j). A good space has a large diagonal and little beside it."""
-    delta, v = _checked("delta_KSD", delta_KSD, 3), _checked("v_KD", v_KD, 2)
-    _same("sliders", len(delta), len(v))
-    _same("dimensions", delta.shape[2], v.shape[1])
+    delta, v = checked("delta_KSD", delta_KSD, 3), checked("v_KD", v_KD, 2)
+    same("sliders", len(delta), len(v))
+    same("dimensions", delta.shape[2], v.shape[1])
     return _unit(delta.mean(axis=1)) @ _unit(v).T
 
 
 def selectivity(leakage_KK: npt.ArrayLike) -> Array:
     """[K]: |Cᵢᵢ| / mean over j≠i of |Cᵢⱼ|. Infinite where nothing leaks, or for a single slider; 0 for a dead one."""
-    size = np.abs(_checked("leakage_KK", leakage_KK, 2))
-    _same("rows and columns", *size.shape)
+    size = np.abs(checked("leakage_KK", leakage_KK, 2))
+    same("rows and columns", *size.shape)
     own, others = np.diag(size), (size.sum(axis=1) - np.diag(size)) / max(len(size) - 1, 1)
     return np.divide(own, others, out=np.where(own > 0, np.inf, 0.0), where=others > 0)
 
 
 def orthogonality(delta_KSD: npt.ArrayLike) -> Array:
     """[K, K]: |cos(mean Δφᵢ, mean Δφⱼ)|; read it off the diagonal, 0 where two sliders share nothing."""
-    unit = _unit(_checked("delta_KSD", delta_KSD, 3).mean(axis=1))
+    unit = _unit(checked("delta_KSD", delta_KSD, 3).mean(axis=1))
     return np.abs(unit @ unit.T)
 
 
@@ -59,7 +58,7 @@ def effective_rank(delta_KSD: npt.ArrayLike) -> float:
 
     exp of the entropy of the singular values (Roy & Vetterli 2007) of the mean moves at unit length: size is not counted.
     """
-    singular = np.linalg.svd(_unit(_checked("delta_KSD", delta_KSD, 3).mean(axis=1)), compute_uv=False)
+    singular = np.linalg.svd(_unit(checked("delta_KSD", delta_KSD, 3).mean(axis=1)), compute_uv=False)
     if not singular.any():
         return 0.0
     p = singular[singular > 0] / singular.sum()
@@ -68,8 +67,8 @@ def effective_rank(delta_KSD: npt.ArrayLike) -> float:
 
 def monotone_share(projection_KSM: npt.ArrayLike, scales_M: npt.ArrayLike, threshold: float = 0.8) -> Array:
     """[K]: share of sweeps whose projection on vᵢ has Spearman ρ > threshold with the scale. A flat sweep counts as not."""
-    projection, scales = _checked("projection_KSM", projection_KSM, 3), _checked("scales_M", scales_M, 1)
-    _same("scales", projection.shape[2], len(scales))
+    projection, scales = checked("projection_KSM", projection_KSM, 3), checked("scales_M", scales_M, 1)
+    same("scales", projection.shape[2], len(scales))
     if len(np.unique(scales)) < 3:
         raise BadInput("monotone_share needs a sweep of at least 3 different scales: any 2 are in order or not by chance.")
     return (_unit(_ranks(projection)) @ _unit(_ranks(scales)) > threshold).mean(axis=1)
@@ -79,15 +78,15 @@ class Manifold:
     """Where the model's own images lie: within the k-nearest-neighbour radius of a base image (Kynkäänniemi et al. 2019)."""
 
     def __init__(self, base_MD: npt.ArrayLike, k: int = 3) -> None:
-        self.base_MD = base = _checked("base_MD", base_MD, 2)
+        self.base_MD = base = checked("base_MD", base_MD, 2)
         if not 1 <= k < len(base):
             raise BadInput(f"realism with k = {k} needs k ≥ 1 and more than {k} base images, there are {len(base)}.")
         self.radius_M = np.partition(_distances(base, base), k, axis=1)[:, k]  # the nearest is the image itself
 
     def inside(self, x_ND: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """[N]: which images lie within it."""
-        x = _checked("x_ND", x_ND, 2)
-        _same("dimensions", x.shape[1], self.base_MD.shape[1])
+        x = checked("x_ND", x_ND, 2)
+        same("dimensions", x.shape[1], self.base_MD.shape[1])
         return np.any(_distances(x, self.base_MD) <= self.radius_M, axis=1)
 
 
@@ -109,16 +108,16 @@ def carried_over(v_KD: npt.ArrayLike, z_ND: npt.ArrayLike, other_NE: npt.ArrayLi
     Row k is how the other embedding changes, among the same N images, as the first one moves along vₖ: the covariance of the other
     with the projection on vₖ. So sliders can be judged by an encoder that had no part in finding or training them.
     """
-    v, z, other = _checked("v_KD", v_KD, 2), _checked("z_ND", z_ND, 2), _checked("other_NE", other_NE, 2)
-    _same("dimensions", v.shape[1], z.shape[1])
-    _same("images", len(z), len(other))
+    v, z, other = checked("v_KD", v_KD, 2), checked("z_ND", z_ND, 2), checked("other_NE", other_NE, 2)
+    same("dimensions", v.shape[1], z.shape[1])
+    same("images", len(z), len(other))
     return _unit(((z - z.mean(axis=0)) @ v.T).T @ (other - other.mean(axis=0)))
 
 
 def spearman(x_N: npt.ArrayLike, y_N: npt.ArrayLike) -> float:
     """Rank correlation, -1 … 1, ties averaged; 0 where one of the two is constant."""
-    x, y = _checked("x_N", x_N, 1), _checked("y_N", y_N, 1)
-    _same("lengths", len(x), len(y))
+    x, y = checked("x_N", x_N, 1), checked("y_N", y_N, 1)
+    same("lengths", len(x), len(y))
     return float(_unit(_ranks(x)) @ _unit(_ranks(y)))
 
 
@@ -127,10 +126,10 @@ def usable_span(projection_KSM: npt.ArrayLike, distance_KSM: npt.ArrayLike, scal
 
     Judged on means over seeds. `scales_M` ascends and contains 0. A slider of no use gets (0, 0).
     """
-    projection, distance = _checked("projection_KSM", projection_KSM, 3), _checked("distance_KSM", distance_KSM, 3)
-    scales = _checked("scales_M", scales_M, 1)
-    _same("shapes", projection.shape, distance.shape)
-    _same("scales", projection.shape[2], len(scales))
+    projection, distance = checked("projection_KSM", projection_KSM, 3), checked("distance_KSM", distance_KSM, 3)
+    scales = checked("scales_M", scales_M, 1)
+    same("shapes", projection.shape, distance.shape)
+    same("scales", projection.shape[2], len(scales))
     if (np.diff(scales) <= 0).any() or 0 not in scales:
         raise BadInput("usable_span needs scales that ascend and contain 0.")
     zero = int(np.flatnonzero(scales == 0)[0])
@@ -138,20 +137,6 @@ def usable_span(projection_KSM: npt.ArrayLike, distance_KSM: npt.ArrayLike, scal
     up = np.logical_and.accumulate(rises[:, zero:] & near[:, zero + 1 :], axis=1).sum(axis=1)
     down = np.logical_and.accumulate((rises[:, :zero] & near[:, :zero])[:, ::-1], axis=1).sum(axis=1)
     return np.stack([scales[zero - down], scales[zero + up]], axis=1)
-
-
-def _checked(name: str, values: npt.ArrayLike, ndim: int) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != ndim or array.size == 0:
-        raise BadInput(f"{name} must have {ndim} dimensions and not be empty, got shape {array.shape}.")
-    if not np.isfinite(array).all():
-        raise BadInput(f"{name} holds values that are not finite (NaN or infinity).")
-    return array
-
-
-def _same(what: str, left: object, right: object) -> None:
-    if left != right:
-        raise BadInput(f"The {what} do not match: {left} and {right}.")
 
 
 def _unit(x: Array) -> Array:
@@ -162,8 +147,8 @@ def _unit(x: Array) -> Array:
 
 def cosines(x_ND: npt.ArrayLike, y_ND: npt.ArrayLike) -> Array:
     """[N]: row by row."""
-    x, y = _checked("x_ND", x_ND, 2), _checked("y_ND", y_ND, 2)
-    _same("shapes", x.shape, y.shape)
+    x, y = checked("x_ND", x_ND, 2), checked("y_ND", y_ND, 2)
+    same("shapes", x.shape, y.shape)
     return (_unit(x) * _unit(y)).sum(axis=1)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sliderspace.errors import BadInput
+from sliderspace.measure.checks import Array, checked, same
 
-Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 ROUNDING = 1e-2  # by which probabilities in half precision may miss their sum
 
@@ -37,7 +37,7 @@ def effects(changes: Mapping[str, npt.ArrayLike], seeds_S: npt.ArrayLike | None 
         raise BadInput("effects needs the changes of at least one factor.")
     tables = [_changes(name, change, 4) for name, change in changes.items()]
     for table in tables:
-        _same("sliders and seeds", (len(table), table.shape[2]), (len(tables[0]), tables[0].shape[2]))
+        same("sliders and seeds", (len(table), table.shape[2]), (len(tables[0]), tables[0].shape[2]))
     return np.stack([_root(np.array([agreement(change_RSC, seeds_S) for change_RSC in table])) for table in tables], axis=1)
 
 
@@ -52,7 +52,7 @@ def agreement(change_RSC: npt.ArrayLike, seeds_S: npt.ArrayLike | None = None) -
     if len(d_SC) < 2:
         raise BadInput("Coherent change compares seeds with each other and needs at least 2.")
     seeds = np.arange(len(d_SC)) if seeds_S is None else np.asarray(seeds_S)
-    _same("seeds", seeds.shape, (len(d_SC),))
+    same("seeds", seeds.shape, (len(d_SC),))
     groups, group_S, counts_G = np.unique(seeds, return_inverse=True, return_counts=True)
     sums_GC = np.zeros((len(groups), d_SC.shape[1]))
     np.add.at(sums_GC, group_S, d_SC)
@@ -109,8 +109,8 @@ def mutual_information(codes_NK: npt.ArrayLike, labels_NF: npt.ArrayLike, bins: 
     Equal codes share a bin, so the order of the images does not matter. The estimate is too high by about (bins - 1)(C - 1)/2N.
     Raises BadInput if bins < 2.
     """
-    codes, labels = _checked("codes_NK", codes_NK, 2), _labels("labels_NF", labels_NF, 2)
-    _same("images", len(codes), len(labels))
+    codes, labels = checked("codes_NK", codes_NK, 2), _labels("labels_NF", labels_NF, 2)
+    same("images", len(codes), len(labels))
     if bins < 2:
         raise BadInput(f"mutual_information needs at least 2 bins, got {bins}.")
     return np.stack([_information(codes[label_N >= 0], label_N[label_N >= 0], bins) for label_N in labels.T], axis=1)
@@ -135,8 +135,8 @@ def informativeness(codes_NK: npt.ArrayLike, labels_N: npt.ArrayLike, folds: int
     Image n is in fold n mod folds: lay images of the same seed so that they share one, and do not hand in a bootstrap's repeats.
     Raises BadInput if folds < 2, ridge ≤ 0, or all labels said are in one fold.
     """
-    codes, labels = _checked("codes_NK", codes_NK, 2), _labels("labels_N", labels_N, 1)
-    _same("images", len(codes), len(labels))
+    codes, labels = checked("codes_NK", codes_NK, 2), _labels("labels_N", labels_N, 1)
+    same("images", len(codes), len(labels))
     if folds < 2 or not ridge > 0:
         raise BadInput(f"informativeness needs at least 2 folds and a ridge above 0, got {folds} and {ridge}.")
     said = labels >= 0
@@ -153,24 +153,15 @@ def informativeness(codes_NK: npt.ArrayLike, labels_N: npt.ArrayLike, folds: int
 # ---- parts
 
 
-def _checked(name: str, values: npt.ArrayLike, ndim: int) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != ndim or array.size == 0:
-        raise BadInput(f"{name} must have {ndim} dimensions and not be empty, got shape {array.shape}.")
-    if not np.isfinite(array).all():
-        raise BadInput(f"{name} holds values that are not finite (NaN or infinity).")
-    return array
-
-
 def _changes(name: str, values: npt.ArrayLike, ndim: int) -> Array:
-    array = _checked(name, values, ndim)
+    array = checked(name, values, ndim)
     if np.abs(array).max() > 1 + ROUNDING or np.abs(array.sum(axis=-1)).max() > ROUNDING:
         raise BadInput(f"{name} must be differences of class probabilities: from -1 to 1, with sum 0 over the classes.")
     return array
 
 
 def _effects(values: npt.ArrayLike) -> Array:
-    array = _checked("effects_KF", values, 2)
+    array = checked("effects_KF", values, 2)
     if array.min() < 0:
         raise BadInput("effects_KF holds effects below 0.")
     return array
@@ -179,12 +170,7 @@ def _effects(values: npt.ArrayLike) -> Array:
 def _labels(name: str, values: npt.ArrayLike, ndim: int) -> Ints:
     if np.asarray(values).dtype.kind not in "iu":
         raise BadInput(f"{name} must be class numbers (integers).")
-    return _checked(name, values, ndim).astype(np.int64)
-
-
-def _same(what: str, left: object, right: object) -> None:
-    if left != right:
-        raise BadInput(f"The {what} do not match: {left} and {right}.")
+    return checked(name, values, ndim).astype(np.int64)
 
 
 def _root(agreement: npt.ArrayLike) -> Array:
