@@ -104,8 +104,15 @@ def _card(entry: SliderEntry) -> dict[str, Any]:
         "span": " … ".join(scale_label(end) for end in charts.span(entry.measures) or ()),
         "width": strips.shape[3],
         "height": strips.shape[2],
-        "glance": [(rows[0][m], labels[m]) for m in sorted({int(np.argmin(scales)), int(np.abs(scales).argmin()), int(np.argmax(scales))})],
+        "glance": [(rows[0][m], labels[m]) for m in _ends(scales, charts.span(entry.measures))],
     }
+
+
+def _ends(scales: Sequence[float], span: tuple[float, float] | None) -> list[int]:
+    """Columns of a strip that show a slider at a glance: the base, and how far it can be turned either way, one unit at least."""
+    low, high = span or (min(scales), max(scales))
+    wanted = (min(low, -1.0), 0.0, max(high, 1.0))
+    return sorted({int(np.abs(np.array(scales) - s).argmin()) for s in wanted})
 
 
 def _letters(index: int) -> str:
