@@ -617,7 +617,9 @@ def test_strengths_are_written_with_a_true_minus():
     assert [scale_label(s) for s in (-3, 0, 0.0, 1.5, 2.0)] == ["−3", "0", "0", "+1.5", "+2"]
 
 
-@pytest.mark.parametrize(("span", "shown"), [(None, ["−3", "base", "+3"]), ([-1.0, 2.0], ["−1", "base", "+2"]), ([0.0, 0.0], ["−1", "base", "+1"])])
+@pytest.mark.parametrize(
+    ("span", "shown"), [(None, ["−3", "base", "+3"]), ([-1.0, 2.0], ["−1", "base", "+2"]), ([0.0, 0.0], ["−1", "base", "+1"])]
+)
 def test_a_glance_shows_how_far_a_slider_can_be_turned(span: list[float] | None, shown: list[str]) -> None:
     """And never less than one unit either way, broken or not."""
     entry = slider(0, **({"span": span} if span else {}))
