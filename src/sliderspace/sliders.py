@@ -71,23 +71,24 @@ class SliderBank(nn.Module):
             yield
             return
         used = strengths_BK.abs().sum(0).nonzero().flatten()
-        handles = [layer.register_forward_hook(self._hook(path, strengths_BK[:, used], used)) for path, layer in self.layers.items()]
+        s_B1U = strengths_BK[:, used].repeat_interleave(self.rank, dim=1).unsqueeze(1)
+        handles = [layer.register_forward_hook(self._hook(path, s_B1U, used)) for path, layer in self.layers.items()]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _hook(self, path: str, s_BU: Tensor, used_U: Tensor) -> Any:
-        key = path.replace(".", "/")
-        a_UI = self.down[key][used_U].flatten(0, 1)
-        b_UO = self.ups[key][used_U].transpose(1, 2).flatten(0, 1)
-        s_BU = s_BU.to(a_UI).repeat_interleave(self.rank, dim=1)
+    def _hook(self, path: str, s_B1U: Tensor, used_U: Tensor) -> Any:
+        down_KRI, up_KOR = (part[path.replace(".", "/")] for part in (self.down, self.ups))
+        if len(used_U) < self.count:  # choosing all would cost a copy forward and another backward
+            down_KRI, up_KOR = down_KRI[used_U], up_KOR[used_U]
+        a_UI, b_UO = down_KRI.flatten(0, 1), up_KOR.transpose(1, 2).flatten(0, 1)
 
         def add(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
             x_BLI = inputs[0]
-            rows = s_BU.repeat(x_BLI.shape[0] // s_BU.shape[0], 1).unsqueeze(1)
-            low_BLU = (x_BLI @ a_UI.T.to(x_BLI.dtype)) * rows.to(x_BLI.dtype)
+            rows = s_B1U.to(x_BLI) if len(x_BLI) == len(s_B1U) else s_B1U.to(x_BLI).repeat(len(x_BLI) // len(s_B1U), 1, 1)
+            low_BLU = (x_BLI @ a_UI.T.to(x_BLI.dtype)) * rows
             return out + low_BLU @ b_UO.to(x_BLI.dtype)
 
         return add
