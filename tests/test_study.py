@@ -84,6 +84,16 @@ def test_rows_are_the_measures_of_the_cells(done: Path, asked: Question) -> None
     assert study.rows(asked, [5], str(asked.base["backbone"]), done) == {"1": [], "2": []}
 
 
+def test_variants_are_compared_on_the_seeds_they_share(tmp_path: Path, done: Path, asked: Question) -> None:
+    """A second seed of one variant alone says nothing yet; a variant that is not begun does not empty the others."""
+    import shutil
+
+    out, model = Path(shutil.copytree(done, tmp_path / "study", symlinks=True)), str(asked.base["backbone"])
+    list(study.run_cells(cells_of(asked, (1,))[:1], out, Speed(device="cpu")))
+    assert {label: len(r) for label, r in study.rows(asked, [0, 1], model, out).items()} == {"1": 1, "2": 1}
+    assert {label: len(r) for label, r in study.rows(asked, [1], model, out).items()} == {"1": 1, "2": 0}
+
+
 def test_the_page_has_table_plot_and_command_and_keeps_what_people_wrote(tmp_path: Path, asked: Question) -> None:
     rows = {"1": [{"alignment": 0.1}, {"alignment": 0.3}], "2": [{"alignment": 0.5}]}
     page = tables.write_page(asked, tables.answer(asked, rows), "sliderspace study rank", tmp_path)

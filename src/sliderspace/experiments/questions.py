@@ -9,7 +9,7 @@ from sliderspace.errors import BadInput
 # Half the sliders and half the trajectories of the demo, so that the whole study fits an afternoon of two cores.
 BASE: Mapping[str, object] = {"prompts": ("a portrait of a person",), "samples": 500, "sliders": 8}
 FULL: Mapping[str, object] = {"samples": 1000, "sliders": 16}
-CONCEPTS = ("a portrait of a person", "a robot", "a person in pixel art style")
+CONCEPTS = {"person": "a portrait of a person", "robot": "a robot", "pixel art": "a person in pixel art style"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,11 @@ def _over(key: str, *values: object, said: Mapping[object, str] | None = None) -
 
 
 def _on_concepts(*variants: tuple[str, Mapping[str, object]]) -> tuple[Variant, ...]:
-    return tuple(Variant(f"{concept}: {name}", {"prompts": (concept,), **changes}) for concept in CONCEPTS for name, changes in variants)
+    return tuple(
+        Variant(f"{concept}: {name}", {"prompts": (prompt,), **changes})
+        for concept, prompt in CONCEPTS.items()
+        for name, changes in variants
+    )
 
 
 QUESTIONS = {

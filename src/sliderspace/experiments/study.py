@@ -100,9 +100,11 @@ def _at(values: Any, path: Sequence[str]) -> float | None:
 
 
 def rows(question: Question, seeds: Sequence[int], backbone: str, out: Path) -> dict[str, list[Row]]:
-    """Variant -> the measures of each of its seeds that are there."""
-    found: dict[str, list[Row]] = {v.label: [] for v in question.variants}
+    """Variant -> its measures, a row a seed: of those seeds that every variant measured so far has, for seeds differ more than variants."""
+    found: dict[str, dict[int, Row]] = {v.label: {} for v in question.variants}
     for cell in cells(question, seeds, backbone):
         if (told := row(cell.folder(out))) is not None:
-            found[cell.variant.label].append(told)
-    return found
+            found[cell.variant.label][cell.settings.seed] = told
+    begun = [set(by_seed) for by_seed in found.values() if by_seed]
+    shared = sorted(set.intersection(*begun)) if begun else []
+    return {label: [by_seed[seed] for seed in shared if seed in by_seed] for label, by_seed in found.items()}

@@ -74,7 +74,8 @@ def plot(question: Question, found: Mapping[str, Sequence[Row]]) -> bytes:
             axes.plot(*zip(*dots, strict=True), "o", color="#14171c", alpha=0.5, markersize=4, mec="none")
         if question.number and min(places) > 0 and max(places) / min(places) >= 8:
             axes.set_xscale("log", base=2)
-        axes.set_xticks(places, labels, rotation=0 if len(labels) <= 5 else 60, ha="center" if len(labels) <= 5 else "right", fontsize=8)
+        axes.set_xticks(places, [label.replace(" ", "\n") for label in labels], fontsize=7)
+        axes.margins(x=0.1)
         axes.minorticks_off()
         axes.set_title(name, fontsize=10)
         axes.grid(axis="y", color="#dde1e7")
