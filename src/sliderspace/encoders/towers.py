@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sliderspace.encoders.attention import register as attention_on_cpu
 from sliderspace.errors import BadInput
 
 # model_type in config.json -> the class, and the entry of its output that describes the whole picture
@@ -39,7 +40,7 @@ def load(folder: Path, config: dict[str, Any], device: torch.device, dtype: torc
     transformers.utils.logging.set_verbosity_error()  # no report on the text tower that is left out
     transformers.utils.logging.disable_progress_bar()
     name, output = FAMILIES[config["model_type"]]
-    attention = "eager" if device.type == "cpu" else "sdpa"  # at a hundred tokens the fused CPU kernel is half as fast
+    attention = attention_on_cpu() if device.type == "cpu" else "sdpa"  # at a hundred tokens the fused CPU kernel is half as fast
     family: Any = getattr(transformers, name)
     model, found = family.from_pretrained(
         folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, output_loading_info=True
