@@ -84,8 +84,8 @@ PRESETS = {
                 "a person in pixel art style",
                 "a person with red hair and glasses, pixel art style, blue background",
             ),
-            expected="16 sliders from 1,000 trajectories in 2 min 29 s on two CPU cores; "
-            "alignment 0.20, consistency 0.35, realism 0.95 (make demo)",
+            expected="16 sliders from 1,000 trajectories in about three minutes on two CPU cores; "
+            "alignment 0.21, consistency 0.37, realism 0.90 by the judge (make demo)",
             licence="see docs/miniature.md",
         ),
         Preset(
