@@ -161,7 +161,8 @@ def with_intervals(view: View) -> dict[str, Any]:
     """
     table = view.measures()
     value, edges = _stacked(table), bootstrap(lambda seeds: _stacked(view.measures(seeds)), view.seeds, centred=True)
-    named = {key: (value[i], *(value[i] + end[i] for end in edges)) for i, key in enumerate(table)}
+    top = {key: np.inf if key in UNBOUNDED else 1.0 for key in table}
+    named = {key: (value[i], *(np.minimum(value[i] + end[i], top[key]) for end in edges)) for i, key in enumerate(table)}
     whole = {key: {name: float(part[-1]) for name, part in zip(PARTS, parts, strict=True)} for key, parts in named.items()}
     rows = [
         {"index": k} | {key: {name: float(part[k]) for name, part in zip(PARTS, parts, strict=True)} for key, parts in named.items()}
@@ -171,6 +172,7 @@ def with_intervals(view: View) -> dict[str, Any]:
 
 
 PARTS = ("value", "low", "high")
+UNBOUNDED = ("selectivity", "realism", "realism_2")  # all other measures are at most 1
 
 
 def _stacked(table: Mapping[str, Array]) -> Array:
