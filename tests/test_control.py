@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import spoiled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -229,17 +230,7 @@ PLACES = [(function, given_, place) for function, given_ in ENTRIES for place in
 
 
 @pytest.mark.parametrize(("function", "given_", "place"), PLACES)
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda x: np.where(np.arange(x.size).reshape(x.shape) == 0, np.nan, x),
-        lambda x: np.where(np.arange(x.size).reshape(x.shape) == 0, np.inf, x),
-        lambda x: x[:0],
-        lambda x: x[None],
-        lambda x: x[0],
-    ],
-    ids=["nan", "inf", "empty", "deeper", "flatter"],
-)
+@spoiled.each_way
 def test_arrays_are_checked(function: Callable[..., object], given_: list[Array], place: int, spoil: Callable[[Array], Array]) -> None:
     function(*given_)
     with pytest.raises(BadInput):
