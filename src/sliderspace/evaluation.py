@@ -123,13 +123,15 @@ class Evaluation:
         if table is None or judge is None:
             return None
         shown = engine.judged(engine.seen, judge)
-        labels_NF = np.stack([shown[calibration.FACTOR + name].argmax(1).numpy() for name in judge.classes], 1)
+        read = {name: shown[calibration.FACTOR + name].double().numpy() for name in judge.classes}
+        labels_NF = np.stack([p_NC.argmax(1) for p_NC in read.values()], 1)
+        chance = generator_for(engine.settings.seed, "controls", 2)
         z_ND, v_KD = engine.seen.z_NTD[:, -1].double().numpy(), engine.directions.components_KD
         random_KD = np.linalg.qr(generator_for(engine.settings.seed, "controls", 1).standard_normal(v_KD.shape).T)[0].T
         told = {name: factors.told(z_ND @ v.T, labels_NF, list(judge.classes)) for name, v in (("directions", v_KD), ("random", random_KD))}
         return table | {
             "mean": factors.with_intervals(self.found, judge.classes),
-            "controls": {"pictures of other seeds": factors.shuffled(self.found, judge.classes)},
+            "controls": {"unrelated images": factors.unrelated(read, chance, sliders=self.count, seeds=self.seeds)},
             **told["directions"],
             "told_by_random_directions": told["random"],
         }

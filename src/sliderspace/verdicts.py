@@ -47,8 +47,9 @@ TOGETHER = (
 CLEAN = (
     Measure("own_sliders", "Own slider", "Factors that have a slider which moves them and little else."),
     Measure("single_factor", "One factor", "Sliders that move one factor only."),
-    Measure("gap", "Gap", "A slider's largest effect less its second largest, on average."),
-    Measure("disentanglement", "Disentanglement", "Whether a slider moves one factor only: 1 if so, 0 if all alike."),
+    Measure("gap", "Gap", "A slider's largest effect less its second largest, on seeds that did not name the two."),
+    Measure("disentanglement", "Disentanglement", "Whether a slider moves one factor only: 1 if so, 0 if all alike or none."),
+    Measure("disentanglement_of_shares", "Of shares", "The same of shares alone, as DCI has it: sliders that do nothing score high."),
     Measure("completeness", "Completeness", "Whether a factor is moved by one slider only: 1 if so, 0 if by all alike."),
 )
 COUNTS = ("own_sliders", "single_factor")

@@ -15,7 +15,7 @@ from sliderspace.cli.options import Batch, Device, Folder, Json, LaneCount
 @app.command(epilog="Example: sliderspace evaluate runs/person --seeds 32")
 def evaluate(
     folder: Folder,
-    seeds: Annotated[int, Option(min=2, help="Seeds to draw, used for nothing else before.")] = 32,
+    seeds: Annotated[int, Option(min=4, help="Seeds to draw, used for nothing else before.")] = 32,
     judge: Annotated[
         str | None,
         Option(help="An encoder that judges in place of the model's own judge: clip, dinov2, siglip, a repository, or a folder."),

@@ -28,6 +28,7 @@ COLUMNS = {  # measures.json -> a short key; those of the judge are what a quest
     "realism (judge)": ("judge", "mean", "realism"),
     "realism at 2 (judge)": ("judge", "mean", "realism_2"),
     "disentanglement": ("factors", "mean", "disentanglement"),
+    "disentanglement of shares": ("factors", "mean", "disentanglement_of_shares"),
     "factor gap": ("factors", "mean", "gap"),
 }
 

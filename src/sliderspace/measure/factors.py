@@ -12,8 +12,9 @@ from sliderspace.measure.evaluate import SCALES
 from sliderspace.measure.intervals import bootstrap
 
 Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Classes = Mapping[str, Sequence[str]]
-NAMED = 0.1  # from this effect on it is said what a factor becomes
+NAMED = 0.1  # an effect below this is not told from none: what the factor becomes is not said, and shares are taken beside it
 
 
 def factor_table(found: Sequence[Sweep], classes: Classes) -> dict[str, Any] | None:
@@ -32,17 +33,18 @@ def factor_table(found: Sequence[Sweep], classes: Classes) -> dict[str, Any] | N
             [_becomes(changes[name][k, 0], classes[name], e) for name, e in zip(classes, row, strict=True)]
             for k, row in enumerate(effects_KF)
         ],
-        **summary(effects_KF),
+        **_summary(changes),
     }
 
 
-def summary(effects_KF: Array) -> dict[str, Any]:
+def _summary(changes: Mapping[str, Array], seeds_S: Ints | None = None) -> dict[str, Any]:
     """How cleanly the sliders take the factors apart."""
-    gap_K = truth.factor_gap(effects_KF)
+    effects_KF, gap_K = truth.effects(changes, seeds_S), truth.held_out_gap(changes, seeds_S)
     mean = {
         "gap": float(gap_K.mean()),
-        "disentanglement": truth.disentanglement(effects_KF)[1],
-        "completeness": truth.completeness(effects_KF)[1],
+        "disentanglement": truth.disentanglement(effects_KF, NAMED)[1],
+        "disentanglement_of_shares": truth.disentanglement(effects_KF)[1],
+        "completeness": truth.completeness(effects_KF, NAMED)[1],
     }
     single = int(truth.single_factor(effects_KF).sum())
     return {"gap": gap_K.tolist(), "mean": mean, "own_sliders": truth.own_sliders(effects_KF), "single_factor": single}
@@ -55,35 +57,27 @@ def _becomes(change_SC: Array, values: Sequence[str], effect: float) -> list[str
 
 
 def with_intervals(found: Sequence[Sweep], classes: Classes) -> dict[str, Any]:
-    """The means of `summary` with 95 % intervals over seeds."""
+    """The means of `_summary` with 95 % intervals over seeds."""
     changes = _changes(found, classes)
 
-    def means(seeds_S: npt.NDArray[np.int64]) -> Array:
+    def means(seeds_S: Ints) -> Array:
         if len(np.unique(seeds_S)) == 1:  # no two seeds to agree
             return np.full(len(value), np.nan)
-        drawn = {name: c[:, :, seeds_S] for name, c in changes.items()}
-        return np.array([*summary(truth.effects(drawn, seeds_S))["mean"].values()])
+        return np.array([*_summary({name: c[:, :, seeds_S] for name, c in changes.items()}, seeds_S)["mean"].values()])
 
-    value = summary(truth.effects(changes))["mean"]
-    low, high = bootstrap(means, len(found[0].z_SMD), centred=True)  # fewer different seeds are noisier, and noise lifts all three
-    return {
-        key: {"value": v, "low": max(0.0, v + float(low[i])), "high": min(1.0, v + float(high[i]))}
-        for i, (key, v) in enumerate(value.items())
-    }
+    value = _summary(changes)["mean"]
+    low, high = bootstrap(means, len(found[0].z_SMD), centred=True)  # fewer different seeds are noisier, and noise lifts most of them
+    return {key: {"value": v, "low": v + float(low[i]), "high": min(1.0, v + float(high[i]))} for i, (key, v) in enumerate(value.items())}
 
 
-def shuffled(found: Sequence[Sweep], classes: Classes) -> dict[str, Any]:
-    """The control that no slider made: the "change" from each seed's base image to the next seed's, in place of a slider's.
+def unrelated(read: Mapping[str, Array], rng: np.random.Generator, *, sliders: int, seeds: int) -> dict[str, Any]:
+    """The control that no slider made: `sliders` times the "changes" between `seeds` pairs of the model's own images, as read [N, C].
 
-    Such a change is as large as changes get and has nothing in common from seed to seed; what it scores is chance.
+    Such a change is as large as changes get and has nothing in common from pair to pair; what it scores is chance.
     """
-    middle = found[0].z_SMD.shape[1] // 2
-    changes = {}
-    for name in classes:
-        p_SC = found[0].factors[name][:, middle]
-        shifts = range(1, min(len(found), len(p_SC) - 1) + 1)
-        changes[name] = np.stack([(np.roll(p_SC, -shift, axis=0) - p_SC)[None] for shift in shifts])
-    told = summary(truth.effects(changes))
+    count = len(next(iter(read.values())))
+    pairs_K2S = np.stack([rng.choice(count, size=(2, min(seeds, count // 2)), replace=False) for _ in range(sliders)])
+    told = _summary({name: (p_NC[pairs_K2S[:, 1]] - p_NC[pairs_K2S[:, 0]])[:, None] for name, p_NC in read.items()})
     return told["mean"] | {"own_sliders": told["own_sliders"], "single_factor": told["single_factor"]}
 
 

@@ -33,12 +33,29 @@ def coherent_change(change_SC: npt.ArrayLike, seeds_S: npt.ArrayLike | None = No
 
 def effects(changes: Mapping[str, npt.ArrayLike], seeds_S: npt.ArrayLike | None = None) -> Array:
     """[K, F]: `coherent_change` of each slider on each factor, from changes [K, R, S, C] by factor, in the mapping's order."""
-    if not changes:
-        raise BadInput("effects needs the changes of at least one factor.")
-    tables = [_changes(name, change, 4) for name, change in changes.items()]
-    for table in tables:
-        same("sliders and seeds", (len(table), table.shape[2]), (len(tables[0]), tables[0].shape[2]))
-    return np.stack([_root(np.array([agreement(change_RSC, seeds_S) for change_RSC in table])) for table in tables], axis=1)
+    return np.stack([_root(_agreements(*_by_seed(d_KSC, seeds_S))[0]) for d_KSC in _tables(changes)], axis=1)
+
+
+def held_out_gap(changes: Mapping[str, npt.ArrayLike], seeds_S: npt.ArrayLike | None = None, splits: int = 8) -> Array:
+    """[K]: largest effect minus second largest, -1 … 1: the two factors are named by one half of the seeds and measured on the other.
+
+    The slider's side of the mutual information gap (Chen et al. 2018), on effects. Without the halves chance would show as a gap, because
+    the largest of many noisy effects is large; so it is 0 on average for changes that have nothing in common, and about 0 for a slider that
+    moves two factors alike. The mean over `splits` splits at random and both ways round. NaN for fewer than 4 different seeds.
+    """
+    tables = [_by_seed(d_KSC, seeds_S) for d_KSC in _tables(changes)]
+    groups = len(tables[0][1])
+    if groups < 4:
+        return np.full(len(tables[0][0]), np.nan)
+    rng = np.random.default_rng(0)
+    half_HG = np.stack([rng.permutation(groups) < groups // 2 for _ in range(splits)])
+    half_HG = np.concatenate([half_HG, ~half_HG])
+    here_HKF = np.stack([_agreements(*table, half_HG) for table in tables], axis=-1) / 2
+    there_HKF = np.roll(here_HKF, splits, axis=0)
+    there_HKF = np.sign(there_HKF) * np.sqrt(np.abs(there_HKF))
+    ranked_HKF = np.take_along_axis(there_HKF, np.argsort(-here_HKF, axis=-1, kind="stable"), axis=-1)
+    second_HK = ranked_HKF[..., 1] if len(tables) > 1 else 0
+    return (ranked_HKF[..., 0] - second_HK).mean(axis=0)
 
 
 def agreement(change_RSC: npt.ArrayLike, seeds_S: npt.ArrayLike | None = None) -> float:
@@ -49,42 +66,28 @@ def agreement(change_RSC: npt.ArrayLike, seeds_S: npt.ArrayLike | None = None) -
     `seeds_S`, and pairs of one seed do not count; NaN if all are of one. Raises BadInput for fewer than 2 seeds.
     """
     d_SC = _changes("change_RSC", change_RSC, 3).mean(axis=0)
-    if len(d_SC) < 2:
-        raise BadInput("Coherent change compares seeds with each other and needs at least 2.")
-    seeds = np.arange(len(d_SC)) if seeds_S is None else np.asarray(seeds_S)
-    same("seeds", seeds.shape, (len(d_SC),))
-    groups, group_S, counts_G = np.unique(seeds, return_inverse=True, return_counts=True)
-    sums_GC = np.zeros((len(groups), d_SC.shape[1]))
-    np.add.at(sums_GC, group_S, d_SC)
-    pairs = len(d_SC) ** 2 - (counts_G**2).sum()
-    return float(((d_SC.sum(axis=0) ** 2).sum() - (sums_GC**2).sum()) / pairs) if pairs else float("nan")
+    return float(_agreements(*_by_seed(d_SC[None], seeds_S))[0, 0])
 
 
 # ---- one slider, one factor
 
 
-def disentanglement(effects_KF: npt.ArrayLike) -> tuple[Array, float]:
+def disentanglement(effects_KF: npt.ArrayLike, chance: float = 0.0) -> tuple[Array, float]:
     """DCI's D (Eastwood & Williams 2018): per slider [K], and their mean weighted by ρᵢ = ΣRᵢ/ΣR; all 0 … 1.
 
     Dᵢ = 1 - H_F(Pᵢ), Pᵢ = Rᵢ/ΣRᵢ: 1 for a slider of one factor, 0 for one of all alike. A dead slider has D 0 and weight 0.
     With one factor every live slider has 1.
+
+    `chance` is added to every effect. DCI's importances are those of a predictor that learnt from noisy data, so that what does nothing
+    is important to all factors alike; coherent changes are 0 there, and the shares of next to nothing are those of its noise: without
+    `chance`, changes that have nothing in common score higher than any slider.
     """
-    return _concentration(_effects(effects_KF))
+    return _concentration(_effects(effects_KF) + chance)
 
 
-def completeness(effects_KF: npt.ArrayLike) -> tuple[Array, float]:
+def completeness(effects_KF: npt.ArrayLike, chance: float = 0.0) -> tuple[Array, float]:
     """DCI's C: as `disentanglement`, the other way. Per factor [F]: 1 if one slider alone moves it, 0 if all do alike or none does."""
-    return _concentration(_effects(effects_KF).T)
-
-
-def factor_gap(effects_KF: npt.ArrayLike) -> Array:
-    """[K]: largest effect minus second largest, 0 … 1; with one factor the effect itself.
-
-    The slider's side of the mutual information gap (Chen et al. 2018), on effects. Near 0 for a slider that does nothing coherent
-    and for one that moves two factors alike, unlike D: D looks at shares, and the shares of next to nothing can be anything.
-    """
-    largest, second = _top_two(_effects(effects_KF))
-    return largest - second
+    return _concentration(_effects(effects_KF).T + chance)
 
 
 def single_factor(effects_KF: npt.ArrayLike, floor: float = 0.2) -> npt.NDArray[np.bool_]:
@@ -158,6 +161,36 @@ def _changes(name: str, values: npt.ArrayLike, ndim: int) -> Array:
     if np.abs(array).max() > 1 + ROUNDING or np.abs(array.sum(axis=-1)).max() > ROUNDING:
         raise BadInput(f"{name} must be differences of class probabilities: from -1 to 1, with sum 0 over the classes.")
     return array
+
+
+def _tables(changes: Mapping[str, npt.ArrayLike]) -> list[Array]:
+    """Changes [K, S, C] of each factor, the mean over readings."""
+    if not changes:
+        raise BadInput("Effects need the changes of at least one factor.")
+    tables = [_changes(name, change, 4).mean(axis=1) for name, change in changes.items()]
+    for table in tables:
+        same("sliders and seeds", table.shape[:2], tables[0].shape[:2])
+    return tables
+
+
+def _by_seed(d_KSC: Array, seeds_S: npt.ArrayLike | None) -> tuple[Array, Ints]:
+    """Sums [K, G, C] of the changes of each of G different seeds, and how many there are of each [G]."""
+    count = d_KSC.shape[1]
+    if count < 2:
+        raise BadInput("Coherent change compares seeds with each other and needs at least 2.")
+    seeds = np.arange(count) if seeds_S is None else np.asarray(seeds_S)
+    same("seeds", seeds.shape, (count,))
+    groups, group_S, counts_G = np.unique(seeds, return_inverse=True, return_counts=True)
+    return np.einsum("ksc,sg->kgc", d_KSC, np.eye(len(groups))[group_S]), counts_G
+
+
+def _agreements(sums_KGC: Array, counts_G: Ints, among_HG: npt.NDArray[np.bool_] | None = None) -> Array:
+    """`agreement` [H, K] within each of H sets of seeds (one set of all, if not given)."""
+    among = np.ones((1, len(counts_G))) if among_HG is None else among_HG.astype(np.float64)
+    total_HKC, squares_KG = np.einsum("hg,kgc->hkc", among, sums_KGC), (sums_KGC**2).sum(axis=-1)
+    pairs_H1 = ((among @ counts_G) ** 2 - among @ counts_G**2)[:, None]
+    told = (total_HKC**2).sum(axis=-1) - among @ squares_KG.T
+    return np.divide(told, pairs_H1, out=np.full_like(told, np.nan), where=pairs_H1 > 0)
 
 
 def _effects(values: npt.ArrayLike) -> Array:
