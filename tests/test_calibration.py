@@ -15,7 +15,7 @@ from sliderspace.directions import Directions
 from sliderspace.encoders import Encoder
 from sliderspace.generate import render, to_uint8
 from sliderspace.measure.evaluate import SCALES, SIZES, judges_view, measures, training_view, with_intervals
-from sliderspace.measure.factors import factor_table, shuffled
+from sliderspace.measure.factors import factor_table, unrelated
 from sliderspace.measure.factors import with_intervals as factor_intervals
 from sliderspace.sliders import SliderBank
 
@@ -262,11 +262,14 @@ def test_the_factor_table_names_what_a_slider_does() -> None:
     assert told["gap"][1] > 0.3 and told["own_sliders"] >= 1
 
 
-def test_swapped_pictures_score_nothing() -> None:
-    """Each seed's picture for the next one's: as large as changes get, and without a common direction."""
-    v = directions().components_KD
+def test_unrelated_images_score_nothing() -> None:
+    """Pairs of a model's own images: as large as changes get, and without a common direction. Their shares alone would look well."""
+    v, rng = directions().components_KD, np.random.default_rng(0)
     found = [with_judge(swept(k, 0.1 * v[k]), hair=1.5) for k in range(K)]
-    assert shuffled(found, CLASSES)["gap"] < 0.1 < factor_intervals(found, CLASSES)["gap"]["low"]
+    read = {name: np.eye(len(values))[rng.integers(len(values), size=400)] for name, values in CLASSES.items()}
+    chance = unrelated(read, rng, sliders=60, seeds=16)
+    assert abs(chance["gap"]) < 0.05 and chance["disentanglement"] < 0.1
+    assert factor_intervals(found, CLASSES)["gap"]["low"] > 0.1 and chance["disentanglement_of_shares"] > 0.3
 
 
 def test_intervals_hold_their_value_and_narrow_with_certainty() -> None:

@@ -20,7 +20,7 @@ from sliderspace.sliders import SliderBank
 Array = npt.NDArray[np.float64]
 Seen = dict[str, torch.Tensor]
 FACTOR = "factor/"
-GRID = (0.5, 1.0, 2.0, 4.0)  # raw strengths tried, both signs; training saw 0.5 … 2
+GRID = (0.5, 1.0, 2.0, 3.0)  # raw strengths tried, both signs: as far as training goes, for beyond it images break
 
 
 def both_ways(sizes: Sequence[float]) -> Array:

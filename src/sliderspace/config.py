@@ -37,7 +37,7 @@ class Settings(BaseModel):
 
     sliders: int = Field(default=16, ge=1)
     centring: Centring = "step"
-    rotation: Rotation = "none"
+    rotation: Rotation = "varimax"
     control: Control = "none"  # axes that nothing found in place of PCA's, to see what a score is worth
 
     rank: int = Field(default=1, ge=1)
@@ -46,7 +46,7 @@ class Settings(BaseModel):
     objective: Objective = "sized"
     both_signs: bool = True
     until: float = Field(default=0.6, gt=0, le=1)  # the share of embedded steps trained on, noisiest first; 1: all, as published
-    hold: float = Field(default=0.0, ge=0)  # weight of holding the other directions still
+    hold: float = Field(default=0.05, ge=0)  # weight of holding the other directions still
     updates: int = Field(default=300, ge=1)
     lr: float = Field(default=3e-3, gt=0)
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from sliderspace.config import PAPER
 from sliderspace.errors import BadInput
 
-# Half the sliders and half the trajectories of the demo, so that the whole study fits an afternoon of two cores.
-BASE: Mapping[str, object] = {"prompts": ("a portrait of a person",), "samples": 500, "sliders": 8}
+# Half the sliders and half the trajectories of the demo, so that the whole study fits an afternoon of two cores; and PCA's own axes, each
+# slider by itself, so that what turning and holding add is a question like any other.
+BASE: Mapping[str, object] = {"prompts": ("a portrait of a person",), "samples": 500, "sliders": 8, "rotation": "none", "hold": 0.0}
 FULL: Mapping[str, object] = {"samples": 1000, "sliders": 16}
 CONCEPTS = {"person": "a portrait of a person", "robot": "a robot", "pixel art": "a person in pixel art style"}
 
@@ -75,31 +76,44 @@ QUESTIONS = {
         ),
         Question("rank", "Is rank 1 enough, at equal updates?", _over("rank", 1, 2, 4, 8), number=True),
         Question("updates", "How many updates does a slider need?", _over("updates", 75, 150, 300, 600), number=True),
-        Question("rotation", "Should PCA's axes be turned to where the spread is most uneven?", _over("rotation", "none", "varimax")),
+        Question(
+            "rotation",
+            "Should PCA's axes be turned to where the spread is most uneven, and the other directions be held still then?",
+            (
+                Variant("none", {}),
+                Variant("varimax", {"rotation": "varimax"}),
+                Variant("varimax, hold 0.05", {"rotation": "varimax", "hold": 0.05}),
+            ),
+        ),
         Question("layers", "Which layers should sliders act on?", _over("targets", "cross-kv", "cross", "attention", "linear")),
         Question(
             "controls",
-            "What is a score worth: how do directions that nothing found compare?",
-            _over("control", "none", "random", "differences", said={"none": "PCA"}),
+            "What is a score worth: how do sliders trained toward directions that nothing found compare?",
+            _on_concepts(("PCA", {}), ("random directions", {"control": "random"}), ("image differences", {"control": "differences"})),
         ),
         Question("previews", "Should previews of all steps be embedded, or finished images only?", _over("embed", "all", "final")),
         Question(
             "encoder",
-            "Which eyes find the better directions: CLIP's, the judge's own features, or plain pixels?",
-            (Variant("CLIP", {}), Variant("judge", {"encoder": "asset:mini/judge"}), Variant("pixels", {"encoder": "asset:pixels"})),
+            "Which eyes find the better directions: CLIP's, an encoder's that learnt without words, the judge's, or plain pixels?",
+            (
+                Variant("CLIP", {}),
+                Variant("without words", {"encoder": "asset:forms"}),
+                Variant("judge", {"encoder": "asset:mini/judge"}),
+                Variant("pixels", {"encoder": "asset:pixels"}),
+            ),
         ),
         Question(
             "ablations",
             "The paper's ablations: what is lost without the encoder, and without the contrastive objective?",
             (
-                Variant("default", {}),
+                Variant("whole", {}),
                 Variant("no encoder: PCA of pixels", {"encoder": "asset:pixels"}),
                 Variant("no PCA: toward single images", {"control": "images"}),
                 Variant("no contrast: customised to images", {"objective": "customised", "control": "images", "both_signs": False}),
             ),
         ),
-        Question("trajectories", "How many trajectories does PCA need?", _over("samples", 125, 250, 500, 1000, 2000), number=True),
-        Question("sliders", "How many directions are worth having?", _over("sliders", 4, 8, 16, 32), number=True),
+        Question("trajectories", "How many trajectories does PCA need?", _over("samples", 250, 500, 1000, 2000, 5000), number=True),
+        Question("sliders", "How many directions are worth having?", _over("sliders", 8, 16, 32, 64), number=True),
         Question(
             "prompts",
             "Do several prompts of one concept help?",
@@ -133,12 +147,6 @@ QUESTIONS = {
             "Are the directions that hold more variance the more interesting ones?",
             _on_concepts(("default", {})),
             by_slider=True,
-            base=FULL,
-        ),
-        Question(
-            "chance",
-            "What do the same sliders score when trained toward directions that nothing found, on the same concepts?",
-            _on_concepts(("random directions", {"control": "random"}), ("image differences", {"control": "differences"})),
             base=FULL,
         ),
     )
