@@ -188,6 +188,8 @@ def test_info_of_a_folder_half_done(call: Call, copy: Path) -> None:
         (copy / name).unlink()
     assert "done: sample, fit" in ok(call("info", copy)).stdout
     assert json.loads(ok(call("info", copy, "--json")).stdout)["stages"]["train"] is False
+    sorted((copy / "trajectories").iterdir())[-1].unlink()
+    assert json.loads(ok(call("info", copy, "--json")).stdout)["stages"]["sample"] is False
 
 
 def test_info_of_a_single_slider(call: Call, tiny_options: list[str], tmp_path: Path) -> None:

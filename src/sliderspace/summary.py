@@ -12,6 +12,7 @@ from sliderspace.errors import DamagedFile
 from sliderspace.measure.evaluate import SCALES
 from sliderspace.report import ReportData, SliderEntry, write_report
 from sliderspace.store import RunFolder, load_json, load_tensors, stored_fingerprint
+from sliderspace.trajectories import shards
 from sliderspace.verdicts import warnings_for
 
 
@@ -21,7 +22,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
     run.check_exists()
     settings = settings_from(load_json(run.config, kind="config"))
     stages = {
-        "sample": any(run.trajectories.glob("*.safetensors")),
+        "sample": all(path.exists() for path, *_ in shards(run.trajectories, settings.samples + settings.held_out, "")),
         "fit": run.directions.exists(),
         "train": run.sliders.exists(),
         "measure": run.measures.exists(),
