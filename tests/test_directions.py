@@ -182,6 +182,19 @@ def test_step_share_of_a_planted_example(between: float, within: float) -> None:
         assert_allclose(share, between**2 / (between**2 + within**2))
 
 
+def test_a_direction_may_be_spent_on_the_step() -> None:
+    """About one mean, when steps differ more than images do; never within them."""
+    z, step = drawn(7)
+    z = z + 50 * np.eye(DIM)[0] * step[:, None]
+    pooled, within = fitted(z, step, "all"), fitted(z, step)
+    assert pooled.step_share_K[0] > 0.9
+    assert np.abs(pooled.components_KD[0, 0]) > 0.99 > np.abs(within.components_KD[0, 0])
+    for k, v in enumerate(pooled.components_KD):
+        along = z @ v
+        means = np.array([along[step == t].mean() for t in range(STEPS)])
+        assert pooled.step_share_K[k] == pytest.approx(means.var() / along.var(), rel=0.1)  # sigma is n − 1, this is n
+
+
 def test_sigma_is_the_spread_of_the_projections_in_each_step() -> None:
     z, step = drawn(7)
     z = z * np.array([1.0, 2.0, 0.5])[step][:, None]

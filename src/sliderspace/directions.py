@@ -179,6 +179,12 @@ class Directions:
     step_indices: tuple[int, ...]
     """The sampler's steps that were embedded."""
 
+    @property
+    def step_share_K(self) -> Array:
+        """Share of the scatter along each direction that is only which step it was, 0 … 1. PCA about one mean may spend one on it."""
+        between_K = (self.mean_TD @ self.components_KD.T).var(axis=0)
+        return between_K / (between_K + (self.sigma_TK**2).mean(axis=0))
+
     def project(self, z_ND: npt.ArrayLike, step_N: npt.ArrayLike | None = None) -> Array:
         """Coordinates [N, K] about the means of `step_N` (positions 0 … T-1), or without it about the mean of all step means."""
         z, (steps, dim) = np.asarray(z_ND, dtype=np.float64), self.mean_TD.shape
@@ -234,6 +240,7 @@ class Directions:
             **self._scalars(),
             "explained": float(self.explained_variance_ratio_K.sum()),
             "explained_variance_ratio": self.explained_variance_ratio_K.tolist(),
+            "step_share_by_direction": self.step_share_K.tolist(),
         }
 
     def save(self, path: str | Path, fingerprint: str) -> None:

@@ -209,7 +209,7 @@ class Engine:
             found.save(self.run.directions, self.fitted)
         d = self.directions
         held = f"{len(d.components_KD)} directions hold {d.explained_variance_ratio_K.sum():.0%} of the variance"
-        yield Progress("fit", 1, 1, f"{held}; {d.step_share:.1%} is only the step")
+        yield Progress("fit", 1, 1, f"{held}; {d.step_share:.1%} is only the step, at most {d.step_share_K.max():.0%} of one direction")
 
     def train(self) -> Iterator[Progress]:
         """sliders.safetensors"""
