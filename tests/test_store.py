@@ -241,8 +241,8 @@ def test_ctrl_c_while_saving_leaves_nothing_behind(tmp_path: Path):
         from sliderspace.store import save_bytes
         save_bytes(sys.argv[1], b"old")
         data = bytes(64_000_000)
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
             for _ in range(200):
                 save_bytes(sys.argv[1] + ".new", data)
         except KeyboardInterrupt:
