@@ -240,7 +240,6 @@ class Directions:
             **self._scalars(),
             "explained": float(self.explained_variance_ratio_K.sum()),
             "explained_variance_ratio": self.explained_variance_ratio_K.tolist(),
-            "step_share_by_direction": self.step_share_K.tolist(),
         }
 
     def save(self, path: str | Path, fingerprint: str) -> None:
