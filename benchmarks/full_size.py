@@ -105,7 +105,7 @@ class Subject:
     def _objective(self, backbone: PipelineBackbone, encoder: Encoder, condition: Condition, lanes: int) -> Any:
         s = self.settings
         bank = SliderBank(backbone.denoiser, lanes, pattern=backbone.layers[s.targets], rank=s.rank, up=s.up)
-        return objective_for(backbone, encoder, condition, bank, Recipe(updates=1, lr=1e-3, objective=s.objective))
+        return objective_for(backbone, encoder, condition, bank, Recipe(updates=1, lr=1e-3, objective=s.objective, hold=s.hold))
 
     def preview(self, images: int) -> Callable[[], object]:
         """One sampling step of `images` images, their previews decoded and embedded."""

@@ -55,9 +55,8 @@ def objective_for(engine: Engine, count: int) -> Objective:
     """What `Engine.train` builds, with the first `count` sliders only."""
     s = engine.settings
     bank = SliderBank(engine.backbone.denoiser, count, rank=s.rank, pattern=engine.backbone.layers[s.targets], up=s.up, seed=s.seed)
-    recipe = Recipe(
-        updates=NEVER, lr=s.lr, objective=s.objective, both_signs=s.both_signs, until=s.until, lanes=engine.speed.lanes, check_every=NEVER
-    )
+    asked = {key: getattr(s, key) for key in ("objective", "both_signs", "until", "hold", "lr")}
+    recipe = Recipe(updates=NEVER, lanes=engine.speed.lanes, check_every=NEVER, **asked)
     return Objective(engine.backbone, engine.encoder, engine.condition, bank, engine.directions, recipe)
 
 
