@@ -80,7 +80,7 @@ def disentanglement(effects_KF: npt.ArrayLike, chance: float = 0.0) -> tuple[Arr
 
     `chance` is added to every effect. DCI's importances are those of a predictor that learnt from noisy data, so that what does nothing
     is important to all factors alike; coherent changes are 0 there, and the shares of next to nothing are those of its noise: without
-    `chance`, changes that have nothing in common score higher than any slider.
+    `chance`, changes that have nothing in common score higher than sliders do.
     """
     return _concentration(_effects(effects_KF) + chance)
 
