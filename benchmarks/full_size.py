@@ -1,11 +1,13 @@
-"""One training update of a model at full size with random weights: time, peak memory, and both beside what `--dry-run` says.
+"""One training update of a model at full size with random weights: time, peak memory, and both beside what `--dry-run`
+says.
 
     python benchmarks/full_size.py --model sdxl-dmd2 --lanes 1
     python benchmarks/full_size.py --model flux-schnell --lanes 1,4,8,16 --quantize 4bit --checkpointing
 
-Nothing is fetched or stored: the models are built from their configurations in memory. An update is what `sliderspace.training` does:
-forward of denoiser, decoder and encoder with a slider on in each row, loss, backward, Adam. Random weights take the time and memory of
-trained ones. Peak memory is torch's own count on a GPU; on a processor it is the whole process's, so give one lane count at a time there.
+Nothing is fetched or stored: the models are built from their configurations in memory. An update is what
+`sliderspace.method.training` does: forward of denoiser, decoder and encoder with a slider on in each row, loss, backward,
+Adam. Random weights take the time and memory of trained ones. Peak memory is torch's own count on a GPU; on a processor
+it is the whole process's, so give one lane count at a time there.
 """
 
 import argparse
@@ -19,15 +21,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sliderspace.backbones import Condition, device_for
-from sliderspace.backbones.load import precision_for, quiet_loading
-from sliderspace.backbones.pipeline import PipelineBackbone
-from sliderspace.config import Settings, settings_from
-from sliderspace.encoders import Encoder
-from sliderspace.footprint import GIB, Cost, lanes_of, largest_layer_bytes, matmul_rate, objective_for, update_cost, weight_bytes
-from sliderspace.sliders import SliderBank
-from sliderspace.training import Recipe
-from sliderspace.unloaded import build, checkpoint, empty_model, fake, filled
+from sliderspace.core.settings import Settings, settings_from
+from sliderspace.method.objective import Recipe
+from sliderspace.method.sliders import SliderBank
+from sliderspace.models.backbones import Condition, device_for
+from sliderspace.models.backbones.load import precision_for, quiet_loading
+from sliderspace.models.backbones.pipeline import PipelineBackbone
+from sliderspace.models.encoders import Encoder
+from sliderspace.plan.footprint import (
+    GIB,
+    Cost,
+    lanes_of,
+    largest_layer_bytes,
+    matmul_rate,
+    objective_for,
+    update_cost,
+    weight_bytes,
+)
+from sliderspace.plan.unloaded import build, checkpoint, empty_model, fake, filled
 
 SLIDERS, TRAJECTORIES = 32, 5000  # what the time is projected for
 
@@ -39,7 +50,10 @@ def random(device: torch.device) -> Callable[[Tensor], Tensor]:
 
 def random_like(texts: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """Encoded prompts of the same shapes; what is no fake tensor (a length) is kept."""
-    return {n: t.to(device) if type(t) is Tensor else torch.randn(t.shape, device=device).to(t.dtype) for n, t in texts.items()}
+    return {
+        n: t.to(device) if type(t) is Tensor else torch.randn(t.shape, device=device).to(t.dtype)
+        for n, t in texts.items()
+    }
 
 
 def quantised(layer: nn.Linear, quantize: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -48,10 +62,16 @@ def quantised(layer: nn.Linear, quantize: str, device: torch.device, dtype: torc
 
     weight, bias = random(device)(layer.weight.to(dtype)), layer.bias is not None
     if quantize == "4bit":
-        made = bnb.nn.Linear4bit(layer.in_features, layer.out_features, bias=bias, compute_dtype=dtype, quant_type="nf4", device="meta")
-        made.weight = bnb.nn.Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=False).to(device)
+        made = bnb.nn.Linear4bit(
+            layer.in_features, layer.out_features, bias=bias, compute_dtype=dtype, quant_type="nf4", device="meta"
+        )
+        made.weight = bnb.nn.Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=False).to(
+            device
+        )
     else:
-        made = bnb.nn.Linear8bitLt(layer.in_features, layer.out_features, bias=bias, has_fp16_weights=False, device="meta")
+        made = bnb.nn.Linear8bitLt(
+            layer.in_features, layer.out_features, bias=bias, has_fp16_weights=False, device="meta"
+        )
         made.weight = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False).to(device)
     return made
 
@@ -90,7 +110,9 @@ class Subject:
             adam.zero_grad(set_to_none=True)
             loss_B, _ = objective.descend(data, lanes_of(lanes))
             if not bool(torch.isfinite(loss_B).all()):
-                raise SystemExit("the loss of the random weights is not finite: these times and sizes are not worth having")
+                raise SystemExit(
+                    "the loss of the random weights is not finite: these times and sizes are not worth having"
+                )
             adam.step()
 
         # A value, and of a trained one two moments of Adam; its gradient is counted with the activations.
@@ -105,7 +127,9 @@ class Subject:
     def _objective(self, backbone: PipelineBackbone, encoder: Encoder, condition: Condition, lanes: int) -> Any:
         s = self.settings
         bank = SliderBank(backbone.denoiser, lanes, pattern=backbone.layers[s.targets], rank=s.rank, up=s.up)
-        return objective_for(backbone, encoder, condition, bank, Recipe(updates=1, lr=1e-3, objective=s.objective, hold=s.hold))
+        return objective_for(
+            backbone, encoder, condition, bank, Recipe(updates=1, lr=1e-3, objective=s.objective, hold=s.hold)
+        )
 
     def preview(self, images: int) -> Callable[[], object]:
         """One sampling step of `images` images, their previews decoded and embedded."""
@@ -123,7 +147,9 @@ class Subject:
         """Bytes, by the same count as the plan's."""
         quantize, denoiser = self.settings.quantize, self.unloaded.denoiser
         unpacked = largest_layer_bytes(denoiser) if quantize != "none" else 0
-        return weight_bytes(denoiser, quantize) + unpacked + weight_bytes(self.backbone.vae) + weight_bytes(self.encoder)
+        return (
+            weight_bytes(denoiser, quantize) + unpacked + weight_bytes(self.backbone.vae) + weight_bytes(self.encoder)
+        )
 
 
 def timed(work: Callable[[], object], device: torch.device, rounds: int) -> tuple[float, float]:
@@ -140,7 +166,11 @@ def timed(work: Callable[[], object], device: torch.device, rounds: int) -> tupl
         return time.perf_counter() - start
 
     times = [seconds() for _ in range(rounds + 1)]
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = (
+        torch.cuda.max_memory_allocated(device)
+        if device.type == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     return median(times[1:] or times), peak / GIB
 
 
@@ -185,30 +215,38 @@ def shown(about: dict[str, Any], rows: list[dict[str, Any]], ahead: dict[str, fl
             lines.append(f"{r['lanes']:5}  does not fit")
             continue
         lines.append(
-            f"{r['lanes']:5}  {r['seconds']:8.3f}  {r['slider_updates_per_second']:16.3f}  {r['peak_gib']:8.2f}  {r['counted_gib']:11.2f}  "
+            f"{r['lanes']:5}  {r['seconds']:8.3f}  {r['slider_updates_per_second']:16.3f}  {r['peak_gib']:8.2f}  "
+            f"{r['counted_gib']:11.2f}  "
             f"{r['tflop']:5.2f}  {r['share_of_matrix_rate']:14.1%}"
         )
     lines.append(
         f"projected for {SLIDERS} sliders × {TRAJECTORIES:,} trajectories: sampling {ahead['sample_hours']:.2f} h "
-        f"({ahead['batch']} images at a time, peak {ahead['sampling_peak_gib']:.2f} GiB), training {ahead['train_hours']:.2f} h"
+        f"({ahead['batch']} images at a time, peak {ahead['sampling_peak_gib']:.2f} GiB), training "
+        f"{ahead['train_hours']:.2f} h"
     )
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="sdxl-dmd2", help="a preset, a repository whose configurations are shipped, or a folder")
+    parser.add_argument(
+        "--model", default="sdxl-dmd2", help="a preset, a repository whose configurations are shipped, or a folder"
+    )
     parser.add_argument("--lanes", default="1", help="sliders a time, for example 1,4,8,16")
     parser.add_argument("--quantize", choices=("none", "8bit", "4bit"), default="none")
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--resolution", type=int, default=None, help="pixels; default: the preset's")
     parser.add_argument("--decoder", default="auto", help="auto, full, or the repository of a small decoder")
-    parser.add_argument("--encoder", default="", help="a name, or a folder of configurations; default: the preset's own")
+    parser.add_argument(
+        "--encoder", default="", help="a name, or a folder of configurations; default: the preset's own"
+    )
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is bfloat16")
     parser.add_argument("--targets", default=Settings.model_fields["targets"].default)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=3, help="timed updates after one to warm up; 0: time that one")
-    parser.add_argument("--batch", type=int, default=None, help="images a time for the projection; default: the most lanes")
+    parser.add_argument(
+        "--batch", type=int, default=None, help="images a time for the projection; default: the most lanes"
+    )
     parser.add_argument("--json", action="store_true", help="print the numbers for a program")
     options = parser.parse_args()
     lanes = [int(n) for n in options.lanes.split(",")]
@@ -227,14 +265,20 @@ def main() -> None:
         "precision": str(subject.backbone.dtype).removeprefix("torch."),
         "base": options.quantize,
         "checkpointing": options.checkpointing,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"processor, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"processor, {torch.get_num_threads()} threads",
         "matrix rate": f"{rate / 1e12:.2f} TFLOP/s",
         "torch": torch.__version__,
     }
     rows = [measured(subject, n, options.rounds, rate) for n in lanes]
     ahead = projected(subject, rows, options.batch or max(lanes), options.rounds)
     took = time.perf_counter() - start
-    print(json.dumps({**about, "rows": rows, "projected": ahead, "took": took}, indent=1) if options.json else shown(about, rows, ahead))
+    print(
+        json.dumps({**about, "rows": rows, "projected": ahead, "took": took}, indent=1)
+        if options.json
+        else shown(about, rows, ahead)
+    )
 
 
 if __name__ == "__main__":

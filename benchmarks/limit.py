@@ -2,13 +2,14 @@
 
     python benchmarks/limit.py runs/person
 
-*Picking*: for each held-out finished image and each direction, the image among all finished images of the run that lies furthest along
-the direction for the distance travelled, at least half a natural standard deviation away: the best "edit" by picking from a pool of real
-outcomes. A slider that changes one thing at a time can beat it; one that keeps to what the model draws cannot by much.
+*Picking*: for each held-out finished image and each direction, the image among all finished images of the run that lies
+furthest along the direction for the distance travelled, at least half a natural standard deviation away: the best
+"edit" by picking from a pool of real outcomes. A slider that changes one thing at a time can beat it; one that keeps to
+what the model draws cannot by much.
 
-*Asking*: the labelled way to move an image, words added to the prompt with the same seed. Its consistency, its alignment with the direction
-that fits it best, and the share of seeds on which six equal steps of the text states move the image in order: what an oracle with
-labels and the whole denoiser gets.
+*Asking*: the labelled way to move an image, words added to the prompt with the same seed. Its consistency, its
+alignment with the direction that fits it best, and the share of seeds on which six equal steps of the text states move
+the image in order: what an oracle with labels and the whole denoiser gets.
 """
 
 import argparse
@@ -17,13 +18,13 @@ import json
 import numpy as np
 import torch
 
-from sliderspace.backbones import Condition
-from sliderspace.config import Speed
-from sliderspace.engine import Engine, stored_settings
-from sliderspace.generate import render
+from sliderspace.core.seeds import seed_for
+from sliderspace.core.settings import Speed
+from sliderspace.engine.local import Engine, stored_settings
 from sliderspace.measure import control
-from sliderspace.rng import seed_for
-from sliderspace.store import RunFolder
+from sliderspace.method.denoise import render
+from sliderspace.models.backbones import Condition
+from sliderspace.storage.run_folder import RunFolder
 
 WORDS = (
     ", pixel art style",
@@ -44,7 +45,8 @@ STEPS = 6
 
 
 def picked(from_ND: np.ndarray, pool_MD: np.ndarray, direction_D: np.ndarray, least: float) -> tuple[float, float]:
-    """Mean best and mean random cosine of (pool − from) with ±direction, over pairs that move at least `least` along it."""
+    """Mean best and mean random cosine of (pool − from) with ±direction, over pairs that move at least `least` along
+    it."""
     delta_NMD = pool_MD[None] - from_ND[:, None]
     along_NM = delta_NMD @ direction_D
     cosine_NM = along_NM / np.linalg.norm(delta_NMD, axis=2).clip(1e-9)
@@ -60,7 +62,9 @@ def asked(engine: Engine, words: str, v_KD: np.ndarray) -> dict[str, float]:
     seeds = [seed_for(engine.settings.seed, "limit", i) for i in range(SEEDS)]
     z = []
     for share in np.linspace(0, 1, STEPS + 1).tolist():
-        between = Condition({name: torch.lerp(t, said.texts[name], share) for name, t in plain.texts.items()}, plain.empty)
+        between = Condition(
+            {name: torch.lerp(t, said.texts[name], share) for name, t in plain.texts.items()}, plain.empty
+        )
         images = render(engine.backbone, None, between, seeds, [0] * SEEDS)
         with torch.no_grad():
             z.append(torch.cat([engine.encoder(b).cpu() for b in images]).double().numpy())
@@ -81,14 +85,29 @@ def main() -> None:
     parser.add_argument("folder")
     run = RunFolder(parser.parse_args().folder)
     engine = Engine(stored_settings(run), Speed(), run)
-    d, pool_MD, from_ND = engine.directions, engine.seen.z_NTD[:, -1].double().numpy(), engine.unseen.z_NTD[:, -1].double().numpy()
+    d, pool_MD, from_ND = (
+        engine.directions,
+        engine.seen.z_NTD[:, -1].double().numpy(),
+        engine.unseen.z_NTD[:, -1].double().numpy(),
+    )
     found = [picked(from_ND, pool_MD, v, 0.5 * s) for v, s in zip(d.components_KD, d.sigma_TK[-1], strict=True)]
     best, random = (float(np.mean(column)) for column in zip(*found, strict=True))
-    print(json.dumps({"pool": len(pool_MD), "best_of_pool": best, "random": random, "by_direction": [round(b, 3) for b, _ in found]}))
+    print(
+        json.dumps(
+            {
+                "pool": len(pool_MD),
+                "best_of_pool": best,
+                "random": random,
+                "by_direction": [round(b, 3) for b, _ in found],
+            }
+        )
+    )
     edits = {words: asked(engine, words, d.components_KD) for words in WORDS}
     for words, measured in edits.items():
         print(words, {key: round(value, 3) for key, value in measured.items()})
-    print("mean", {key: round(float(np.mean([m[key] for m in edits.values()])), 3) for key in next(iter(edits.values()))})
+    print(
+        "mean", {key: round(float(np.mean([m[key] for m in edits.values()])), 3) for key in next(iter(edits.values()))}
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """What one training update costs beside the least it could cost, on the shipped model. Run by `make bench`.
 
-Update: one `next()` of `sliderspace.training.train`, the code that `discover` runs, on trajectories sampled and stored just before: one
-lane a slider drawn, its stored (xₜ, φ) gathered, forward with the sliders on, loss, backward, check of the gradients, Adam. Held-out
-checks and checkpoints fall outside: they come once in fifty updates.
+Update: one `next()` of `sliderspace.method.training.train`, the code that `discover` runs, on trajectories sampled and stored
+just before: one lane a slider drawn, its stored (xₜ, φ) gathered, forward with the sliders on, loss, backward, check of
+the gradients, Adam. Held-out checks and checkpoints fall outside: they come once in fifty updates.
 
-Floor: forward and backward of denoiser, decoder and encoder on the same batch and nothing else: latents of the same lanes, already
-gathered, which require a gradient; `predict` → `decode` → `encoder` → `sum().backward()`. No slider, loss or optimiser. Same
-shapes, precision, memory layout and micro-batches. Its backward goes all the way to the latents. An update's may stop at the first layer
-with a slider, so the "tight" floor stops there too: that layer's output gets a leaf of zeros added, and the latents need no gradient.
+Floor: forward and backward of denoiser, decoder and encoder on the same batch and nothing else: latents of the same
+lanes, already gathered, which require a gradient; `predict` → `decode` → `encoder` → `sum().backward()`. No slider,
+loss or optimiser. Same shapes, precision, memory layout and micro-batches. Its backward goes all the way to the
+latents. An update's may stop at the first layer with a slider, so the "tight" floor stops there too: that layer's
+output gets a leaf of zeros added, and the latents need no gradient.
 
 Update, floor and tight floor take turns; a ratio is the median over rounds of the ratio within the round.
 """
@@ -25,12 +26,12 @@ from typing import Any, get_args
 
 import torch
 
-from sliderspace.backbones import Targets
-from sliderspace.config import Settings, Speed
-from sliderspace.engine import Engine
-from sliderspace.sliders import SliderBank
-from sliderspace.store import RunFolder
-from sliderspace.training import Lanes, Objective, Recipe, draw, train
+from sliderspace.core.settings import Settings, Speed, Targets
+from sliderspace.engine.local import Engine
+from sliderspace.method.objective import Lanes, Objective, Recipe, draw
+from sliderspace.method.sliders import SliderBank
+from sliderspace.method.training import train
+from sliderspace.storage.run_folder import RunFolder
 
 COUNTS = (1, 4, 16, 32)
 TARGET = 1.15
@@ -54,7 +55,9 @@ def engine_for(folder: Path, lanes: int, **chosen: str) -> Engine:
 def objective_for(engine: Engine, count: int) -> Objective:
     """What `Engine.train` builds, with the first `count` sliders only."""
     s = engine.settings
-    bank = SliderBank(engine.backbone.denoiser, count, rank=s.rank, pattern=engine.backbone.layers[s.targets], up=s.up, seed=s.seed)
+    bank = SliderBank(
+        engine.backbone.denoiser, count, rank=s.rank, pattern=engine.backbone.layers[s.targets], up=s.up, seed=s.seed
+    )
     asked = {key: getattr(s, key) for key in ("objective", "both_signs", "until", "hold", "lr")}
     recipe = Recipe(updates=NEVER, lanes=engine.speed.lanes, check_every=NEVER, **asked)
     return Objective(engine.backbone, engine.encoder, engine.condition, bank, engine.directions, recipe)
@@ -65,7 +68,8 @@ def parts_of(lanes: Lanes, size: int) -> list[Lanes]:
 
 
 def floor_of(engine: Engine, lanes: Lanes, *, tight_at: torch.nn.Linear | None = None) -> Callable[[], object]:
-    """The floor over the micro-batches of `lanes`; their latents, steps and prompts are gathered here, outside the time taken."""
+    """The floor over the micro-batches of `lanes`; their latents, steps and prompts are gathered here, outside the time
+    taken."""
     data, backbone = engine.seen, engine.backbone
     batches = [
         (
@@ -149,14 +153,17 @@ COLUMNS = {
 def shown(rows: list[dict[str, float]], about: dict[str, Any]) -> str:
     """The table for a person."""
     title = (
-        f"one training update beside forward + backward of denoiser, decoder and encoder\n{about['where']}, {about['precision']}, "
-        f"{about['threads']} threads, sliders on {about['targets']}, {about['lanes']} lanes at a time, median of {about['rounds']} rounds"
+        f"one training update beside forward + backward of denoiser, decoder and encoder\n{about['where']}, "
+        f"{about['precision']}, "
+        f"{about['threads']} threads, sliders on {about['targets']}, {about['lanes']} lanes at a time, median of "
+        f"{about['rounds']} rounds"
     )
     head = "   ".join(name for name, _ in COLUMNS.values())
     lines = ["   ".join(f"{r[key]:{len(name)}.{places}f}" for key, (name, places) in COLUMNS.items()) for r in rows]
     at = next((r for r in rows if r["sliders"] == 16), rows[-1])
     within = "within" if at["ratio"] <= TARGET else "above"
-    verdict = f"at {at['sliders']:.0f} sliders an update costs {at['ratio']:.2f} times the floor: {within} the target of {TARGET}"
+    costs = f"at {at['sliders']:.0f} sliders an update costs {at['ratio']:.2f} times the floor"
+    verdict = f"{costs}: {within} the target of {TARGET}"
     return "\n".join([title, head, *lines, verdict])
 
 
@@ -166,9 +173,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; default: torch's own choice")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     targets = Settings.model_fields["targets"].default
-    parser.add_argument("--targets", choices=get_args(Targets), default=targets, help=f"layers with sliders (default {targets})")
-    parser.add_argument("--lanes", type=int, default=Speed().lanes, help="lanes a micro-batch, as --lanes of `discover`")
-    parser.add_argument("--sliders", type=int, nargs="+", default=list(COUNTS), choices=range(1, max(COUNTS) + 1), metavar="K")
+    parser.add_argument(
+        "--targets", choices=get_args(Targets), default=targets, help=f"layers with sliders (default {targets})"
+    )
+    parser.add_argument(
+        "--lanes", type=int, default=Speed().lanes, help="lanes a micro-batch, as --lanes of `discover`"
+    )
+    parser.add_argument(
+        "--sliders", type=int, nargs="+", default=list(COUNTS), choices=range(1, max(COUNTS) + 1), metavar="K"
+    )
     parser.add_argument("--json", action="store_true", help="print the numbers for a program")
     options = parser.parse_args()
     if min(options.rounds, options.lanes, options.threads or 1) < 1:

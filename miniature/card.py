@@ -3,8 +3,8 @@
     python card.py --model ../src/sliderspace/assets/mini --data DATA --judge judge/final \\
         --out ../docs/miniature.md --sheet ../docs/img/miniature.png
 
-Prompts are built from the factors of held-out drawings, so every combination asked for exists; a classifier trained on real
-renders (judge.py) says what came out. Without `--out` the table is only printed.
+Prompts are built from the factors of held-out drawings, so every combination asked for exists; a classifier trained on
+real renders (judge.py) says what came out. Without `--out` the table is only printed.
 """
 
 import argparse
@@ -99,7 +99,13 @@ def sayable(f: Factors) -> frozenset[str]:
 def prompt(f: Factors, asked: frozenset[str]) -> str:
     """The world's caption for the factors named, in the grammar of `world.caption`."""
     coloured = f["kind"] in ("robot", "thumb") and "clothing" in asked
-    noun = f"a {f['clothing']} {f['kind']}" if coloured else "an emoji face" if f["kind"] == "emoji face" else f"a {f['kind']}"
+    noun = (
+        f"a {f['clothing']} {f['kind']}"
+        if coloured
+        else "an emoji face"
+        if f["kind"] == "emoji face"
+        else f"a {f['kind']}"
+    )
     said = _phrases({k: v if k in asked else BLANK.get(k, v) for k, v in f.items()})
     text = noun + (" with " + ", ".join(said[:-1]) + (" and " if said[:-1] else "") + said[-1] if said else "")
     text += f", {f['mouth']}" if "mouth" in asked else ""
@@ -114,7 +120,8 @@ def order(f: Factors, asked: Iterable[str]) -> Order:
 
 
 def orders(truth: Sequence[Factors], count: int, rng: np.random.Generator) -> tuple[list[Order], list[Order]]:
-    """For every factor `count` prompts that name it alone, and `count` with the style, the background and some others."""
+    """For every factor `count` prompts that name it alone, and `count` with the style, the background and some
+    others."""
     alone, together = [], []
     for k in ASKED:
         having = [f for f in truth if k in sayable(f)]
@@ -144,7 +151,9 @@ class Painter:
             self.drawn, self.seconds = self.drawn + len(part), self.seconds + time.time() - begin
 
 
-def shares(judge: Judge, pictures: Iterable[Tensor], wanted: Iterable[tuple[Factors, frozenset[str]]]) -> dict[str, tuple[int, float]]:
+def shares(
+    judge: Judge, pictures: Iterable[Tensor], wanted: Iterable[tuple[Factors, frozenset[str]]]
+) -> dict[str, tuple[int, float]]:
     """Factor -> how often it was asked for, and the share of those images that show it."""
     right: dict[str, list[bool]] = {k: [] for k in ASKED}
     answers = (a for x in pictures for a in judge.answers(x))
@@ -164,9 +173,14 @@ def decoded(vae: AutoencoderKL, x01: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def retrieval(folder: Path, held: Images, truth: Sequence[Factors], groups: Sequence[np.ndarray], rng: np.random.Generator) -> float:
+def retrieval(
+    folder: Path, held: Images, truth: Sequence[Factors], groups: Sequence[np.ndarray], rng: np.random.Generator
+) -> float:
     """Share of the images whose own caption is the nearest of their group's; an equal caption counts as its own."""
-    clip, words = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval(), CLIPTokenizer.from_pretrained(folder)
+    clip, words = (
+        CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval(),
+        CLIPTokenizer.from_pretrained(folder),
+    )
     look = CLIPImageProcessor.from_pretrained(folder)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (look.image_mean, look.image_std))
     hits: list[bool] = []
@@ -209,14 +223,20 @@ def quality(painter: Painter, judge: Judge, o: argparse.Namespace, held: Images,
     real = shares(judge, chunks(held, 200, o.device), named)
     soft = shares(judge, (decoded(painter.pipe.vae, x) for x in chunks(held, 100, o.device)), named)
     sets = orders(truth, o.count, np.random.default_rng(o.seed))
-    alone, together = (shares(judge, painter.draw([w.prompt for w in s]), [(w.truth, w.asked) for w in s]) for s in sets)
+    alone, together = (
+        shares(judge, painter.draw([w.prompt for w in s]), [(w.truth, w.asked) for w in s]) for s in sets
+    )
     lines = [
-        "| asked for | alone in the prompt | with style, background and others | the judge on real renders | … through the VAE |",
+        "| asked for | alone in the prompt | with style, background and others | the judge on real renders | … "
+        "through the VAE |",
         "|---|---|---|---|---|",
     ]
     for k, name in ASKED.items():
         (n, a), (m, b), target = alone[k], together[k], f" (target {percent(TARGETS[k])[:2]} %)" if k in TARGETS else ""
-        lines.append(f"| {name}{target} | {percent(a)} of {n} | {percent(b)} of {m} | {percent(real[k][1])} | {percent(soft[k][1])} |")
+        lines.append(
+            f"| {name}{target} | {percent(a)} of {n} | {percent(b)} of {m} | {percent(real[k][1])} | "
+            f"{percent(soft[k][1])} |"
+        )
     plain = Counter(a["style"] for x in painter.draw(["a portrait of a person"] * o.count) for a in judge.answers(x))
     mix = ", ".join(f"{STYLE_WORDS[s]} {percent(n / o.count)}" for s, n in plain.most_common(8))
     return [*lines, "", f'Styles that "a portrait of a person" gives ({o.count} images): {mix}.']
@@ -235,7 +255,9 @@ def parts(o: argparse.Namespace, painter: Painter, held: Images, truth: Sequence
     ]
     lines = ["| part | values | size | measured |", "|---|---|---|---|"]
     for name, model, note in table:
-        lines.append(f"| `{name}` | {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M | {mib(o.model / name)} | {note} |")
+        lines.append(
+            f"| `{name}` | {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M | {mib(o.model / name)} | {note} |"
+        )
     return [*lines, f"| whole folder | | {mib(o.model)} | at most 36 MiB |"]
 
 
@@ -251,11 +273,23 @@ def write(path: Path, text: str) -> None:
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the miniature and fill its model card")
-    for name, text in (("model", "pipeline folder"), ("data", "folder of rendered shards"), ("judge", "folder `final` of judge.py")):
+    for name, text in (
+        ("model", "pipeline folder"),
+        ("data", "folder of rendered shards"),
+        ("judge", "folder `final` of judge.py"),
+    ):
         parser.add_argument(f"--{name}", type=Path, required=True, help=text)
     parser.add_argument("--out", type=Path, help="the model card to fill between its markers")
     parser.add_argument("--sheet", type=Path, help="PNG of prompts and seeds to write")
-    for name, value in {"steps": 8, "guidance": 1.0, "rescale": 0.0, "count": 200, "batch": 50, "threads": 0, "seed": 0}.items():
+    for name, value in {
+        "steps": 8,
+        "guidance": 1.0,
+        "rescale": 0.0,
+        "count": 200,
+        "batch": 50,
+        "threads": 0,
+        "seed": 0,
+    }.items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()

@@ -1,12 +1,15 @@
-"""Trains the miniature's CLIP: one tokenizer, a text tower (frozen later as the pipeline's text encoder) and an image tower.
+"""Trains the miniature's CLIP: one tokenizer, a text tower (frozen later as the pipeline's text encoder) and an image
+tower.
 
     python clip.py --data DATA --out clip --images 500000
-    python clip.py --data DATA --out clip --images 300000 --start ../src/sliderspace/assets/mini/clip    goes on from a finished one
+    python clip.py --data DATA --out clip --images 300000 --start ../src/sliderspace/assets/mini/clip    goes on from a
+    finished one
 
-In a batch of anything, style and background alone tell most captions apart, and glasses or hair are hardly learnt by either tower. So
-every second batch is of one style, where they are all that differs, captions say most of what can be said (a third are short,
-because prompts are), and linear heads on the image embedding, thrown away at the end, are asked for the factors themselves. Images are
-blurred and noised at random: the tower will look at previews, not only at finished drawings.
+In a batch of anything, style and background alone tell most captions apart, and glasses or hair are hardly learnt by
+either tower. So every second batch is of one style, where they are all that differs, captions say most of what can be
+said (a third are short, because prompts are), and linear heads on the image embedding, thrown away at the end, are
+asked for the factors themselves. Images are blurred and noised at random: the tower will look at previews, not only at
+finished drawings.
 """
 
 import json
@@ -33,7 +36,8 @@ def tokenizer(texts: list[str], out: Path) -> CLIPTokenizer:
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bpe.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=1600, initial_alphabet=alphabet, end_of_word_suffix="</w>", min_frequency=2)
+        texts,
+        trainers.BpeTrainer(vocab_size=1600, initial_alphabet=alphabet, end_of_word_suffix="</w>", min_frequency=2),
     )
     learnt = json.loads(bpe.to_str())["model"]
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in learnt["merges"]]
@@ -91,7 +95,11 @@ def main() -> None:
     data, truth = Images(o.data, "train"), [factors(r) for r in rows(o.data, "train")]
     rng = np.random.default_rng(o.seed)
     final = o.out / "final"
-    words = CLIPTokenizer.from_pretrained(o.start) if o.start else tokenizer([caption(f, rng) for f in truth[:40_000]], final)
+    words = (
+        CLIPTokenizer.from_pretrained(o.start)
+        if o.start
+        else tokenizer([caption(f, rng) for f in truth[:40_000]], final)
+    )
     words.save_pretrained(final)
     processor = CLIPImageProcessor(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
     processor.save_pretrained(final)
@@ -103,15 +111,23 @@ def main() -> None:
     told = Told(clip, sum(map(len, classes.values()))).to(o.device)
     run = Run(told, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, decay=0.1)
 
-    def scores_of(index: np.ndarray, x01: Tensor, table: list[dict[str, str]], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def scores_of(
+        index: np.ndarray, x01: Tensor, table: list[dict[str, str]], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Logits [B, B] of images against captions, and the image embeddings [B, D]."""
         texts = [caption(table[i], rng, RICH if rng.random() < 0.67 else (0.0, 0.3)) for i in index]
-        tokens = words(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").to(o.device)
+        tokens = words(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").to(
+            o.device
+        )
         with torch.autocast(o.device.type, torch.bfloat16):
-            out = clip(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=(x01 - mean) / std)
+            out = clip(
+                input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=(x01 - mean) / std
+            )
         same = torch.tensor([[a == b for b in texts] for a in texts], device=o.device)
         hidden = same & ~torch.eye(len(texts), dtype=torch.bool, device=o.device)
-        return out.logits_per_image.float().masked_fill(hidden, -30.0), out.image_embeds.float()  # an equal caption is no wrong answer
+        return out.logits_per_image.float().masked_fill(
+            hidden, -30.0
+        ), out.image_embeds.float()  # an equal caption is no wrong answer
 
     def both_ways(scores: Tensor) -> Tensor:
         label = torch.arange(len(scores), device=scores.device)
@@ -121,10 +137,14 @@ def main() -> None:
         rng = np.random.default_rng((o.seed, 3, run.step))
         if run.step % 2:
             index = np.sort(rng.choice(groups[rng.integers(len(groups))], o.batch, replace=False))
-        scores, image_BD = scores_of(index, augment(data.batch(index, o.device)), truth, np.random.default_rng((o.seed, 1, run.step)))
+        scores, image_BD = scores_of(
+            index, augment(data.batch(index, o.device)), truth, np.random.default_rng((o.seed, 1, run.step))
+        )
         helps = factor_losses(told.factors(image_BD), labels[index], classes)
         hit = (scores.argmax(1) == torch.arange(len(scores), device=scores.device)).float().mean()
-        text = f"top-1 of {o.batch} {hit:.3f} scale {clip.logit_scale.exp():.1f} " + " ".join(f"{k} {v:.2f}" for k, v in helps.items())
+        text = f"top-1 of {o.batch} {hit:.3f} scale {clip.logit_scale.exp():.1f} " + " ".join(
+            f"{k} {v:.2f}" for k, v in helps.items()
+        )
         return both_ways(scores) + o.help_weight * torch.stack(list(helps.values())).sum(), text
 
     run.train(len(data), o.seed, loss_of)
@@ -133,7 +153,10 @@ def main() -> None:
     with torch.no_grad():
         index = np.arange(256)
         scores, _ = scores_of(index, held.batch(index, o.device), table, np.random.default_rng(7))
-    print(f"held-out loss {both_ways(scores):.3f}, top-1 of 256 {(scores.argmax(1) == torch.arange(256)).float().mean():.3f}")
+    print(
+        f"held-out loss {both_ways(scores):.3f}, top-1 of 256 "
+        f"{(scores.argmax(1) == torch.arange(256)).float().mean():.3f}"
+    )
     clip.half().save_pretrained(final)
 
 

@@ -1,6 +1,8 @@
-"""What every training script of the miniature shares: the rendered images, and a loop that can be stopped at any moment.
+"""What every training script of the miniature shares: the rendered images, and a loop that can be stopped at any
+moment.
 
-Checkpoints are safetensors files written under a temporary name and renamed, so a killed run continues where it stopped.
+Checkpoints are safetensors files written under a temporary name and renamed, so a killed run continues where it
+stopped.
 """
 
 import argparse
@@ -16,7 +18,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 SIZE = 64
-JUDGED = ("style", "background", "hair", "hair_colour", "skin", "glasses", "beard", "earrings", "mouth", "clothing", "kind")
+JUDGED = (
+    "style",
+    "background",
+    "hair",
+    "hair_colour",
+    "skin",
+    "glasses",
+    "beard",
+    "earrings",
+    "mouth",
+    "clothing",
+    "kind",
+)
 UNNAMED = -100  # cross_entropy's own "ignore": the part has no word, so no answer is wrong
 Classes = Mapping[str, Sequence[str]]
 Truth = Sequence[Mapping[str, str]]
@@ -66,7 +80,8 @@ def targets(truth: Truth, classes: Classes) -> Tensor:
 
 
 def factor_losses(logits: Tensor, labels: Tensor, classes: Classes) -> dict[str, Tensor]:
-    """Cross-entropy of each factor (0 where a batch has no word for it); logits [B, all classes], labels [B, factors]."""
+    """Cross-entropy of each factor (0 where a batch has no word for it); logits [B, all classes], labels [B,
+    factors]."""
     sums = {
         k: nn.functional.cross_entropy(part.float(), labels[:, i], reduction="sum", ignore_index=UNNAMED)
         for i, (k, part) in enumerate(split(logits, classes).items())
@@ -76,7 +91,9 @@ def factor_losses(logits: Tensor, labels: Tensor, classes: Classes) -> dict[str,
 
 def augment(x01: Tensor) -> Tensor:
     """Half the images untouched; the rest made smaller and larger again, or noised, as previews look."""
-    small = nn.functional.interpolate(x01, scale_factor=float(torch.empty(1).uniform_(0.25, 0.75)), mode="bilinear", antialias=True)
+    small = nn.functional.interpolate(
+        x01, scale_factor=float(torch.empty(1).uniform_(0.25, 0.75)), mode="bilinear", antialias=True
+    )
     blurred = nn.functional.interpolate(small, size=x01.shape[-2:], mode="bilinear")
     share = torch.rand(len(x01), 1, 1, 1, device=x01.device)
     mixed = torch.where(share < 0.25, blurred, x01)
@@ -140,7 +157,10 @@ class Run:
 
     def update(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
-            raise SystemExit(f"loss is {loss.item()} at step {self.step}: lower the learning rate; {self.path} holds the last good state")
+            raise SystemExit(
+                f"loss is {loss.item()} at step {self.step}: lower the learning rate; {self.path} holds the last "
+                f"good state"
+            )
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
@@ -158,7 +178,11 @@ class Run:
             for key, value in self.optimiser.state.get(p, {}).items():
                 state[f"adam/{n}/{key}"] = value
         temporary = self.path.with_suffix(".tmp")
-        save_file({k: v.contiguous().cpu() for k, v in state.items()}, temporary, {"step": str(self.step), "seen": str(self.seen)})
+        save_file(
+            {k: v.contiguous().cpu() for k, v in state.items()},
+            temporary,
+            {"step": str(self.step), "seen": str(self.seen)},
+        )
         temporary.rename(self.path)
 
     def _load(self) -> None:
@@ -188,5 +212,8 @@ class Run:
             if time.time() - last > 60 or self.seen >= self.total:
                 last = time.time()
                 speed = (self.seen - first) / (last - begin)
-                print(f"{self.seen:>8} images  step {self.step}  {speed:.0f}/s  loss {loss.item():.4f}  {text}", flush=True)
+                print(
+                    f"{self.seen:>8} images  step {self.step}  {speed:.0f}/s  loss {loss.item():.4f}  {text}",
+                    flush=True,
+                )
                 self.save()

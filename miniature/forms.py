@@ -1,9 +1,11 @@
-"""Trains an image encoder without a single word or label: what a drawing has in common with itself, cropped, mirrored and recoloured.
+"""Trains an image encoder without a single word or label: what a drawing has in common with itself, cropped, mirrored
+and recoloured.
 
     python forms.py --data DATA --out forms --images 150000
 
-DINOv2's class at a tiny size, with SimCLR's objective (Chen et al. 2020, arXiv 2002.05709), which learns well in small batches. It stands
-in for DINO in the study's question of encoders: it sees form and layout, and colours only as far as the recolouring leaves them.
+DINOv2's class at a tiny size, with SimCLR's objective (Chen et al. 2020, arXiv 2002.05709), which learns well in small
+batches. It stands in for DINO in the study's question of encoders: it sees form and layout, and colours only as far as
+the recolouring leaves them.
 """
 
 import json
@@ -35,7 +37,8 @@ def build() -> Dinov2Model:
 
 
 def view(x01: Tensor, rng: np.random.Generator) -> Tensor:
-    """A crop of half to all of each picture's area, some mirrored, each with brightness, contrast and colour of its own; in [-1, 1]."""
+    """A crop of half to all of each picture's area, some mirrored, each with brightness, contrast and colour of its
+    own; in [-1, 1]."""
     count, device = len(x01), x01.device
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
@@ -55,7 +58,8 @@ def view(x01: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def contrast(z_2BD: Tensor) -> tuple[Tensor, float]:
-    """SimCLR's loss of 2·B projections, views of the same picture B rows apart; and how often the other view is the nearest."""
+    """SimCLR's loss of 2·B projections, views of the same picture B rows apart; and how often the other view is the
+    nearest."""
     z = F.normalize(z_2BD.float(), dim=1)
     scores = (z @ z.T / TEMPERATURE).fill_diagonal_(-torch.inf)
     other = torch.arange(len(z), device=z.device).roll(len(z) // 2)
@@ -80,7 +84,13 @@ def main() -> None:
     run.use_ema()
     model.half().save_pretrained(o.out / "final")
     half = [0.5] * 3
-    look = {"size": {"height": SIZE, "width": SIZE}, "resample": 3, "do_center_crop": False, "image_mean": half, "image_std": half}
+    look = {
+        "size": {"height": SIZE, "width": SIZE},
+        "resample": 3,
+        "do_center_crop": False,
+        "image_mean": half,
+        "image_std": half,
+    }
     (o.out / "final" / "preprocessor_config.json").write_text(json.dumps(look, indent=1) + "\n")
 
 

@@ -2,8 +2,9 @@
 
     python judge.py --data DATA --out judge --vae vae/final --images 300000
 
-It learns from real renders only: as they are, blurred or noised as previews are, and a quarter of each batch through the VAE
-with noise on its latents, because everything the miniature draws comes out of that decoder. Nothing that is trained later sees the judge.
+It learns from real renders only: as they are, blurred or noised as previews are, and a quarter of each batch through
+the VAE with noise on its latents, because everything the miniature draws comes out of that decoder. Nothing that is
+trained later sees the judge.
 """
 
 import json
@@ -19,9 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from world import factors
 
-from sliderspace.encoders import load_encoder
-from sliderspace.encoders.judge import MODEL_TYPE
-from sliderspace.encoders.judge import Judge as Network
+from sliderspace.models.encoders import load_encoder
+from sliderspace.models.encoders.judge import MODEL_TYPE
+from sliderspace.models.encoders.judge import Judge as Network
 
 
 class Judge:
@@ -40,7 +41,8 @@ class Judge:
 
 
 class Softened:
-    """`count` training images as the VAE gives them back, uint8 [count, 64, 64, 3], computed once and kept in a file."""
+    """`count` training images as the VAE gives them back, uint8 [count, 64, 64, 3], computed once and kept in a
+    file."""
 
     def __init__(self, data: Images, vae: Path, path: Path, *, count: int, device: torch.device, seed: int) -> None:
         index = np.sort(np.random.default_rng((seed, 3)).choice(len(data), count, replace=False))
@@ -55,7 +57,9 @@ class Softened:
 
 
 def load_vae(folder: Path, device: torch.device) -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(folder, use_safetensors=True).to(device, memory_format=torch.channels_last).eval()
+    return (
+        AutoencoderKL.from_pretrained(folder, use_safetensors=True).to(device, memory_format=torch.channels_last).eval()
+    )
 
 
 @torch.no_grad()
@@ -88,7 +92,8 @@ def settle(net: Network, batches: Iterator[Tensor]) -> None:
 
 
 def accuracy(judge: Judge, pictures: Iterator[Tensor], truth: Truth) -> dict[str, tuple[float, float]]:
-    """Share right of every factor: over all images where it has a word, and over those where it is there (not "none")."""
+    """Share right of every factor: over all images where it has a word, and over those where it is there (not
+    "none")."""
     answers = [a for x in pictures for a in judge.answers(x)]
     table = {}
     for k in judge.classes:
@@ -109,7 +114,11 @@ def finish(net: Network, out: Path) -> None:
 def report(judge: Judge, held: Images, truth: Truth, vae: Path, device: torch.device) -> None:
     real = accuracy(judge, (held.batch(i, device) for i in np.array_split(np.arange(len(held)), 30)), truth)
     first = np.arange(1500)
-    soft = accuracy(judge, (y.to(device).permute(0, 3, 1, 2) / 255 for y in through(load_vae(vae, device), held, first, device)), truth)
+    soft = accuracy(
+        judge,
+        (y.to(device).permute(0, 3, 1, 2) / 255 for y in through(load_vae(vae, device), held, first, device)),
+        truth,
+    )
     print("held-out accuracy: real renders, where present; through the VAE with noise, where present")
     for k in real:
         print(f"{k:12} {real[k][0]:.4f} {real[k][1]:.4f}   {soft[k][0]:.4f} {soft[k][1]:.4f}", flush=True)
@@ -141,7 +150,13 @@ def main() -> None:
     rng = np.random.default_rng((o.seed, 5))
     settle(net, (batch(np.sort(rng.integers(len(data), size=o.batch)), rng)[0] for _ in range(40)))
     finish(net, o.out / "final")
-    report(Judge(o.out / "final", o.device), Images(o.data, "held"), [factors(r) for r in rows(o.data, "held")], Path(o.vae), o.device)
+    report(
+        Judge(o.out / "final", o.device),
+        Images(o.data, "held"),
+        [factors(r) for r in rows(o.data, "held")],
+        Path(o.vae),
+        o.device,
+    )
 
 
 if __name__ == "__main__":

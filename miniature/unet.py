@@ -2,11 +2,13 @@
 
     python unet.py --data DATA --out unet --vae vae/final --clip clip/final --images 800000
 
-v-prediction on a schedule with zero terminal SNR and trailing timesteps (Lin et al. 2023, arXiv 2305.08891): few-step sampling
-stays good and StableDiffusionPipeline loads the result unchanged. `--out` keeps the latents of all images between runs.
+v-prediction on a schedule with zero terminal SNR and trailing timesteps (Lin et al. 2023, arXiv 2305.08891): few-step
+sampling stays good and StableDiffusionPipeline loads the result unchanged. `--out` keeps the latents of all images
+between runs.
 
-`--start FOLDER --guided 2` then builds guidance into those weights (as Meng et al. 2023, arXiv 2210.03142, but guided away from the bare
-prompt and not from the empty one): a prompt gives what it says without the second call, and the bare prompt keeps its whole variety.
+`--start FOLDER --guided 2` then builds guidance into those weights (as Meng et al. 2023, arXiv 2210.03142, but guided
+away from the bare prompt and not from the empty one): a prompt gives what it says without the second call, and the bare
+prompt keeps its whole variety.
 """
 
 from copy import deepcopy
@@ -70,7 +72,17 @@ def latents(data: Images, vae: AutoencoderKL, path: Path, device: torch.device) 
 
 
 def main() -> None:
-    o = arguments("Train the UNet", images=800_000, batch=64, lr=1e-3, vae="vae/final", clip="clip/final", start="", guided=1.0, ema=0.9995)
+    o = arguments(
+        "Train the UNet",
+        images=800_000,
+        batch=64,
+        lr=1e-3,
+        vae="vae/final",
+        clip="clip/final",
+        start="",
+        guided=1.0,
+        ema=0.9995,
+    )
     data = Images(o.data, "train")
     vae = (
         AutoencoderKL.from_pretrained(o.vae, torch_dtype=torch.float32, use_safetensors=True)
@@ -80,9 +92,18 @@ def main() -> None:
     z_all = latents(data, vae, o.out / "latents.safetensors", o.device)
     truth = [factors(r) for r in rows(o.data, "train")]
     words = CLIPTokenizer.from_pretrained(o.clip)
-    text = CLIPTextModel.from_pretrained(o.clip, torch_dtype=torch.float32, use_safetensors=True).to(o.device).eval().requires_grad_(False)
+    text = (
+        CLIPTextModel.from_pretrained(o.clip, torch_dtype=torch.float32, use_safetensors=True)
+        .to(o.device)
+        .eval()
+        .requires_grad_(False)
+    )
     text.set_attn_implementation("eager")
-    unet = UNet2DConditionModel.from_pretrained(o.start, torch_dtype=torch.float32, use_safetensors=True) if o.start else build()
+    unet = (
+        UNet2DConditionModel.from_pretrained(o.start, torch_dtype=torch.float32, use_safetensors=True)
+        if o.start
+        else build()
+    )
     unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
     teacher = deepcopy(unet).requires_grad_(False)
@@ -92,8 +113,12 @@ def main() -> None:
     @torch.no_grad()
     def guided(x: Tensor, t: Tensor, texts: list[str], states: Tensor) -> Tensor:
         """v of the weights trained on, pushed away from what the bare prompt gives; of no text at all, as it is."""
-        bare = text(words([BARE], padding="max_length", truncation=True, return_tensors="pt").input_ids.to(o.device)).last_hidden_state
-        v, v_bare = teacher(torch.cat([x, x]), t.repeat(2), torch.cat([states, bare.expand_as(states)])).sample.float().chunk(2)
+        bare = text(
+            words([BARE], padding="max_length", truncation=True, return_tensors="pt").input_ids.to(o.device)
+        ).last_hidden_state
+        v, v_bare = (
+            teacher(torch.cat([x, x]), t.repeat(2), torch.cat([states, bare.expand_as(states)])).sample.float().chunk(2)
+        )
         push = torch.tensor([o.guided - 1 if said else 0.0 for said in texts], device=o.device).view(-1, 1, 1, 1)
         return v + push * (v - v_bare)
 

@@ -2,7 +2,8 @@
 
     python vae.py --data DATA --out vae --images 160000               encoder and decoder together
     python vae.py --data DATA --out vae --images 80000 --start FOLDER  goes on from a finished one
-    python vae.py --data DATA --out vae --images 300000 --start FOLDER --freeze 1    the decoder alone, on latents that stay as they are
+    python vae.py --data DATA --out vae --images 300000 --start FOLDER --freeze 1    the decoder alone, on latents that
+    stay as they are
 
 Few channels at full resolution (16) keep decoding cheap: every preview and every update of a slider decodes.
 The last form lets a UNet train on the frozen latents while the decoder still improves. Its noise grows to what a
@@ -44,7 +45,8 @@ def gradients(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def line_weight(x: Tensor) -> Tensor:
-    """1 on even colour, up to 4 beside drawn lines [B, 1, H, W]: glasses are a few pixels, and would be the last thing learnt."""
+    """1 on even colour, up to 4 beside drawn lines [B, 1, H, W]: glasses are a few pixels, and would be the last thing
+    learnt."""
     across, down = (g.abs().amax(1, keepdim=True) for g in gradients(x))
     gradient = nn.functional.pad(across, (0, 1)) + nn.functional.pad(down, (0, 0, 0, 1))
     return 1 + 3 * nn.functional.max_pool2d(gradient, 3, 1, 1).clamp(max=1)
@@ -70,13 +72,21 @@ def finish(vae: AutoencoderKL, data: Images, out: Path, device: torch.device) ->
 
 def main() -> None:
     o = arguments("Train the VAE", images=160_000, batch=32, lr=2e-3, freeze=0, start="")
-    vae = AutoencoderKL.from_pretrained(o.start, torch_dtype=torch.float32, use_safetensors=True) if o.start else build()
+    vae = (
+        AutoencoderKL.from_pretrained(o.start, torch_dtype=torch.float32, use_safetensors=True) if o.start else build()
+    )
     vae = vae.to(o.device, memory_format=torch.channels_last)
     data, held = Images(o.data, "train"), Images(o.data, "held")
     if o.freeze:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
-    run = Run(vae, o.out / ("decoder.safetensors" if o.freeze else "state.safetensors"), images=o.images, batch=o.batch, lr=o.lr)
+    run = Run(
+        vae,
+        o.out / ("decoder.safetensors" if o.freeze else "state.safetensors"),
+        images=o.images,
+        batch=o.batch,
+        lr=o.lr,
+    )
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         x = data.batch(index, o.device) * 2 - 1

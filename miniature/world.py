@@ -27,8 +27,8 @@ STYLE_WORDS = {
     "thumbs": "thumbs",
     "toonHead": "toon head",
 }
-# How often a caption leaves the style unsaid. Images whose caption names no style come mostly from a few styles: the model
-# knows more than its plain prompt shows, as real models do.
+# How often a caption leaves the style unsaid. Images whose caption names no style come mostly from a few styles: the
+# model knows more than its plain prompt shows, as real models do.
 UNSAID = {
     "avataaars": 0.6,
     "personas": 0.6,
@@ -76,7 +76,14 @@ EXPRESSIONS = {  # part name -> word, by style; what is not listed has no word
         "faceMask": "wearing a mask",
         "shout": "screaming",
     },
-    "micah": {"smile": "smiling", "laughing": "laughing", "sad": "sad", "frown": "sad", "surprised": "surprised", "nervous": "grimacing"},
+    "micah": {
+        "smile": "smiling",
+        "laughing": "laughing",
+        "sad": "sad",
+        "frown": "sad",
+        "surprised": "surprised",
+        "nervous": "grimacing",
+    },
     "openPeeps": {
         "smile": "smiling",
         "smileBig": "smiling",
@@ -89,7 +96,13 @@ EXPRESSIONS = {  # part name -> word, by style; what is not listed has no word
         "serious": "serious",
         "awe": "surprised",
     },
-    "personas": {"smile": "smiling", "bigSmile": "laughing", "frown": "sad", "surprise": "surprised", "smirk": "smirking"},
+    "personas": {
+        "smile": "smiling",
+        "bigSmile": "laughing",
+        "frown": "sad",
+        "surprise": "surprised",
+        "smirk": "smirking",
+    },
     "toonHead": {"laugh": "laughing", "smile": "smiling", "angry": "angry", "agape": "surprised", "sad": "sad"},
     "bottts": {"smile01": "smiling", "smile02": "smiling", "bite": "smiling"},
 }
@@ -176,9 +189,23 @@ LONG = {
 BUN = {"bun", "bun2", "buns", "bunHair", "froBun", "curlyBun", "straightBun", "bunUndercut", "grayBun"}
 AFRO = {"fro", "froBand", "afro", "longAfro"}
 MOHAWK = {"mohawk", "mohawk2", "mrT", "sideShave", "halfShavedHead"}
-HATS = {"hat", "winterHat1", "winterHat02", "winterHat03", "winterHat04", "hatBeanie", "hatHip", "cap", "beanie", "turban", "hijab"}
+HATS = {
+    "hat",
+    "winterHat1",
+    "winterHat02",
+    "winterHat03",
+    "winterHat04",
+    "hatBeanie",
+    "hatHip",
+    "cap",
+    "beanie",
+    "turban",
+    "hijab",
+}
 WORN = {"glasses", "sunglasses", "a beard", "a moustache"}
-WORN_SAID = 0.8  # how often these are said at least: a few thin lines, which a model told of them rarely does not learn to draw
+WORN_SAID = (
+    0.8  # how often these are said at least: a few thin lines, which a model told of them rarely does not learn to draw
+)
 MOUSTACHE = re.compile("moustache|mustache|walrus|pencil|horshoe|freddy", re.I)
 
 
@@ -186,7 +213,13 @@ def _glasses(style: str, p: Mapping[str, str]) -> str:
     worn = " ".join(str(p.get(k, "")) for k in ("glasses", "accessories", "eyes"))
     if style == "avataaars":
         worn = str(p.get("accessories", ""))
-        return "sunglasses" if worn in ("sunglasses", "wayfarers") else "glasses" if worn and worn != "eyepatch" else "none"
+        return (
+            "sunglasses"
+            if worn in ("sunglasses", "wayfarers")
+            else "glasses"
+            if worn and worn != "eyepatch"
+            else "none"
+        )
     if style == "bottts" or style == "thumbs":
         return "none"
     if style == "pixelArt":
@@ -199,7 +232,13 @@ def _glasses(style: str, p: Mapping[str, str]) -> str:
 def _hair(style: str, p: Mapping[str, str]) -> str:
     name = str(p.get("hair") or p.get("top") or p.get("head") or "") if style != "bottts" else ""
     if style == "toonHead":
-        return "long" if p.get("rearHair") in ("longStraight", "longWavy", "shoulderHigh") else "bun" if name == "bun" else "short"
+        return (
+            "long"
+            if p.get("rearHair") in ("longStraight", "longWavy", "shoulderHigh")
+            else "bun"
+            if name == "bun"
+            else "short"
+        )
     if (style, name) in BALD:
         return "bald"
     for word, names in (("hat", HATS), ("bun", BUN), ("afro", AFRO), ("mohawk", MOHAWK)):
@@ -211,7 +250,8 @@ def _hair(style: str, p: Mapping[str, str]) -> str:
         return "long"
     return (
         "short"
-        if name.startswith("short") or style in ("avataaars", "dylan", "micah", "miniavs", "personas", "openPeeps", "bigSmile")
+        if name.startswith("short")
+        or style in ("avataaars", "dylan", "micah", "miniavs", "personas", "openPeeps", "bigSmile")
         else "unnamed"
     )
 
@@ -231,7 +271,9 @@ def factors(row: Mapping) -> dict[str, str]:
     hair = _hair(style, p) if person else "none"
     drawn_hair = "black" if style in ("lorelei", "notionists", "openPeeps") else row["hair"]
     drawn_skin = "white" if style in ("lorelei", "notionists") else row["skin"]
-    has_clothes = any(k in p for k in ("clothingColor", "clothesColor", "shirtColor", "bodyColor")) and style != "bigSmile"
+    has_clothes = (
+        any(k in p for k in ("clothingColor", "clothesColor", "shirtColor", "bodyColor")) and style != "bigSmile"
+    )
     return {
         "style": style,
         "kind": kind,
@@ -242,7 +284,9 @@ def factors(row: Mapping) -> dict[str, str]:
         "glasses": _glasses(style, p),
         "beard": _beard(p) if person else "none",
         "earrings": "earrings" if p.get("earrings") else "none",
-        "mouth": EXPRESSIONS.get(style, {}).get(str(p.get("mouth") or p.get("mood") or p.get("face")), _by_prefix(str(p.get("mouth", "")))),
+        "mouth": EXPRESSIONS.get(style, {}).get(
+            str(p.get("mouth") or p.get("mood") or p.get("face")), _by_prefix(str(p.get("mouth", "")))
+        ),
         "eyes": EYES.get(style, {}).get(str(p.get("eyes")), "unnamed"),
         "clothing": row["clothing"] if has_clothes or kind in ("robot", "thumb") else "none",
     }

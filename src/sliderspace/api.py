@@ -3,21 +3,28 @@
 from pathlib import Path
 from typing import Any
 
-from sliderspace.config import Speed, settings_from
-from sliderspace.engine import Engine
-from sliderspace.progress import watch
-from sliderspace.space import SliderSpace
-from sliderspace.store import RunFolder
-from sliderspace.summary import report_run
+from sliderspace.core.settings import Speed, settings_from
+from sliderspace.engine.bars import watch
+from sliderspace.engine.local import Engine
+from sliderspace.report.from_run import report_run
+from sliderspace.space.space import SliderSpace
+from sliderspace.storage.run_folder import RunFolder
 
 
-def discover(prompt: str | list[str], out: str | Path, *, speed: Speed | None = None, quiet: bool = False, **settings: Any) -> SliderSpace:
-    """Find the sliders of a prompt (several prompts describe one concept), and write everything to the run folder `out`.
+def discover(
+    prompt: str | list[str], out: str | Path, *, speed: Speed | None = None, quiet: bool = False, **settings: Any
+) -> SliderSpace:
+    """Find the sliders of a prompt (several prompts describe one concept), and write everything to the run folder
+    `out`.
 
-    `settings` are the fields of `Settings`: backbone, sliders, samples, seed, updates, … Called again with the same ones it resumes,
-    or returns at once what is there. Raises BadInput for what cannot be used, SliderSpaceError for what failed; both say what to do.
+    `settings` are the fields of `Settings`: backbone, sliders, samples, seed, updates, … Called again with the same
+    ones it resumes, or returns at once what is there. Raises BadInput for what cannot be used, SliderSpaceError for
+    what failed; both say what to do.
     """
-    run, chosen = RunFolder(out), settings_from({"prompts": (prompt,) if isinstance(prompt, str) else tuple(prompt), **settings})
+    run, chosen = (
+        RunFolder(out),
+        settings_from({"prompts": (prompt,) if isinstance(prompt, str) else tuple(prompt), **settings}),
+    )
     with run.open_for_writing():
         engine = Engine(chosen, speed or Speed(), run)
         engine.write_config()

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sliderspace import parsing
-from sliderspace.errors import BadInput, SliderSpaceError
+from sliderspace.cli import parsing
+from sliderspace.core.errors import BadInput, SliderSpaceError
 
 if TYPE_CHECKING:
-    from sliderspace.config import Settings, Speed
-    from sliderspace.engine import Engine, Progress
-    from sliderspace.store import RunFolder
+    from sliderspace.core.settings import Settings, Speed
+    from sliderspace.engine.local import Engine, Progress
+    from sliderspace.storage.run_folder import RunFolder
 
 Values = dict[str, Any]
 
@@ -26,26 +26,32 @@ def given(values: Values, names: Iterable[str]) -> Values:
 
 
 def speed_of(**values: Any) -> "Speed":
-    from sliderspace.config import Speed
+    from sliderspace.core.settings import Speed
 
     return Speed(**given(values, SPEED))
 
 
 def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Settings":
-    """The settings a verb asks for: new ones where it says a prompt, else those stored in the folder, with what it changes.
+    """The settings a verb asks for: new ones where it says a prompt, else those stored in the folder, with what it
+    changes.
 
     An expansion by a language model is kept in the folder; a dry run makes none, and plans for the concept as it is.
     """
-    from sliderspace.config import Settings, recipe, settings_from
-    from sliderspace.engine import stored_settings
-    from sliderspace.prompts import prompts_for
+    from sliderspace.concepts.prompts import prompts_for
+    from sliderspace.core.settings import Settings, recipe, settings_from
+    from sliderspace.engine.local import stored_settings
 
     chosen: Values = given(values, Settings.model_fields)
     if "embed" in chosen:
         chosen["embed"] = parsing.embed(chosen["embed"])
     if values.get("recipe"):
         chosen = {**recipe(values["recipe"]), **chosen}
-    for place in ("backbone", "encoder", "decoder", "images"):  # a folder is stored whole, so that it is found from anywhere
+    for place in (
+        "backbone",
+        "encoder",
+        "decoder",
+        "images",
+    ):  # a folder is stored whole, so that it is found from anywhere
         if place in chosen and Path(chosen[place]).expanduser().is_dir():
             chosen[place] = str(Path(chosen[place]).expanduser().resolve())
     about = given(values, ("file", "expand", "base_url"))
@@ -59,35 +65,47 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
 
 
 def fitted(values: Values, settings: "Settings", run: "RunFolder") -> "tuple[Settings, Speed]":
-    """On a GPU, what was left open about memory is as the plan chooses. The bits of the base stay as they are once a run has begun."""
-    from sliderspace.backbones import device_for
-    from sliderspace.plan import plan_for
+    """On a GPU, what was left open about memory is as the plan chooses. The bits of the base stay as they are once a
+    run has begun."""
+    from sliderspace.models.backbones import device_for
+    from sliderspace.plan.plan import plan_for
 
     speed = speed_of(**values)
-    if device_for(speed.device).type != "cuda" or values.get("checkpointing") or given(values, ("lanes", "batch", "quantize")):
+    if (
+        device_for(speed.device).type != "cuda"
+        or values.get("checkpointing")
+        or given(values, ("lanes", "batch", "quantize"))
+    ):
         return settings, speed
     plan = plan_for(settings, speed)
     if plan.chosen is None:
         raise BadInput("this model fits the card in no way that is known here; `--dry-run` says what it would take")
     typer.echo(f"to fit {plan.card.gib:.0f} GB: {' '.join(plan.flags())}", err=True)
-    speed = speed.model_copy(update={"lanes": plan.lanes, "batch": plan.batch, "checkpointing": plan.chosen.checkpointing})
+    speed = speed.model_copy(
+        update={"lanes": plan.lanes, "batch": plan.batch, "checkpointing": plan.chosen.checkpointing}
+    )
     return (settings if run.config.exists() else settings.model_copy(update={"quantize": plan.chosen.quantize})), speed
 
 
 def check_begun(values: Values, run: "RunFolder") -> None:
     """BadInput where neither the verb nor the folder says what to discover; before the folder is made or touched."""
     if not given(values, ("prompts", "file")) and not run.config.exists():
-        raise BadInput(f'no prompt given and {run.root} holds no run. Example: sliderspace discover "a robot" --out {run.root}')
+        raise BadInput(
+            f'no prompt given and {run.root} holds no run. Example: sliderspace discover "a robot" --out {run.root}'
+        )
 
 
-def run_stages(place: Path, values: Values, stages: "Callable[[Engine], Iterator[Progress]]", *, report: bool = True) -> None:
-    """Run stages on a folder with progress bars. New settings for an old folder are said aloud before anything is redone."""
+def run_stages(
+    place: Path, values: Values, stages: "Callable[[Engine], Iterator[Progress]]", *, report: bool = True
+) -> None:
+    """Run stages on a folder with progress bars. New settings for an old folder are said aloud before anything is
+    redone."""
 
     def body() -> None:
-        from sliderspace.engine import Engine
-        from sliderspace.progress import watch
-        from sliderspace.store import RunFolder
-        from sliderspace.summary import report_run
+        from sliderspace.engine.bars import watch
+        from sliderspace.engine.local import Engine
+        from sliderspace.report.from_run import report_run
+        from sliderspace.storage.run_folder import RunFolder
 
         run = RunFolder(place)
         check_begun(values, run)
@@ -117,4 +135,8 @@ def guarded(body: Callable[[], None]) -> None:
 
 
 def answer_with(values: dict[str, Any], as_json: bool) -> None:
-    typer.echo(json.dumps(values, indent=1, ensure_ascii=False) if as_json else "\n".join(f"{k}: {v}" for k, v in values.items()))
+    typer.echo(
+        json.dumps(values, indent=1, ensure_ascii=False)
+        if as_json
+        else "\n".join(f"{k}: {v}" for k, v in values.items())
+    )

@@ -5,18 +5,19 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from sliderspace import parsing
+from sliderspace.cli import parsing
 from sliderspace.cli.app import app
 from sliderspace.cli.common import answer_with, guarded, speed_of
 from sliderspace.cli.options import Batch, Device, Folder, Json, Seeds, StartStep
-from sliderspace.errors import BadInput
+from sliderspace.core.errors import BadInput
 
 
 @app.command(epilog="Example: sliderspace generate runs/person --set 3=1.5 --set 7=-2 --seeds 0-15")
 def generate(
     folder: Folder,
     set_: Annotated[
-        list[str] | None, Option("--set", metavar="SLIDER=UNITS", help="A slider and its strength in natural units; repeat for more.")
+        list[str] | None,
+        Option("--set", metavar="SLIDER=UNITS", help="A slider and its strength in natural units; repeat for more."),
     ] = None,
     seeds: Seeds = "0-15",
     prompt: Annotated[str | None, Option(help="Another prompt than the one discovered on.")] = None,
@@ -30,8 +31,8 @@ def generate(
     """Draw images with sliders set: one PNG a seed, and all in one grid.png."""
 
     def body() -> None:
-        from sliderspace.images import grid, save_png, writable
-        from sliderspace.space import SliderSpace
+        from sliderspace.space.space import SliderSpace
+        from sliderspace.storage.images import grid, save_png, writable
 
         listed, strengths = parsing.seeds(seeds), parsing.strengths(set_ or [])
         if mix and strengths:
@@ -67,8 +68,8 @@ def sweep(
     """Draw one slider over a range of strengths: a row a seed, a column a strength."""
 
     def body() -> None:
-        from sliderspace.images import labelled_strip, save_png, scale_label, writable
-        from sliderspace.space import SliderSpace
+        from sliderspace.space.space import SliderSpace
+        from sliderspace.storage.images import labelled_strip, save_png, scale_label, writable
 
         values, listed = [parsing.number(v, "--scales") for v in scales.split(",")], parsing.seeds(seeds)
         images = SliderSpace.load(folder, speed_of(device=device, batch=batch)).sweep(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
-from sliderspace import parsing
+from sliderspace.cli import parsing
 from sliderspace.cli.app import app
 from sliderspace.cli.common import answer_with, guarded
 from sliderspace.cli.options import Folder, Json
@@ -16,7 +16,9 @@ Repository = Annotated[str, Argument(metavar="OWNER/NAME", help="A repository of
 @app.command(epilog="Example: sliderspace export runs/person --format comfyui --sliders 0,3,7-9 --out loras")
 def export(
     folder: Folder,
-    format: Annotated[Literal["diffusers", "comfyui"], Option(help="diffusers: for load_lora_weights; comfyui: also A1111.")] = "diffusers",
+    format: Annotated[
+        Literal["diffusers", "comfyui"], Option(help="diffusers: for load_lora_weights; comfyui: also A1111.")
+    ] = "diffusers",
     sliders: Annotated[str | None, Option(help="Which sliders, such as 0,3,7-9; default: all.")] = None,
     unit: Annotated[float, Option(help="Natural units that a strength of 1.0 shall be.")] = 1.0,
     out: Annotated[Path | None, Option(help="Where the files go; default DIR/lora-<format>.")] = None,
@@ -25,14 +27,17 @@ def export(
     """Write each slider as a LoRA file that other tools load, its natural unit baked in."""
 
     def body() -> None:
-        from sliderspace import formats
-        from sliderspace.space import SliderSpace
+        from sliderspace.share import export as formats
+        from sliderspace.space.space import SliderSpace
 
         chosen = None if sliders is None else parsing.seeds(sliders, "--sliders")
         target = out or folder / f"lora-{format}"
         paths = formats.export(SliderSpace.load(folder), target, format=format, sliders=chosen, unit=unit)
         answer_with(
-            {"files": [str(p) for p in paths], "folder": str(target)} if as_json else {"files": len(paths), "folder": target}, as_json
+            {"files": [str(p) for p in paths], "folder": str(target)}
+            if as_json
+            else {"files": len(paths), "folder": target},
+            as_json,
         )
 
     guarded(body)
@@ -40,7 +45,9 @@ def export(
 
 @app.command("import", epilog="Example: sliderspace import loras --out runs/person-again --backbone mini")
 def import_(
-    source: Annotated[Path, Argument(metavar="FOLDER", help="A folder of files that `export` wrote, of either format.")],
+    source: Annotated[
+        Path, Argument(metavar="FOLDER", help="A folder of files that `export` wrote, of either format.")
+    ],
     out: Annotated[Path, Option(help="The run folder to make.")],
     backbone: Annotated[str | None, Option(help="The base model, where it lies elsewhere on this machine.")] = None,
     as_json: Json = False,
@@ -48,7 +55,7 @@ def import_(
     """Make a folder of exported LoRA files a space again: to draw with, sweep, export and share."""
 
     def body() -> None:
-        from sliderspace.imports import import_space
+        from sliderspace.share.importing import import_space
 
         space = import_space(source, out, backbone=backbone)
         answer_with({"sliders": len(space), "folder": str(out)}, as_json)
@@ -65,12 +72,15 @@ def push(
     base_model: Annotated[str, Option(help="The base model's Hub repository, named on the card.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Share a space on the Hub: the run, its LoRA files, and a card that shows every slider. Log in with `hf auth login` first."""
+    """Share a space on the Hub: the run, its LoRA files, and a card that shows every slider. Log in with `hf auth
+    login` first."""
 
     def body() -> None:
-        from sliderspace import hub
+        from sliderspace.share import hub
 
-        answer_with({"address": hub.push(folder, repository, private=private, licence=licence, base_model=base_model)}, as_json)
+        answer_with(
+            {"address": hub.push(folder, repository, private=private, licence=licence, base_model=base_model)}, as_json
+        )
 
     guarded(body)
 
@@ -85,7 +95,7 @@ def pull(
     """Fetch a space that somebody shared with `push`."""
 
     def body() -> None:
-        from sliderspace import hub
+        from sliderspace.share import hub
 
         space = hub.pull(repository, out, revision=revision)
         answer_with({"sliders": len(space), "folder": str(out)}, as_json)

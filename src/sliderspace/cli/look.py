@@ -12,7 +12,8 @@ def info(folder: Folder, as_json: Json = False) -> None:
     """Say what a run folder holds: the concept, the model, how far it got, and its sliders with their measures."""
 
     def body() -> None:
-        from sliderspace.summary import describe_run, print_run
+        from sliderspace.cli.tables import print_run
+        from sliderspace.engine.status import describe_run
 
         told = describe_run(folder)
         answer_with(told, True) if as_json else print_run(told)
@@ -25,8 +26,8 @@ def report(folder: Folder, as_json: Json = False) -> None:
     """Write report.html of a finished run again."""
 
     def body() -> None:
-        from sliderspace.store import RunFolder
-        from sliderspace.summary import report_run
+        from sliderspace.report.from_run import report_run
+        from sliderspace.storage.run_folder import RunFolder
 
         answer_with({"report": str(report_run(RunFolder(folder)))}, as_json)
 
@@ -38,7 +39,7 @@ def backbones(as_json: Json = False) -> None:
     """List the models known by name: what each can draw, with prompts to try."""
 
     def body() -> None:
-        from sliderspace.backbones import PRESETS
+        from sliderspace.models.backbones import PRESETS
 
         if as_json:
             answer_with(
@@ -51,7 +52,8 @@ def backbones(as_json: Json = False) -> None:
             return
         for preset in PRESETS.values():
             typer.echo(
-                f"{preset.name}: {preset.knows}; {preset.steps} steps\n  try: " + "\n       ".join(f'"{e}"' for e in preset.examples)
+                f"{preset.name}: {preset.knows}; {preset.steps} steps\n  try: "
+                + "\n       ".join(f'"{e}"' for e in preset.examples)
             )
             typer.echo(f"  {preset.expected}" if preset.expected else "")
 

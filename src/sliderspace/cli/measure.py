@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from sliderspace import parsing
+from sliderspace.cli import parsing
 from sliderspace.cli.app import app
 from sliderspace.cli.common import answer_with, guarded, speed_of
 from sliderspace.cli.options import Batch, Device, Folder, Json, LaneCount
@@ -18,20 +18,26 @@ def evaluate(
     seeds: Annotated[int, Option(min=4, help="Seeds to draw, used for nothing else before.")] = 32,
     judge: Annotated[
         str | None,
-        Option(help="An encoder that judges in place of the model's own judge: clip, dinov2, siglip, a repository, or a folder."),
+        Option(
+            help="An encoder that judges in place of the model's own judge: clip, dinov2, siglip, a repository, or "
+            "a folder."
+        ),
     ] = None,
     device: Device = "auto",
     batch: Batch = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a finished space thoroughly: every control measure with 95 % intervals, by step, several sliders at once, true factors."""
+    """Measure a finished space thoroughly: every control measure with 95 % intervals, by step, several sliders at once,
+    true factors."""
 
     def body() -> None:
-        from sliderspace.engine import Engine, stored_settings
-        from sliderspace.evaluation import Evaluation, print_evaluation
-        from sliderspace.progress import watch
-        from sliderspace.store import RunFolder, load_json
-        from sliderspace.summary import report_run
+        from sliderspace.cli.tables import print_evaluation
+        from sliderspace.engine.bars import watch
+        from sliderspace.engine.evaluation import Evaluation
+        from sliderspace.engine.local import Engine, stored_settings
+        from sliderspace.report.from_run import report_run
+        from sliderspace.storage.files import load_json
+        from sliderspace.storage.run_folder import RunFolder
 
         run = RunFolder(folder)
         run.check_exists()
@@ -50,12 +56,17 @@ def evaluate(
 @app.command(epilog="Example: sliderspace study centring rank --out runs/study --seeds 0-2 --write docs/studies")
 def study(
     questions: Annotated[
-        list[str] | None, Argument(metavar="QUESTION...", help="What to ask; none lists the questions, `all` asks them all.")
+        list[str] | None,
+        Argument(metavar="QUESTION...", help="What to ask; none lists the questions, `all` asks them all."),
     ] = None,
-    out: Annotated[Path, Option(help="Where the discoveries go. The same command again goes on where it stopped.")] = Path("runs/study"),
+    out: Annotated[
+        Path, Option(help="Where the discoveries go. The same command again goes on where it stopped.")
+    ] = Path("runs/study"),
     seeds: Annotated[str, Option(help="Run seeds: 0-2, or 0,5.")] = "0",
     backbone: Annotated[str, Option(help="The model to ask; its preset should have a judge.")] = "mini",
-    write: Annotated[Path | None, Option(help="Write tables and plots of what is measured so far here, and run nothing.")] = None,
+    write: Annotated[
+        Path | None, Option(help="Write tables and plots of what is measured so far here, and run nothing.")
+    ] = None,
     device: Device = "auto",
     batch: Batch = None,
     lanes: LaneCount = None,
@@ -64,23 +75,30 @@ def study(
     """Compare settings over run seeds, with everything else equal: the questions behind the defaults."""
 
     def body() -> None:
-        from sliderspace.experiments import study as grid
-        from sliderspace.experiments import tables, variance
-        from sliderspace.experiments.questions import QUESTIONS, question
-        from sliderspace.progress import watch
+        from sliderspace.engine.bars import watch
+        from sliderspace.experiments.studies import study as grid
+        from sliderspace.experiments.studies import tables, variance
+        from sliderspace.experiments.studies.questions import QUESTIONS, question
 
         if not questions:
             answer_with({name: q.asks for name, q in QUESTIONS.items()}, as_json)
             return
-        asked, listed = [question(name) for name in (QUESTIONS if questions == ["all"] else questions)], parsing.seeds(seeds)
+        asked, listed = (
+            [question(name) for name in (QUESTIONS if questions == ["all"] else questions)],
+            parsing.seeds(seeds),
+        )
         speed = speed_of(device=device, batch=batch, lanes=lanes)
         for q in asked:
             if write is None:
                 watch(grid.run_cells(grid.cells(q, listed, backbone), out, speed), quiet=as_json)
                 continue
             runs = [found for cell in grid.cells(q, listed, backbone) if (found := grid.measured(cell.folder(out)))]
-            told = variance.answer(runs) if q.by_slider and runs else tables.answer(q, grid.rows(q, listed, backbone, out))
-            typer.echo(tables.write_page(q, told, f"sliderspace study {q.name} --out {out} --seeds {seeds}", write), err=True)
+            told = (
+                variance.answer(runs) if q.by_slider and runs else tables.answer(q, grid.rows(q, listed, backbone, out))
+            )
+            typer.echo(
+                tables.write_page(q, told, f"sliderspace study {q.name} --out {out} --seeds {seeds}", write), err=True
+            )
         if as_json:
             answer_with({q.name: grid.rows(q, listed, backbone, out) for q in asked}, True)
 

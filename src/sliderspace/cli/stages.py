@@ -51,10 +51,12 @@ from sliderspace.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sliderspace.engine import Engine, Progress
+    from sliderspace.engine.local import Engine, Progress
 
 
-@app.command(epilog='Example: sliderspace discover "a portrait of a person" --backbone mini --sliders 16 --samples 1000 --out runs/person')
+@app.command(
+    epilog='Example: sliderspace discover "a portrait of a person" --backbone mini --sliders 16 --out runs/person'
+)
 def discover(
     prompts: Prompts = None,
     out: Out = Path("runs/latest"),
@@ -176,8 +178,9 @@ def show_plan(out: Path, values: Values) -> None:
     """The plan of a discovery, for a person or as JSON; nothing is written or fetched."""
 
     def body() -> None:
-        from sliderspace.plan import plan_for, print_plan
-        from sliderspace.store import RunFolder
+        from sliderspace.cli.plan_text import print_plan
+        from sliderspace.plan.plan import plan_for
+        from sliderspace.storage.run_folder import RunFolder
 
         check_begun(values, RunFolder(out))
         plan = plan_for(settings_of(values, RunFolder(out), dry=True), speed_of(**values), memory_gb=values["memory"])

@@ -3,9 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from sliderspace.errors import BadInput
-
-Array = npt.NDArray[np.float64]
+from sliderspace.core.arrays import Array
+from sliderspace.core.errors import BadInput
 
 
 def checked(name: str, values: npt.ArrayLike, ndim: int) -> Array:
@@ -21,3 +20,10 @@ def checked(name: str, values: npt.ArrayLike, ndim: int) -> Array:
 def same(what: str, left: object, right: object) -> None:
     if left != right:
         raise BadInput(f"The {what} do not match: {left} and {right}.")
+
+
+def checked_effects(values: npt.ArrayLike) -> Array:
+    array = checked("effects_KF", values, 2)
+    if array.min() < 0:
+        raise BadInput("effects_KF holds effects below 0.")
+    return array

@@ -1,16 +1,18 @@
 """Does a slider do its own thing, the same on every seed, in proportion, without leaving the model's own images?
 
-The array `delta_KSD` holds Δφ = φ(slider k at +1 unit, seed s) - φ(base, seed s): K sliders, S seeds, D dimensions, M scales.
-Effects at -1 unit count as their opposite: flip their sign first, or pass `sign` where it is taken.
+The array `delta_KSD` holds Δφ = φ(slider k at +1 unit, seed s) - φ(base, seed s): K sliders, S seeds, D dimensions, M
+scales. Effects at -1 unit count as their opposite: flip their sign first, or pass `sign` where it is taken.
 A move of no length points nowhere: every cosine with it is 0, so that a dead slider scores low and nothing is NaN.
-Each function raises BadInput on empty, non-finite or mismatched arrays. Judge with another encoder than the one that trained.
+Each function raises BadInput on empty, non-finite or mismatched arrays. Judge with another encoder than the one that
+trained.
 """
 
 import numpy as np
 import numpy.typing as npt
 
-from sliderspace.errors import BadInput
-from sliderspace.measure.checks import Array, checked, same
+from sliderspace.core.arrays import Array
+from sliderspace.core.errors import BadInput
+from sliderspace.measure.checks import checked, same
 
 
 def alignment(delta_SD: npt.ArrayLike, v_D: npt.ArrayLike, sign: npt.ArrayLike = 1) -> float:
@@ -56,7 +58,8 @@ def orthogonality(delta_KSD: npt.ArrayLike) -> Array:
 def effective_rank(delta_KSD: npt.ArrayLike) -> float:
     """How many different things the sliders do: K if orthogonal, 1 if all alike, 0 if all dead.
 
-    exp of the entropy of the singular values (Roy & Vetterli 2007) of the mean moves at unit length: size is not counted.
+    exp of the entropy of the singular values (Roy & Vetterli 2007) of the mean moves at unit length: size is not
+    counted.
     """
     singular = np.linalg.svd(_unit(checked("delta_KSD", delta_KSD, 3).mean(axis=1)), compute_uv=False)
     if not singular.any():
@@ -66,16 +69,20 @@ def effective_rank(delta_KSD: npt.ArrayLike) -> float:
 
 
 def monotone_share(projection_KSM: npt.ArrayLike, scales_M: npt.ArrayLike, threshold: float = 0.8) -> Array:
-    """[K]: share of sweeps whose projection on vᵢ has Spearman ρ > threshold with the scale. A flat sweep counts as not."""
+    """[K]: share of sweeps whose projection on vᵢ has Spearman ρ > threshold with the scale. A flat sweep counts as
+    not."""
     projection, scales = checked("projection_KSM", projection_KSM, 3), checked("scales_M", scales_M, 1)
     same("scales", projection.shape[2], len(scales))
     if len(np.unique(scales)) < 3:
-        raise BadInput("monotone_share needs a sweep of at least 3 different scales: any 2 are in order or not by chance.")
+        raise BadInput(
+            "monotone_share needs a sweep of at least 3 different scales: any 2 are in order or not by chance."
+        )
     return (_unit(_ranks(projection)) @ _unit(_ranks(scales)) > threshold).mean(axis=1)
 
 
 class Manifold:
-    """Where the model's own images lie: within the k-nearest-neighbour radius of a base image (Kynkäänniemi et al. 2019)."""
+    """Where the model's own images lie: within the k-nearest-neighbour radius of a base image (Kynkäänniemi et al.
+    2019)."""
 
     def __init__(self, base_MD: npt.ArrayLike, k: int = 3) -> None:
         self.base_MD = base = checked("base_MD", base_MD, 2)
@@ -98,15 +105,18 @@ def realism(slider_ND: npt.ArrayLike, base_MD: npt.ArrayLike, fresh_ND: npt.Arra
     base = Manifold(base_MD, k)
     reference = base.inside(fresh_ND).mean()
     if reference == 0:
-        raise BadInput("No fresh base image lies near the base images, so realism has no yardstick. Use more base images.")
+        raise BadInput(
+            "No fresh base image lies near the base images, so realism has no yardstick. Use more base images."
+        )
     return float(base.inside(slider_ND).mean() / reference)
 
 
 def carried_over(v_KD: npt.ArrayLike, z_ND: npt.ArrayLike, other_NE: npt.ArrayLike) -> Array:
     """Directions of one encoder in the space of another, [K, E], unit length.
 
-    Row k is how the other embedding changes, among the same N images, as the first one moves along vₖ: the covariance of the other
-    with the projection on vₖ. So sliders can be judged by an encoder that had no part in finding or training them.
+    Row k is how the other embedding changes, among the same N images, as the first one moves along vₖ: the covariance
+    of the other with the projection on vₖ. So sliders can be judged by an encoder that had no part in finding or
+    training them.
     """
     v, z, other = checked("v_KD", v_KD, 2), checked("z_ND", z_ND, 2), checked("other_NE", other_NE, 2)
     same("dimensions", v.shape[1], z.shape[1])
@@ -121,8 +131,11 @@ def spearman(x_N: npt.ArrayLike, y_N: npt.ArrayLike) -> float:
     return float(_unit(_ranks(x)) @ _unit(_ranks(y)))
 
 
-def usable_span(projection_KSM: npt.ArrayLike, distance_KSM: npt.ArrayLike, scales_M: npt.ArrayLike, tau: float) -> Array:
-    """[K, 2]: widest interval of scales around 0 where the projection rises and the perceptual distance to scale 0 is ≤ tau.
+def usable_span(
+    projection_KSM: npt.ArrayLike, distance_KSM: npt.ArrayLike, scales_M: npt.ArrayLike, tau: float
+) -> Array:
+    """[K, 2]: widest interval of scales around 0 where the projection rises and the perceptual distance to scale 0 is ≤
+    tau.
 
     Judged on means over seeds. `scales_M` ascends and contains 0. A slider of no use gets (0, 0).
     """
@@ -153,7 +166,8 @@ def cosines(x_ND: npt.ArrayLike, y_ND: npt.ArrayLike) -> Array:
 
 
 def _ranks(x: Array) -> Array:
-    """Twice the ranks along the last axis, ties averaged, about their mean: how many are smaller minus how many are larger."""
+    """Twice the ranks along the last axis, ties averaged, about their mean: how many are smaller minus how many are
+    larger."""
     return np.sign(x[..., :, None] - x[..., None, :]).sum(axis=-1)
 
 

@@ -6,26 +6,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sliderspace.calibration import Sweep
-from sliderspace.measure import truth
-from sliderspace.measure.evaluate import SCALES
+from sliderspace.core.arrays import Array, Ints
+from sliderspace.measure.codes import completeness, disentanglement, informativeness, mutual_information_gap
+from sliderspace.measure.effects import effects, held_out_gap, own_sliders, single_factor
 from sliderspace.measure.intervals import bootstrap
+from sliderspace.measure.views import SCALES
+from sliderspace.method.sweeps import Sweep
 
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Classes = Mapping[str, Sequence[str]]
-NAMED = 0.1  # an effect below this is not told from none: what the factor becomes is not said, and shares are taken beside it
+# an effect below this is not told from none: what the factor becomes is not said, and shares are taken beside it
+NAMED = 0.1
 
 
 def factor_table(found: Sequence[Sweep], classes: Classes) -> dict[str, Any] | None:
-    """Effects [K, F] on each factor between −1 and +1 unit, what it becomes, and how cleanly; None where no judge named any.
+    """Effects [K, F] on each factor between −1 and +1 unit, what it becomes, and how cleanly; None where no judge named
+    any.
 
     `becomes[k][f]` is the value there is more of at −1 unit and the one there is more of at +1.
     """
     if not classes or not found[0].factors:
         return None
     changes = _changes(found, classes)
-    effects_KF = truth.effects(changes)
+    effects_KF = effects(changes)
     return {
         "names": list(classes),
         "effects": effects_KF.tolist(),
@@ -39,15 +41,15 @@ def factor_table(found: Sequence[Sweep], classes: Classes) -> dict[str, Any] | N
 
 def _summary(changes: Mapping[str, Array], seeds_S: Ints | None = None) -> dict[str, Any]:
     """How cleanly the sliders take the factors apart."""
-    effects_KF, gap_K = truth.effects(changes, seeds_S), truth.held_out_gap(changes, seeds_S)
+    effects_KF, gap_K = effects(changes, seeds_S), held_out_gap(changes, seeds_S)
     mean = {
         "gap": float(gap_K.mean()),
-        "disentanglement": truth.disentanglement(effects_KF, NAMED)[1],
-        "disentanglement_of_shares": truth.disentanglement(effects_KF)[1],
-        "completeness": truth.completeness(effects_KF, NAMED)[1],
+        "disentanglement": disentanglement(effects_KF, NAMED)[1],
+        "disentanglement_of_shares": disentanglement(effects_KF)[1],
+        "completeness": completeness(effects_KF, NAMED)[1],
     }
-    single = int(truth.single_factor(effects_KF).sum())
-    return {"gap": gap_K.tolist(), "mean": mean, "own_sliders": truth.own_sliders(effects_KF), "single_factor": single}
+    single = int(single_factor(effects_KF).sum())
+    return {"gap": gap_K.tolist(), "mean": mean, "own_sliders": own_sliders(effects_KF), "single_factor": single}
 
 
 def _becomes(change_SC: Array, values: Sequence[str], effect: float) -> list[str] | None:
@@ -66,12 +68,18 @@ def with_intervals(found: Sequence[Sweep], classes: Classes) -> dict[str, Any]:
         return np.array([*_summary({name: c[:, :, seeds_S] for name, c in changes.items()}, seeds_S)["mean"].values()])
 
     value = _summary(changes)["mean"]
-    low, high = bootstrap(means, len(found[0].z_SMD), centred=True)  # fewer different seeds are noisier, and noise lifts most of them
-    return {key: {"value": v, "low": v + float(low[i]), "high": min(1.0, v + float(high[i]))} for i, (key, v) in enumerate(value.items())}
+    low, high = bootstrap(
+        means, len(found[0].z_SMD), centred=True
+    )  # fewer different seeds are noisier, and noise lifts most of them
+    return {
+        key: {"value": v, "low": v + float(low[i]), "high": min(1.0, v + float(high[i]))}
+        for i, (key, v) in enumerate(value.items())
+    }
 
 
 def unrelated(read: Mapping[str, Array], rng: np.random.Generator, *, sliders: int, seeds: int) -> dict[str, Any]:
-    """The control that no slider made: `sliders` times the "changes" between `seeds` pairs of the model's own images, as read [N, C].
+    """The control that no slider made: `sliders` times the "changes" between `seeds` pairs of the model's own images,
+    as read [N, C].
 
     Such a change is as large as changes get and has nothing in common from pair to pair; what it scores is chance.
     """
@@ -82,13 +90,17 @@ def unrelated(read: Mapping[str, Array], rng: np.random.Generator, *, sliders: i
 
 
 def told(codes_NK: Array, labels_NF: npt.NDArray[np.integer[Any]], names: Sequence[str]) -> dict[str, Any]:
-    """What coordinates along the directions tell of the factors of the model's own images: DCI's informativeness, and MIG."""
-    gaps_F, _ = truth.mutual_information_gap(codes_NK, labels_NF)
-    informed = {name: truth.informativeness(codes_NK, labels_NF[:, f]) for f, name in enumerate(names)}
+    """What coordinates along the directions tell of the factors of the model's own images: DCI's informativeness, and
+    MIG."""
+    gaps_F, _ = mutual_information_gap(codes_NK, labels_NF)
+    informed = {name: informativeness(codes_NK, labels_NF[:, f]) for f, name in enumerate(names)}
     return {"informativeness": informed, "mutual_information_gap": dict(zip(names, gaps_F.tolist(), strict=True))}
 
 
 def _changes(found: Sequence[Sweep], classes: Classes) -> dict[str, Array]:
     """Factor -> changes [K, 1, S, values] of its probabilities from −1 to +1 unit."""
     plus, minus = (int(np.flatnonzero(size == SCALES)[0]) for size in (1.0, -1.0))
-    return {name: np.stack([s.factors[name][None, :, plus] - s.factors[name][None, :, minus] for s in found]) for name in classes}
+    return {
+        name: np.stack([s.factors[name][None, :, plus] - s.factors[name][None, :, minus] for s in found])
+        for name in classes
+    }

@@ -1,6 +1,7 @@
 """How sure a number is: intervals over the seeds it was measured on.
 
-Seeds are the unit: images of one seed share their noise and are not independent, so that resampling images would promise too much.
+Seeds are the unit: images of one seed share their noise and are not independent, so that resampling images would
+promise too much.
 """
 
 from collections.abc import Callable
@@ -8,30 +9,33 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from sliderspace.errors import BadInput
+from sliderspace.core.arrays import Array
+from sliderspace.core.errors import BadInput
 
-Array = npt.NDArray[np.float64]
 Statistic = Callable[[npt.NDArray[np.int64]], npt.ArrayLike]
 
 
 def bootstrap(
     statistic: Statistic, count: int, *, seed: int = 0, resamples: int = 500, level: float = 0.95, centred: bool = False
 ) -> tuple[Array, Array]:
-    """(low, high), each of the statistic's shape: percentile interval (Efron 1979) over `count` seeds; the same for the same `seed`.
+    """(low, high), each of the statistic's shape: percentile interval (Efron 1979) over `count` seeds; the same for the
+    same `seed`.
 
-    `statistic(index_S)` gets `count` indices of seeds, drawn with replacement. One that compares seeds should be told them, or a
-    seed's repeats count as seeds that agree: `truth.effects` wants `seeds_S=index_S`. Resamples where the statistic is NaN do not
-    count; where it always is, so are the ends.
+    `statistic(index_S)` gets `count` indices of seeds, drawn with replacement. One that compares seeds should be told
+    them, or a seed's repeats count as seeds that agree: `truth.effects` wants `seeds_S=index_S`. Resamples where the
+    statistic is NaN do not count; where it always is, so are the ends.
     `centred` gives the ends as distances from the resamples' median: for statistics that resampling shifts.
-    The ends are values that were reached, never between two, so that infinities stand. Raises BadInput if count < 2, resamples < 1
-    or level is not between 0 and 1.
+    The ends are values that were reached, never between two, so that infinities stand. Raises BadInput if count < 2,
+    resamples < 1 or level is not between 0 and 1.
     """
     if count < 2:
         raise BadInput(f"An interval over seeds needs at least 2, got {count}.")
     if resamples < 1 or not 0 < level < 1:
         raise BadInput(f"bootstrap needs at least 1 resample and a level between 0 and 1, got {resamples} and {level}.")
     rng = np.random.default_rng(seed)
-    drawn = np.stack([np.asarray(statistic(rng.integers(count, size=count)), dtype=np.float64) for _ in range(resamples)])
+    drawn = np.stack(
+        [np.asarray(statistic(rng.integers(count, size=count)), dtype=np.float64) for _ in range(resamples)]
+    )
     never = np.isnan(drawn).all(axis=0)
     ends = np.nanpercentile(np.where(never, 0, drawn), [50 * (1 - level), 50 * (1 + level)], axis=0, method="nearest")
     middle = np.nanmedian(np.where(never, 0, drawn), axis=0) if centred else 0

@@ -1,0 +1,120 @@
+"""The plan of a discovery as plain text."""
+
+from collections.abc import Iterator
+
+import typer
+
+from sliderspace.plan.footprint import RESERVE
+from sliderspace.plan.plan import Plan
+
+# ---- for a person
+
+BASES = {"none": "base whole", "8bit": "base in 8 bits", "4bit": "base in 4 bits"}
+
+
+SHOWN_LANES = (1, 4, 16)
+
+
+def print_plan(plan: Plan) -> None:
+    """The plan as plain text."""
+    for heading, lines in _sections(plan):
+        for i, line in enumerate(lines):
+            typer.echo(f"{'' if i else heading:9}{line}")
+
+
+def _sections(plan: Plan) -> Iterator[tuple[str, list[str]]]:
+    m, s, w = plan.model, plan.sliders, plan.work
+    trained = "" if s.trained_values == s.values else f", {s.trained_values:,} of them trained"
+    total = sum(d.gb for d in plan.downloads)
+    yield "Plan", [f"{', '.join(plan.prompts[:3])}, on {plan.backbone}. Nothing is fetched, drawn or trained."]
+    yield (
+        "Model",
+        [
+            m.source,
+            f"{_count(m.parameters)} values in {m.precision}" + f"; licence: {m.licence}" * bool(m.licence),
+            f"{m.sampling}; {m.pixels} × {m.pixels} pixels",
+            f"image encoder {m.encoder}; previews through {m.decoder or 'its own decoder'}",
+        ],
+    )
+    yield (
+        "Fetch",
+        [
+            f"{total:.1f} GB, once" if total else "nothing",
+            *(f"{d.gb:6.2f} GB  {d.source}: {d.what}" for d in plan.downloads),
+        ],
+    )
+    yield (
+        "Sliders",
+        [
+            f"{s.count} of rank {s.rank} on {s.layers} layers ({s.targets}), {s.values:,} values each{trained}",
+            f"{s.export_mb:.2f} MB each when exported",
+        ],
+    )
+    yield (
+        "Work",
+        [
+            f"{w.samples:,} trajectories and {w.held_out} held out, of {w.steps} steps, {w.embedded} of them embedded",
+            f"{w.updates:,} updates of every slider, {w.slider_updates:,} in all; {w.images_measured:,} images to "
+            f"set units and measure",
+        ],
+    )
+    yield "Memory", list(_memory(plan))
+    yield (
+        "Run",
+        [f"the same command without --dry-run, with {' '.join(plan.flags())}" if plan.chosen else _too_small(plan)],
+    )
+    yield (
+        "Disk",
+        [
+            f"{plan.disk_gb:.2f} GB in the run folder; training holds {plan.host_gib:.2f} GB of it in the machine's "
+            f"own memory"
+        ],
+    )
+    yield "Time", list(_time(plan))
+    yield "How", list(plan.how)
+
+
+def _memory(plan: Plan) -> Iterator[str]:
+    yield f"{plan.card.gib:.0f} GB, {plan.card.name}; peak of an update in GB, by lanes (sliders trained at a time)"
+    lanes = "".join(f"{f'{n} lanes' if n > 1 else '1 lane':>10}" for n in SHOWN_LANES)
+    yield f"{'':30}{'stays':>8}{lanes}{'lanes that fit':>16}"
+    for o in plan.options:
+        name = BASES[o.quantize] + ", checkpointing" * o.checkpointing
+        peaks = "".join(
+            f"{'over' if o.lane_gib is None else f'{o.stays_gib + RESERVE + n * o.lane_gib:.1f}':>10}"
+            for n in SHOWN_LANES
+        )
+        yield f"{name:30}{o.stays_gib:8.1f}{peaks}{o.lanes:16}" + "  < chosen" * (o == plan.chosen)
+    if plan.chosen:
+        drawn = plan.chosen.stays_gib + RESERVE + plan.batch * plan.chosen.image_gib
+        yield f"sampling {plan.batch} images at a time: {drawn:.1f} GB ({plan.chosen.image_gib:.2f} an image)"
+    yield f"encoding prompts, before the rest is loaded: {plan.text_encoders_gib:.1f} GB"
+    if plan.model.decoder:
+        yield f"the model's own decoder in place of the small one: {plan.own_decoder_gib:.1f} GB more a lane"
+
+
+def _too_small(plan: Plan) -> str:
+    least = plan.options[-1]
+    needed = max(plan.text_encoders_gib, least.stays_gib + RESERVE + (least.lane_gib or 0.0))
+    return f"does not fit: at least {needed:.1f} GB are needed; a lower --resolution needs less"
+
+
+def _time(plan: Plan) -> Iterator[str]:
+    yield (
+        ", ".join(f"{stage} {_duration(h)}" for stage, h in plan.hours.items())
+        + f": {_duration(sum(plan.hours.values()))} in all"
+    )
+    if plan.card.cuda:
+        yield f"on this machine's processor: {_duration(plan.hours_on_cpu)}"
+    if plan.model.published:
+        yield f"known: {plan.model.published}"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} billion" if number >= 1e9 else f"{number / 1e6:.1f} million"
+
+
+def _duration(hours: float) -> str:
+    if hours < 1 / 30:
+        return f"{hours * 3600:.0f} s"
+    return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h" if hours < 100 else f"{hours / 24:,.0f} days"

@@ -1,0 +1,1 @@
+"""What is asked for: prompts from a file, templates or a language model; a person's own pictures."""

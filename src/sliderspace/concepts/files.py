@@ -1,0 +1,77 @@
+"""A file of prompts -> prompts: a line each, or a column of .csv or .jsonl."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sliderspace.core.errors import BadInput
+
+COLUMNS = ("prompt", "text")
+
+
+def from_file(path: str | Path) -> tuple[str, ...]:
+    """The prompts of a UTF-8 file, in order. One that stands twice counts twice.
+
+    .txt: one a line, blank lines and those that start with # skipped. .csv and .jsonl: the column or key `prompt`, else
+    `text`. Raises BadInput when the file is missing, not text, of another kind, or holds no prompt.
+    """
+    path = Path(path)
+    read = READERS.get(path.suffix.lower())
+    if read is None:
+        raise BadInput(f"{path}: prompts are read from {', '.join(READERS)} files")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            prompts = tuple(p for p in map(one_line, read(lines)) if p)
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 text: save it as UTF-8") from error
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise BadInput(f"{path}: {error}") from error
+    if not prompts:
+        raise BadInput(f"{path} holds no prompts")
+    return prompts
+
+
+def _text_lines(lines: Iterable[str]) -> Iterator[str]:
+    return (line for line in lines if not line.lstrip().startswith("#"))
+
+
+def _csv_rows(lines: Iterable[str]) -> Iterator[str]:
+    rows = csv.DictReader(lines, strict=True)
+    column = _column(rows.fieldnames or ())
+    return (row[column] or "" for row in rows)
+
+
+def _json_rows(lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                row: Any = json.loads(line)
+                yield one_line(row[_column(row)])
+            except (ValueError, TypeError, RecursionError) as error:
+                raise ValueError(f'line {number} is not like {{"prompt": "a red robot"}}') from error
+
+
+def _column(names: Iterable[str]) -> str:
+    """The name among `names`, whatever its case, under which the prompt stands; ValueError if there is none."""
+    known = {name.strip().lower(): name for name in names}
+    if not (found := [known[c] for c in COLUMNS if c in known]):
+        raise ValueError(f"no column is called prompt or text; there are {', '.join(known) or 'none'}")
+    return found[0]
+
+
+def one_line(text: str) -> str:
+    """Without line breaks, doubled spaces, control characters and broken Unicode, which would reach a terminal or a
+    tokenizer."""
+    return " ".join(re.sub(r"[\x00-\x08\x0e-\x1b\x7f-\x9f\ud800-\udfff]", "", text).split())
+
+
+READERS: dict[str, Callable[[Iterable[str]], Iterator[str]]] = {
+    ".txt": _text_lines,
+    ".csv": _csv_rows,
+    ".jsonl": _json_rows,
+}

@@ -1,0 +1,1 @@
+"""What knows nothing of sliders: errors, seeds, settings, batches, arrays, numbers in words."""

@@ -1,0 +1,21 @@
+"""Numbers in words: a value that is missing (None, NaN, infinite) is written as a dash."""
+
+import math
+
+import numpy as np
+
+# ---- numbers in words
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None for whatever has no value (a measure that could not be taken is stored as null)."""
+    return float(value) if isinstance(value, int | float | np.number) and math.isfinite(value) else None
+
+
+def written(value: object, *, share: bool = False) -> str:
+    found = number(value)
+    if found is None:
+        return "–"
+    return (
+        f"{found:.0%}" if share else f"{round(found, 2) + 0.0:.2f}" if abs(found) < 100 else f"{found:.3g}"
+    ).replace("-", "−")

@@ -1,0 +1,1 @@
+"""A discovery on disk: stages over (settings, folder, index), fingerprints, evaluation, progress."""

@@ -1,0 +1,1 @@
+"""One option at a time: the same discovery with and without it, beside each other."""

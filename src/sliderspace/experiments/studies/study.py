@@ -1,0 +1,125 @@
+"""Runs the grid of a question: a discovery for every variant and seed, each in a folder of its own, measured by the
+judge too.
+
+Folders are named by what was asked for, so that questions share what they have in common, and a study goes on where it
+stopped; several processes may work on one study, each taking what no other holds. Trajectories that were sampled alike
+are stored once.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.settings import Settings, Speed, settings_from
+from sliderspace.engine.local import Engine, Progress
+from sliderspace.experiments.studies.questions import Question, Variant
+from sliderspace.storage.files import fingerprint, load_json
+from sliderspace.storage.run_folder import RunFolder
+
+Row = dict[str, float]
+COLUMNS = {  # measures.json -> a short key; those of the judge are what a question is decided by
+    "alignment": ("mean", "alignment"),
+    "consistency": ("mean", "consistency"),
+    "selectivity": ("mean", "selectivity"),
+    "monotone share": ("mean", "monotone_share"),
+    "alignment (judge)": ("judge", "mean", "alignment"),
+    "consistency (judge)": ("judge", "mean", "consistency"),
+    "selectivity (judge)": ("judge", "mean", "selectivity"),
+    "realism (judge)": ("judge", "mean", "realism"),
+    "realism at 2 (judge)": ("judge", "mean", "realism_2"),
+    "disentanglement": ("factors", "mean", "disentanglement"),
+    "disentanglement of shares": ("factors", "mean", "disentanglement_of_shares"),
+    "factor gap": ("factors", "mean", "gap"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One discovery of a question."""
+
+    variant: Variant
+    settings: Settings
+
+    def folder(self, out: Path) -> RunFolder:
+        asked = fingerprint(stage="cell", **self.settings.model_dump(mode="json"))
+        return RunFolder(out / "cells" / asked[:16])
+
+
+def cells(question: Question, seeds: Sequence[int], backbone: str) -> list[Cell]:
+    """Seed by seed, so that a study cut short has every variant at some seed."""
+    chosen = [
+        (v, {"backbone": backbone, **question.base, **v.changes, "seed": seed})
+        for seed in seeds
+        for v in question.variants
+    ]
+    return [Cell(variant, settings_from(values)) for variant, values in chosen]
+
+
+def run_cells(todo: Sequence[Cell], out: Path, speed: Speed) -> Iterator[Progress]:
+    """Discover and measure every cell that is not yet; those another process holds are left to it."""
+    for number, cell in enumerate(todo):
+        run = cell.folder(out)
+        if row(run) is None:
+            try:
+                run.open_for_writing()
+            except BadInput:
+                raise
+            except SliderSpaceError:
+                continue
+            with run:
+                for progress in _discover(cell, run, out, speed):
+                    yield Progress(
+                        "study", number, len(todo), f"{cell.variant.label}, seed {cell.settings.seed}: {progress.stage}"
+                    )
+        yield Progress("study", number + 1, len(todo), cell.variant.label)
+
+
+def _discover(cell: Cell, run: RunFolder, out: Path, speed: Speed) -> Iterator[Progress]:
+    engine = Engine(cell.settings, speed, run)
+    engine.write_config()
+    share(run.trajectories, out / "trajectories" / engine.drawn[:16])
+    yield from engine.stages()
+
+
+def share(own: Path, common: Path) -> None:
+    """Make a run's empty trajectories folder a link to one that runs with equal trajectories have in common."""
+    common.mkdir(parents=True, exist_ok=True)
+    if not own.is_symlink() and not any(own.iterdir()):
+        own.rmdir()
+        own.symlink_to(os.path.relpath(common, own.parent), target_is_directory=True)
+
+
+def row(run: RunFolder) -> Row | None:
+    """The measures of a finished cell; None where it is not finished, or was begun anew with other settings."""
+    found = measured(run)
+    return (
+        None
+        if found is None
+        else {name: value for name, path in COLUMNS.items() if (value := _at(found, path)) is not None}
+    )
+
+
+def measured(run: RunFolder) -> dict[str, Any] | None:
+    """`measures.json` of a finished cell."""
+    return load_json(run.measures, kind="measures") if run.measures.exists() and run.space.exists() else None
+
+
+def _at(values: Any, path: Sequence[str]) -> float | None:
+    for key in path:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+def rows(question: Question, seeds: Sequence[int], backbone: str, out: Path) -> dict[str, list[Row]]:
+    """Variant -> its measures, a row a seed: of those seeds that every variant measured so far has, for seeds differ
+    more than variants."""
+    found: dict[str, dict[int, Row]] = {v.label: {} for v in question.variants}
+    for cell in cells(question, seeds, backbone):
+        if (told := row(cell.folder(out))) is not None:
+            found[cell.variant.label][cell.settings.seed] = told
+    begun = [set(by_seed) for by_seed in found.values() if by_seed]
+    shared = sorted(set.intersection(*begun)) if begun else []
+    return {label: [by_seed[seed] for seed in shared if seed in by_seed] for label, by_seed in found.items()}

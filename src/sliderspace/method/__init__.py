@@ -1,0 +1,2 @@
+"""The method, a file a step: denoise, trajectories, moments, directions, sliders, objective, training, sweeps,
+calibration."""

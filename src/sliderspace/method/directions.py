@@ -1,0 +1,186 @@
+"""PCA of embeddings, in two acts: `Moments` stream and merge, then `fit` freezes them into `Directions`.
+
+The pooled covariance of the paper and the covariance within each step come from the same moments,
+because total scatter = scatter within the steps + scatter between the step means.
+N embeddings, D dimensions, T embedded steps, K directions. Everything is float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sliderspace.core.arrays import Array
+from sliderspace.core.errors import BadInput, DamagedFile
+from sliderspace.storage.files import load_tensors, save_tensors
+
+KIND = "directions"
+
+
+ARRAYS = ("components_KD", "mean_TD", "explained_variance_K", "explained_variance_ratio_K", "sigma_TK")
+
+
+SCALARS = {
+    "total_variance": float,
+    "step_share": float,
+    "centring": str,
+    "encoder": str,
+    "count": int,
+    "trajectories": int,
+    "step_indices": list,
+}
+
+
+NOISE = 1e-6  # a spread below this part of an embedding's length is float32 rounding, not a direction
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """All that PCA says of one concept, frozen."""
+
+    components_KD: Array
+    """Orthonormal rows, strongest first; the entry of largest magnitude is positive."""
+    mean_TD: Array
+    explained_variance_K: Array
+    explained_variance_ratio_K: Array
+    """Share of `total_variance`, which is the trace of the covariance under the chosen centring."""
+    total_variance: float
+    sigma_TK: Array
+    """Standard deviation along each direction within each step, whatever the centring."""
+    step_share: float
+    """Share of the scatter about the grand mean that is only which step it was, 0 … 1, whatever the centring."""
+    centring: str
+    encoder: str
+    count: int
+    """Embeddings seen, over all steps."""
+    trajectories: int
+    step_indices: tuple[int, ...]
+    """The sampler's steps that were embedded."""
+
+    @property
+    def step_share_K(self) -> Array:
+        """Share of the scatter along each direction that is only which step it was, 0 … 1. PCA about one mean may spend
+        one on it."""
+        between_K = (self.mean_TD @ self.components_KD.T).var(axis=0)
+        return between_K / (between_K + (self.sigma_TK**2).mean(axis=0))
+
+    def project(self, z_ND: npt.ArrayLike, step_N: npt.ArrayLike | None = None) -> Array:
+        """Coordinates [N, K] about the means of `step_N` (positions 0 … T-1), or without it about the mean of all step
+        means."""
+        z, (steps, dim) = np.asarray(z_ND, dtype=np.float64), self.mean_TD.shape
+        if z.ndim != 2 or z.shape[1] != dim:
+            raise BadInput(
+                f"Expected embeddings [N, {dim}], got {z.shape}. Were they made by another encoder than "
+                f"{self.encoder!r}?"
+            )
+        if step_N is None:
+            return (z - self.mean_TD.mean(axis=0)) @ self.components_KD.T
+        step = np.asarray(step_N, dtype=np.int64)
+        if step.shape != z.shape[:1] or (len(step) and (step.min() < 0 or step.max() >= steps)):
+            raise BadInput(f"Expected {len(z)} steps, each from 0 to {steps - 1}.")
+        return (z - self.mean_TD[step]) @ self.components_KD.T
+
+    def rotated(self, z_ND: npt.ArrayLike, step_N: npt.ArrayLike) -> Directions:
+        """The same subspace on axes along which these embeddings are spread most unevenly: varimax of their
+        coordinates.
+
+        PCA turns freely among directions of nearly equal variance, and each is then a mixture of what varies. Things
+        that are there or not (glasses, a style) give coordinates that are mostly near zero and sometimes large; varimax
+        looks for such axes (Kaiser 1958; Rohe & Zeng 2023). Rows stay orthonormal, strongest first; the rarer, longer
+        side is positive.
+        """
+        scores_NK = self.project(z_ND, step_N)
+        turn_KK = _varimax(scores_NK)
+        turn_KK *= np.where(((scores_NK @ turn_KK) ** 3).sum(axis=0) < 0, -1.0, 1.0)
+        return self.along(turn_KK.T @ self.components_KD, z_ND, step_N)
+
+    def along(self, axes_KD: npt.ArrayLike, z_ND: npt.ArrayLike, step_N: npt.ArrayLike) -> Directions:
+        """Other axes [K, D] in place of these, with the spread of the same embeddings along them; strongest first.
+
+        They are made orthonormal in their order (Gram–Schmidt), so that they are measured as PCA's are. Controls are
+        made so: random axes, and the differences of single images. Raises BadInput where they are not independent.
+        """
+        columns_DK, triangle_KK = np.linalg.qr(np.asarray(axes_KD, dtype=np.float64).T)
+        if np.abs(np.diag(triangle_KK)).min() < NOISE:
+            raise BadInput(
+                f"{len(triangle_KK)} axes were given that are not independent: some images are alike. Sample more."
+            )
+        components_KD = (columns_DK * np.sign(np.diag(triangle_KK))).T
+        other, step = replace(self, components_KD=components_KD), np.asarray(step_N)
+        scores_NK = other.project(z_ND, step_N if self.centring == "step" else None)
+        means = len(self.mean_TD) if self.centring == "step" else 1
+        variance_K = scores_NK.var(axis=0) * self.count / (self.count - means)
+        order = np.argsort(-variance_K, kind="stable")
+        return replace(
+            other,
+            components_KD=np.ascontiguousarray(components_KD[order]),
+            explained_variance_K=variance_K[order],
+            explained_variance_ratio_K=variance_K[order] / self.total_variance,
+            sigma_TK=np.stack([scores_NK[step == t].std(axis=0, ddof=1) for t in range(len(self.mean_TD))])[:, order],
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What a person or a program would want to know of these directions; fit for JSON."""
+        return {
+            "directions": len(self.components_KD),
+            "dim": self.components_KD.shape[1],
+            **self._scalars(),
+            "explained": float(self.explained_variance_ratio_K.sum()),
+            "explained_variance_ratio": self.explained_variance_ratio_K.tolist(),
+        }
+
+    def save(self, path: str | Path, fingerprint: str) -> None:
+        """Write a safetensors file, atomically."""
+        save_tensors(
+            path, {name: getattr(self, name) for name in ARRAYS}, kind=KIND, fingerprint=fingerprint, **self._scalars()
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Directions:
+        """Read what `save` wrote, bit for bit. Raises DamagedFile on anything else."""
+        tensors, meta = load_tensors(path, kind=KIND)
+        unfit = [name for name in ARRAYS if name not in tensors] + [
+            n for n, kind in SCALARS.items() if not isinstance(meta.get(n), kind)
+        ]
+        if unfit:
+            raise DamagedFile(f"{path} lacks {', '.join(unfit)}. Delete it and run `sliderspace fit` again.")
+        values: dict[str, Any] = {name: tensors[name].double().numpy() for name in ARRAYS} | {
+            name: meta[name] for name in SCALARS
+        }
+        values["step_indices"] = tuple(meta["step_indices"])
+        loaded = cls(**values)
+        if not loaded._is_whole():
+            raise DamagedFile(f"The parts of {path} do not fit each other. Delete it and run `sliderspace fit` again.")
+        return loaded
+
+    def _scalars(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in SCALARS} | {"step_indices": list(self.step_indices)}
+
+    def _is_whole(self) -> bool:
+        """Shapes agree, all is finite, and the rows are orthonormal, so that what loads is what a fit could have
+        made."""
+        arrays = [getattr(self, name) for name in ARRAYS]
+        if self.components_KD.ndim != 2 or not all(np.isfinite(a).all() for a in arrays):
+            return False
+        (k, dim), steps = self.components_KD.shape, len(self.step_indices)
+        shapes = [(k, dim), (steps, dim), (k,), (k,), (steps, k)]
+        return [a.shape for a in arrays] == shapes and np.allclose(
+            self.components_KD @ self.components_KD.T, np.eye(k), atol=1e-8
+        )
+
+
+def _varimax(scores_NK: Array, rounds: int = 500, tolerance: float = 1e-8) -> Array:
+    """The rotation [K, K] that makes the squares of the columns of scores·rotation vary most (Kaiser 1958)."""
+    turn_KK, before = np.eye(scores_NK.shape[1]), 0.0
+    for _ in range(rounds):
+        turned = scores_NK @ turn_KK
+        left, size, right = np.linalg.svd(scores_NK.T @ (turned**3 - turned * (turned**2).mean(axis=0)))
+        turn_KK = left @ right
+        if size.sum() <= before * (1 + tolerance):
+            break
+        before = float(size.sum())
+    return turn_KK

@@ -1,0 +1,148 @@
+"""Stored (xₜ, φ) and directions -> the loss of a lane: one forward and one backward of denoiser, decoder and
+encoder."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sliderspace.core.seeds import generator_for
+from sliderspace.method.directions import Directions
+from sliderspace.method.sliders import SliderBank
+from sliderspace.method.trajectories import Trajectories
+from sliderspace.models.backbones.base import Backbone, Condition
+from sliderspace.models.encoders import Encoder
+
+SMOOTH = (
+    0.02  # keeps the cosine's gradient finite at Δφ = 0; embeddings are unit vectors, so this is a 50th of their length
+)
+
+
+SIZES = (
+    0.5,
+    1.0,
+    2.0,
+    3.0,
+)  # strengths trained with the size term, so that strength and effect stay proportional over a whole sweep
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How sliders are trained.
+
+    `objective="published"` is 1 − cos(Δφ, v) at strength 1, which says nothing of size. "sized" adds
+    `size_weight`·(Δφ·v/target − 1)² with target = strength × the standard deviation of finished images along v: images
+    stay whole, effects proportional, and one raw strength near one unit. `both_signs` trains −s toward −v.
+    `until` is the share of embedded steps trained on, the noisiest first: late previews are all but settled, and what
+    still moves φ there is texture that no finished image shows.
+    `hold` weighs, with the size term, how far Δφ moves along the other directions, as a share of the move asked for,
+    squared.
+    """
+
+    updates: int
+    lr: float
+    objective: Literal["published", "sized", "customised"] = "sized"
+    both_signs: bool = True
+    until: float = 0.6
+    size_weight: float = 0.5
+    hold: float = 0.0
+    lanes: int = 16
+    warmup: float = 0.05
+    check_every: int = 50
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """A batch of training rows: slider, trajectory, embedded step and signed strength of each."""
+
+    slider_B: Tensor
+    trajectory_B: Tensor
+    step_B: Tensor
+    strength_B: Tensor
+
+    def rows(self, part: slice) -> "Lanes":
+        return Lanes(self.slider_B[part], self.trajectory_B[part], self.step_B[part], self.strength_B[part])
+
+
+def draw(recipe: Recipe, sliders: int, trajectories: int, steps: int, seed: int, purpose: str, index: int) -> Lanes:
+    """One lane a slider: a function of (seed, purpose, index) and of nothing else."""
+    rng = generator_for(seed, purpose, index)
+    sizes = np.array(SIZES if recipe.objective == "sized" else (1.0,))
+    sign = rng.choice([-1.0, 1.0], sliders) if recipe.both_signs else np.ones(sliders)
+    strength = sign * rng.choice(sizes, sliders)
+    return Lanes(
+        torch.arange(sliders),
+        torch.from_numpy(rng.integers(trajectories, size=sliders)),
+        torch.from_numpy(rng.integers(steps, size=sliders)),
+        torch.from_numpy(strength).float(),
+    )
+
+
+class Objective:
+    """Lanes -> (loss, alignment) a lane, on fixed stored trajectories and directions."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        encoder: Encoder,
+        condition: Condition,
+        bank: SliderBank,
+        directions: Directions,
+        recipe: Recipe,
+    ) -> None:
+        self.backbone, self.encoder, self.condition, self.bank, self.recipe = backbone, encoder, condition, bank, recipe
+        self.lanes = recipe.lanes
+        device = backbone.device
+        self.v_KD = torch.from_numpy(directions.components_KD).float().to(device)
+        # The last embedded step is the finished image. Its spread is the target at every step: with each step's own,
+        # far smaller at the noisy steps, sliders came out three times too weak, and swept images smeared at strengths
+        # training had never seen (docs/log.md).
+        self.sigma_K = torch.from_numpy(directions.sigma_TK[-1]).float().clamp(min=1e-4).to(device)
+
+    def __call__(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
+        with self._sliders_on(lanes):
+            return self._judged(self._delta(data, lanes), lanes)
+
+    def descend(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
+        """The same with a backward pass, the sliders still on: gradient checkpointing runs parts of the denoiser again
+        there."""
+        with self._sliders_on(lanes):
+            loss_B, cos_B = self._judged(self._delta(data, lanes), lanes)
+            loss_B.sum().backward()  # a sum: each slider's gradient is its own, however many share the step
+        return loss_B.detach(), cos_B
+
+    def delta(self, data: Trajectories, lanes: Lanes) -> Tensor:
+        """Δφ [B, D] = φ(x̃₀,t with the lane's slider) − the stored φ(x̃₀,t) without, at the same xₜ, t and prompt
+        (paper, step 3)."""
+        with self._sliders_on(lanes):
+            return self._delta(data, lanes)
+
+    def _sliders_on(self, lanes: Lanes) -> AbstractContextManager[None]:
+        """Row b runs with the slider and the strength of lane b."""
+        s_BK = torch.zeros(len(lanes.slider_B), len(self.bank), device=self.backbone.device)
+        s_BK[torch.arange(len(s_BK)), lanes.slider_B] = lanes.strength_B.to(s_BK)
+        return self.bank.active(s_BK)
+
+    def _delta(self, data: Trajectories, lanes: Lanes) -> Tensor:
+        device = self.backbone.device
+        x = data.x_NTCHW[lanes.trajectory_B, lanes.step_B].float().to(device)
+        without = data.z_NTD[lanes.trajectory_B, lanes.step_B].to(device)
+        rows = self.condition.rows(data.prompt_N[lanes.trajectory_B].tolist())
+        x0 = self.backbone.predict(x, data.steps_T[lanes.step_B].to(device), rows)
+        return self.encoder(self.backbone.decode(x0)) - without
+
+    def _judged(self, delta_BD: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor]:
+        toward_BD = lanes.strength_B.sign().unsqueeze(1).to(delta_BD) * self.v_KD[lanes.slider_B]
+        along_B = (delta_BD * toward_BD).sum(1)
+        cos_B = along_B / (delta_BD.square().sum(1) + SMOOTH**2).sqrt()
+        loss_B = 1 - cos_B
+        if self.recipe.objective == "sized":
+            target_B = lanes.strength_B.abs().to(delta_BD) * self.sigma_K[lanes.slider_B]
+            loss_B = loss_B + self.recipe.size_weight * (along_B / target_B - 1).square()
+            if self.recipe.hold:
+                elsewhere_B = (delta_BD @ self.v_KD.T).square().sum(1) - along_B.square()
+                loss_B = loss_B + self.recipe.hold * elsewhere_B / target_B.square()
+        return loss_B, cos_B.detach()

@@ -1,0 +1,270 @@
+"""What every diffusers pipeline folder shares: its parts, loaded one at a time when needed, and its autoencoder."""
+
+import json
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from sliderspace.core.errors import BadInput
+from sliderspace.core.settings import Quantize
+from sliderspace.models.backbones.base import Backbone
+from sliderspace.models.backbones.samplers import Schedule
+
+BROKEN = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    SafetensorError,
+)  # what the two libraries raise for files they cannot use
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a pipeline folder is to be run: its working point, and what decides speed and memory."""
+
+    name: str
+    identity: str
+    steps: int
+    guidance: float
+    device: torch.device
+    dtype: torch.dtype  # of the networks; latents and sampler arithmetic stay float32
+    sampler: str = ""  # empty: the folder's own
+    timesteps: tuple[int, ...] = ()  # the times a distilled model was trained at, where they are not evenly spaced
+    spacing: str = ""  # diffusers' timestep_spacing in place of the folder's own
+    resolution: int = 0  # pixels; 0: the folder's own
+    weights: Path | None = None  # a file of denoiser weights in place of the folder's (DMD2, Lightning)
+    decoder: Path | None = None  # the folder of a small AutoencoderTiny in place of the VAE
+    quantize: Quantize = "none"
+    checkpointing: bool = False
+
+
+class PipelineBackbone(Backbone):
+    """A folder with model_index.json. Families say their parts, how they encode prompts and how they predict."""
+
+    needs: tuple[str, ...]  # files without which the libraries would make something up
+    denoiser_class: str
+
+    @classmethod
+    @abstractmethod
+    def usual(cls, folder: Path) -> tuple[int, float]:
+        """Steps and guidance for a folder that no preset knows."""
+
+    def __init__(self, folder: Path, setup: Setup) -> None:
+        if setup.steps < 1:
+            raise BadInput(f"{setup.steps} sampling steps asked for: at least 1 is needed")
+        _check_parts(folder, self.needs)
+        if setup.weights is not None and setup.quantize != "none":
+            raise BadInput(
+                f"{setup.name} puts other weights into the pipeline, which cannot be done in 4 or 8 bits: leave "
+                f"--quantize out"
+            )
+        self.folder, self.setup = folder, setup
+        self.name, self.identity, self.device, self.dtype, self.guidance = (
+            setup.name,
+            setup.identity,
+            setup.device,
+            setup.dtype,
+            setup.guidance,
+        )
+        self.vae_scale = 2 ** (len(self.config("vae").get("block_out_channels", [0] * 4)) - 1)
+        self.latent_shape = self._latent_shape()
+        self.image_size = self.latent_shape[-1] * self.vae_scale
+        self.schedule = self._schedule()
+
+    @abstractmethod
+    def _latent_shape(self) -> tuple[int, int, int]: ...
+
+    @abstractmethod
+    def _schedule(self) -> Schedule: ...
+
+    def config(self, part: str) -> dict[str, Any]:
+        """The configuration of a part, as it lies in the folder."""
+        return read_config(self.folder, part)
+
+    @cached_property
+    def denoiser(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        if self.setup.weights is not None:
+            model = self._with_other_weights(self.setup.weights)
+        else:
+            model = self.part(
+                self.denoiser_class, self.component, self.dtype, **quantization(self.setup.quantize, self.dtype)
+            )
+        if self.setup.checkpointing:
+            model.enable_gradient_checkpointing()
+        return model
+
+    def _with_other_weights(self, file: Path) -> Any:
+        import diffusers
+
+        if file.is_dir():
+            return self.part(self.denoiser_class, "", self.dtype, folder=file)
+        try:
+            with torch.device("meta"):  # its own random values would be twice the size of what replaces them
+                model = getattr(diffusers, self.denoiser_class).from_config(self.config(self.component))
+            model.load_state_dict(_read_weights(file), assign=True)
+            model = model.to(self.dtype)
+        except BROKEN as error:
+            raise BadInput(
+                f"{file} does not fit the {self.component} of {self.folder}: {str(error).splitlines()[0]}"
+            ) from error
+        return _frozen(model, self.device)
+
+    @cached_property
+    def vae(self) -> Any:
+        """The folder's autoencoder, or the small one that stands in for it."""
+        if self.setup.decoder is not None:
+            return self.part("AutoencoderTiny", "", self.dtype, folder=self.setup.decoder)
+        vae = self.part(self.config("vae").get("_class_name", "AutoencoderKL"), "vae", self.dtype)
+        if self.setup.checkpointing:
+            vae.enable_gradient_checkpointing()
+        return vae
+
+    def part(self, name: str, subfolder: str, dtype: torch.dtype, *, folder: Path | None = None, **options: Any) -> Any:
+        """A frozen model of diffusers or transformers from a subfolder. Raises BadInput when its files cannot be
+        used."""
+        import diffusers
+        import transformers
+
+        folder = folder or self.folder
+        library: Any = diffusers if hasattr(diffusers, name) else transformers
+        key = "torch_dtype" if library is diffusers else "dtype"
+        try:
+            variant = _variant(folder / subfolder)
+            model, found = getattr(library, name).from_pretrained(
+                folder,
+                subfolder=subfolder,
+                use_safetensors=True,
+                variant=variant,
+                output_loading_info=True,
+                **{key: dtype},
+                **options,
+            )
+        except BROKEN as error:
+            raise BadInput(
+                f"the {subfolder or name} in {folder} cannot be loaded: {str(error).splitlines()[0]}"
+            ) from error
+        if found["missing_keys"]:  # the libraries would fill them with random numbers
+            some = min(found["missing_keys"])
+            raise BadInput(
+                f"the {subfolder or name} in {folder} lacks {len(found['missing_keys'])} parts, such as {some}"
+            )
+        return model.eval().requires_grad_(False) if "quantization_config" in options else _frozen(model, self.device)
+
+    def tokenizer(self, name: str, subfolder: str = "tokenizer") -> Any:
+        import transformers
+
+        try:
+            Tokenizer: Any = getattr(transformers, name)
+            return Tokenizer.from_pretrained(self.folder, subfolder=subfolder)
+        except BROKEN as error:
+            raise BadInput(
+                f"the {subfolder} in {self.folder} cannot be loaded: {str(error).splitlines()[0]}"
+            ) from error
+
+    def check_prompts(self, prompts: Any, tokenizer: Any, limit: int) -> None:
+        """Longer prompts than the encoder's window are an error, since their end would be silently lost; so are empty
+        ones."""
+        for prompt in prompts:
+            if not prompt.strip():
+                raise BadInput("the prompt is empty: say what to draw")
+            if (length := len(tokenizer(prompt).input_ids)) > limit:
+                raise BadInput(
+                    f"the prompt has {length} tokens and {self.name} reads {limit}: shorten “{prompt[:60]}…”"
+                )
+
+    def decode(self, z_BCHW: Tensor) -> Tensor:
+        config = self.vae.config
+        z = z_BCHW / (config.scaling_factor or 1) + (getattr(config, "shift_factor", None) or 0)
+        z = self._filled(z.to(self.dtype)).contiguous(memory_format=torch.channels_last)
+        return self.vae.decode(z).sample[: len(z_BCHW)].float() / 2 + 0.5
+
+    def _filled(self, z: Tensor) -> Tensor:
+        """On a CPU, as many latents for each thread, the last one repeated: so that the number of threads changes no
+        figure.
+
+        torch's group norm of large channels-last pictures gives each thread an equal share of all rows. A thread that
+        begins in the middle of a picture splits its sums there, bfloat16 rounds them differently, and training carries
+        that into the second digit.
+        """
+        over = len(z) % min(torch.get_num_threads(), 8) if z.device.type == "cpu" else 0
+        return torch.cat([z, z[-1:].expand(min(torch.get_num_threads(), 8) - over, *z.shape[1:])]) if over else z
+
+    @torch.no_grad()
+    def encode_images(self, images01: Tensor) -> Tensor:
+        config, x = self.vae.config, (images01 * 2 - 1).to(self.device, self.dtype, memory_format=torch.channels_last)
+        out = self.vae.encode(x)
+        z = (out.latent_dist.mean if hasattr(out, "latent_dist") else out.latents).float()
+        return (z - (getattr(config, "shift_factor", None) or 0)) * (config.scaling_factor or 1)
+
+
+def read_config(folder: Path, part: str) -> dict[str, Any]:
+    """A part's configuration. Raises BadInput when it is missing or damaged."""
+    path = folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise BadInput(f"{folder} lacks {part}/{path.name}: give a whole diffusers pipeline folder") from error
+    except ValueError as error:
+        raise BadInput(f"{path} is not JSON: the pipeline folder is damaged") from error
+
+
+def quantization(quantize: Quantize, dtype: torch.dtype) -> dict[str, Any]:
+    """What `from_pretrained` wants for a base in 4 or 8 bits (bitsandbytes). Raises BadInput without that extra."""
+    if quantize == "none":
+        return {}
+    from importlib.util import find_spec
+
+    from diffusers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise BadInput("a base in 4 or 8 bits needs bitsandbytes: pip install 'sliderspace[quantize]'")
+    if quantize == "8bit":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    return {
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+        )
+    }
+
+
+def _read_weights(file: Path) -> dict[str, Tensor]:
+    """A state dict from safetensors, or from a .bin, which some authors publish only: torch's restricted reader takes
+    tensors alone."""
+    from safetensors.torch import load_file
+
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # the reader's own error class lives in a module that nothing here may import
+        raise ValueError(f"it is not a file of tensors ({type(error).__name__})") from error
+
+
+def _variant(folder: Path) -> str | None:
+    """ "fp16" where a repository holds (or was fetched with) the half-size files only."""
+    files = [p.name for p in folder.glob("*.safetensors")]
+    return "fp16" if files and all(".fp16" in name for name in files) else None
+
+
+def _check_parts(folder: Path, needs: tuple[str, ...]) -> None:
+    """transformers makes an empty tokenizer, or a default text encoder, of a folder that lacks one: better to say
+    so."""
+    missing = [part for part in needs if not (folder / part).is_file()]
+    words = ("tokenizer.json", "vocab.json", "spiece.model")
+    empty = [
+        p.name for p in sorted(folder.glob("tokenizer*")) if p.is_dir() and not any((p / w).is_file() for w in words)
+    ]
+    if missing or empty:
+        what = ", ".join(missing) or f"the words of its {empty[0]}"
+        raise BadInput(f"{folder} lacks {what}: give a whole diffusers pipeline folder")
+
+
+def _frozen(module: Any, device: torch.device) -> Any:
+    return module.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)

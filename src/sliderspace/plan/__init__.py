@@ -1,0 +1,1 @@
+"""What a discovery will fetch and cost, before it is done."""

@@ -1,0 +1,612 @@
+"""A run folder is the unit of work: stopped anywhere and started again it ends the same, and nothing stale is ever
+used."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.tiny import Tiny
+
+import sliderspace
+from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.settings import Speed, settings_from
+from sliderspace.engine.local import Engine, stored_settings
+from sliderspace.space.space import SliderSpace
+from sliderspace.storage.run_folder import RunFolder
+
+MakeEngine = Callable[..., Engine]
+MADE = (
+    "config.json",
+    "trajectories/000000.safetensors",
+    "trajectories/000128-000138.safetensors",
+    "directions.safetensors",
+    "sliders.safetensors",
+    "strips.safetensors",
+    "measures.json",
+    "space.json",
+)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a run that holds results; the report says when it was made, so it is none."""
+    return {name: (folder / name).read_bytes() for name in MADE}
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {name: (folder / name).stat().st_mtime_ns for name in MADE if name != "config.json"}
+
+
+def redone(folder: Path, before: dict[str, int]) -> set[str]:
+    now = times(folder)
+    return {name.split("/")[0].split(".")[0] for name in before if now[name] != before[name]}
+
+
+def go(engine: Engine) -> list[str]:
+    """All stages, as `discover` runs them."""
+    with engine.run.open_for_writing():
+        changes = engine.write_config()
+        for _ in engine.stages():
+            pass
+    return changes
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """A finished run to do harm to."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+# ---- killed
+
+SERVER = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from sliderspace.core.settings import Speed, settings_from
+from sliderspace.engine.local import Engine
+from sliderspace.storage.run_folder import RunFolder
+
+def warm(settings):
+    "Much is imported when first used: do that once, and no backward pass, which a fork would not survive."
+    engine = Engine(settings_from(settings), Speed(device="cpu"), RunFolder("."))
+    engine.sampled, engine.condition
+    value = torch.zeros(1, requires_grad=True)
+    value.grad = torch.ones(1)
+    torch.optim.Adam([value]).step()
+
+def run(folder, settings, kill):
+    real = os.replace
+    def replace(source, target):
+        if kill and kill[0] == "writing" and Path(target).name == kill[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(source, target)
+    os.replace = replace
+    engine = Engine(settings_from(settings), Speed(device="cpu"), RunFolder(folder))
+    with engine.run.open_for_writing():
+        engine.write_config()
+        for record in engine.stages():
+            if kill and kill[0] == record.stage and kill[1] <= record.done:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+warm(json.loads(sys.stdin.readline()))
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        try:
+            run(**json.loads(line))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+Kill = tuple[str, int | str]
+
+
+@pytest.fixture(scope="module")
+def process(small: dict[str, Any]) -> Iterator[Callable[..., int]]:
+    """Runs a discovery in a process of its own, which kills itself (SIGKILL) where told; returns how it ended.
+
+    The processes are forked from one that has done the imports and nothing else.
+    """
+    if not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
+    server = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SERVER],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdin and server.stdout
+    ask, answer = server.stdin, server.stdout
+    ask.write(json.dumps(small) + "\n")
+
+    def run(folder: Path, kill: Kill | None = None) -> int:
+        ask.write(json.dumps({"folder": str(folder), "settings": small, "kill": kill}) + "\n")
+        ask.flush()
+        return int(answer.readline())
+
+    yield run
+    ask.close()
+    server.wait(timeout=30)
+
+
+KILLS: dict[str, Kill] = {  # in the order a run comes by
+    "as the settings are written": ("writing", "config.json"),
+    "within the first shard": ("sample", 64),
+    "as the first shard is written": ("writing", "000000.safetensors"),
+    "as the second shard is written": ("writing", "000128-000138.safetensors"),
+    "before fitting": ("fit", 0),
+    "as the directions are written": ("writing", "directions.safetensors"),
+    "before a first checkpoint": ("train", 10),
+    "as a checkpoint is written": ("writing", "sliders.partial.safetensors"),
+    "between two checkpoints": ("train", 55),
+    "as the sliders are written": ("writing", "sliders.safetensors"),
+    "before measuring": ("measure", 0),
+    "while units are measured": ("measure", 2),
+    "while sliders are measured": ("measure", 5),
+    "as the strips are written": ("writing", "strips.safetensors"),
+    "as the measures are written": ("writing", "measures.json"),
+    "as the space is written": ("writing", "space.json"),
+}
+
+
+def test_killed_everywhere_in_turn_it_ends_with_the_same_bytes(
+    process: Callable[..., int], finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    survived = [name for name, kill in KILLS.items() if process(folder, kill) != -signal.SIGKILL]
+    assert survived == [], "a kill that never came proves nothing"
+    assert process(folder) == 0
+    assert contents(folder) == contents(finished)
+    kept = {Path(name).name for name in MADE} | {"trajectories", "texts.safetensors", ".sliderspace.lock"}
+    left = {p.name for p in folder.rglob("*")} - kept
+    assert left == set(), "half-written files and checkpoints are gone"
+
+
+@pytest.mark.parametrize("name", ["within the first shard", "between two checkpoints"])
+def test_killed_once_it_ends_with_the_same_bytes(
+    process: Callable[..., int], finished: Path, tmp_path: Path, name: str
+) -> None:
+    assert process(tmp_path / "run", KILLS[name]) == -signal.SIGKILL
+    assert process(tmp_path / "run") == 0
+    assert contents(tmp_path / "run") == contents(finished)
+
+
+def test_the_command_killed_from_outside_goes_on_when_given_again(
+    finished: Path, small: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    options = [f"--{name}={value}" for name, value in small.items() if name != "prompts"]
+    command = [
+        sys.executable,
+        "-m",
+        "sliderspace.cli",
+        "discover",
+        *small["prompts"],
+        *options,
+        "--out",
+        str(folder),
+        "--device",
+        "cpu",
+        "--json",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
+    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while first.poll() is None and not (folder / "directions.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    first.kill()
+    assert first.wait() == -signal.SIGKILL
+    assert not (folder / "space.json").exists(), "killed too late to prove anything"
+    again = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=240)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["folder"] == str(folder)
+    assert contents(folder) == contents(finished)
+
+
+# ---- run again
+
+
+def test_the_same_run_again_rewrites_nothing(copy: Path, make_engine: MakeEngine) -> None:
+    before = times(copy)
+    assert go(make_engine(copy)) == []
+    assert redone(copy, before) == set()
+
+
+def test_what_changes_only_speed_rewrites_nothing(copy: Path, make_engine: MakeEngine) -> None:
+    before = times(copy)
+    go(make_engine(copy, speed=Speed(device="cpu", batch=3, lanes=1)))
+    assert redone(copy, before) == set()
+
+
+FROM_FIT = {"directions", "sliders", "strips", "measures", "space"}
+FROM_TRAIN = FROM_FIT - {"directions"}
+CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "seed": ({"seed": 1}, FROM_FIT | {"trajectories"}),
+    "prompt": ({"prompts": ("a robot", "a face")}, FROM_FIT | {"trajectories"}),
+    "order of prompts": ({"prompts": ("a person", "a robot")}, FROM_FIT | {"trajectories"}),
+    "steps": ({"steps": 2}, FROM_FIT | {"trajectories"}),
+    "guidance": ({"guidance": 2.0}, FROM_FIT | {"trajectories"}),
+    "embedded steps": ({"embed": "final"}, FROM_FIT | {"trajectories"}),
+    "samples": ({"samples": 131}, FROM_FIT | {"trajectories"}),
+    "precision": ({"precision": "bfloat16"}, FROM_FIT | {"trajectories"}),
+    "resolution": ({"resolution": 64}, FROM_FIT | {"trajectories"}),
+    "bits of the base": ({"quantize": "4bit"}, FROM_FIT | {"trajectories"}),
+    "sliders": ({"sliders": 2}, FROM_FIT),
+    "centring": ({"centring": "all"}, FROM_FIT),
+    "rotation": ({"rotation": "none"}, FROM_FIT),
+    "control": ({"control": "random"}, FROM_FIT),
+    "rank": ({"rank": 2}, FROM_TRAIN),
+    "targets": ({"targets": "cross-kv"}, FROM_TRAIN),
+    "up": ({"up": "frozen"}, FROM_TRAIN),
+    "objective": ({"objective": "published"}, FROM_TRAIN),
+    "signs": ({"both_signs": False}, FROM_TRAIN),
+    "until": ({"until": 0.3}, FROM_TRAIN),
+    "hold": ({"hold": 0.1}, FROM_TRAIN),
+    "updates": ({"updates": 5}, FROM_TRAIN),
+    "learning rate": ({"lr": 1e-3}, FROM_TRAIN),
+}
+
+
+def stamps(engine: Engine) -> dict[str, str]:
+    return {
+        "trajectories": engine.sampled,
+        "directions": engine.fitted,
+        "sliders": engine.trained,
+        "strips": engine.measured,
+        "measures": engine.measured,
+        "space": engine.measured,
+    }
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_each_setting_redoes_the_stages_it_decides_and_no_other(
+    finished: Path, make_engine: MakeEngine, what: str
+) -> None:
+    changed, due = CHANGES[what]
+    before, after = stamps(make_engine(finished)), stamps(make_engine(finished, **changed))
+    assert {name for name in before if before[name] != after[name]} == due
+
+
+def test_every_setting_is_in_some_fingerprint(small: dict[str, Any]) -> None:
+    """Or it could change and the old result be taken for the new one."""
+    tested = {key for changed, _ in CHANGES.values() for key in changed}
+    by_content = {"backbone", "encoder", "decoder", "images"}  # tested below
+    assert set(settings_from(small).model_dump()) - tested == by_content
+
+
+def test_a_changed_seed_is_said_and_gives_what_a_new_run_gives(
+    copy: Path, tmp_path: Path, make_engine: MakeEngine
+) -> None:
+    shorter = {"seed": 3, "updates": 5}
+    changes = go(make_engine(copy, **shorter))
+    assert any("seed: 0 → 3" in line for line in changes) and len(changes) == 2
+    go(make_engine(tmp_path / "new", **shorter))
+    assert contents(copy) == contents(tmp_path / "new")
+
+
+def test_changed_updates_keep_the_trajectories_and_directions(copy: Path, make_engine: MakeEngine) -> None:
+    before = times(copy)
+    go(make_engine(copy, updates=5))
+    assert redone(copy, before) == FROM_TRAIN
+
+
+def test_an_interrupted_training_of_other_settings_is_not_continued(
+    tmp_path: Path, finished: Path, make_engine: MakeEngine
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    interrupted = make_engine(folder, updates=200)
+    with interrupted.run.open_for_writing():
+        interrupted.write_config()
+        next(record for record in interrupted.train() if record.done == 51)
+    assert interrupted.run.sliders_partial.exists()
+    (folder / "sliders.safetensors").unlink()
+    go(make_engine(folder))
+    assert contents(folder) == contents(finished)
+
+
+def test_a_model_changed_in_place_is_noticed(tiny: Tiny, tmp_path: Path, make_engine: MakeEngine) -> None:
+    model = Path(shutil.copytree(tiny.velocity, tmp_path / "model"))
+    before = stamps(make_engine(tmp_path / "run", backbone=str(model)))
+    _nudge(model / "unet" / "diffusion_pytorch_model.safetensors")
+    after = stamps(make_engine(tmp_path / "run", backbone=str(model)))
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_an_encoder_changed_in_place_is_noticed(tiny: Tiny, tmp_path: Path, make_engine: MakeEngine) -> None:
+    folder = Path(shutil.copytree(tiny.clip, tmp_path / "encoder"))
+    engines = [make_engine(tmp_path / "run", encoder=str(folder)).sampled]
+    (folder / "preprocessor_config.json").write_text(
+        (folder / "preprocessor_config.json").read_text().replace("0.48145466", "0.5")
+    )
+    engines.append(make_engine(tmp_path / "run", encoder=str(folder)).sampled)
+    _nudge(folder / "model.safetensors")
+    engines.append(make_engine(tmp_path / "run", encoder=str(folder)).sampled)
+    assert len(set(engines)) == 3
+
+
+def test_the_same_model_in_another_place_is_the_same(
+    tiny: Tiny, tmp_path: Path, finished: Path, make_engine: MakeEngine
+) -> None:
+    model = shutil.copytree(tiny.velocity, tmp_path / "elsewhere")
+    assert stamps(make_engine(finished, backbone=str(model))) == stamps(make_engine(finished))
+
+
+def _nudge(weights: Path) -> None:
+    """One value of one tensor, a little."""
+    tensors = load_file(weights)
+    next(iter(tensors.values())).view(-1)[0] += 1e-3
+    save_file(tensors, weights, metadata={"format": "pt"})
+
+
+# ---- stages alone, in and out of order
+
+
+def test_stages_one_by_one_give_the_same_bytes(finished: Path, tmp_path: Path, make_engine: MakeEngine) -> None:
+    for stage in ("sample", "fit", "train", "measure"):
+        engine = make_engine(tmp_path / "run")
+        with engine.run.open_for_writing():
+            engine.write_config()
+            list(getattr(engine, stage)())
+    assert contents(tmp_path / "run") == contents(finished)
+
+
+@pytest.mark.parametrize("stage", ["fit", "train", "measure"])
+def test_a_stage_before_its_turn_says_what_is_missing(tmp_path: Path, make_engine: MakeEngine, stage: str) -> None:
+    engine = make_engine(tmp_path / "run")
+    with engine.run.open_for_writing(), pytest.raises(SliderSpaceError, match=r"sample|there is no|missing"):
+        list(getattr(engine, stage)())
+
+
+def test_directions_of_other_settings_are_not_trained_on(copy: Path, make_engine: MakeEngine) -> None:
+    """Sample with another seed, forget to fit, train: the old directions must not pass for the new ones."""
+    engine = make_engine(copy, seed=1)
+    with engine.run.open_for_writing():
+        engine.write_config()
+        list(engine.sample())
+        with pytest.raises(SliderSpaceError, match="fit"):
+            list(engine.train())
+
+
+def test_sliders_of_other_settings_are_not_measured(copy: Path, make_engine: MakeEngine) -> None:
+    engine = make_engine(copy, updates=7)
+    with engine.run.open_for_writing():
+        engine.write_config()
+        with pytest.raises(SliderSpaceError, match="train"):
+            list(engine.measure())
+
+
+def test_a_space_whose_settings_have_moved_on_does_not_load_in_silence(copy: Path, make_engine: MakeEngine) -> None:
+    """`sample "another prompt" --out DIR`, then `generate DIR`: the sliders there are those of the old prompt."""
+    engine = make_engine(copy, prompts=("a face",))
+    with engine.run.open_for_writing():
+        engine.write_config()
+        list(engine.sample())
+    with pytest.raises(SliderSpaceError):
+        SliderSpace.load(copy)
+
+
+def test_new_sliders_do_not_load_with_old_units(copy: Path, make_engine: MakeEngine) -> None:
+    """Killed between training and measuring, a folder that had been finished before holds a space.json of older
+    sliders."""
+    engine = make_engine(copy, updates=7)
+    with engine.run.open_for_writing():
+        engine.write_config()
+        list(engine.train())
+    with pytest.raises(SliderSpaceError):
+        SliderSpace.load(copy)
+
+
+# ---- what cannot be done
+
+
+def test_too_few_samples_for_the_sliders_asked_is_said_before_anything_is_drawn(
+    tmp_path: Path, make_engine: MakeEngine
+) -> None:
+    with pytest.raises(BadInput, match=r"(?i)trajectories|samples"):
+        go(make_engine(tmp_path / "run", samples=12, sliders=12))
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
+def test_a_very_small_run_ends_well(tmp_path: Path, make_engine: MakeEngine) -> None:
+    """As a user's first try might be. Measures that need more images may be missing, the sliders may not."""
+    folder = tmp_path / "run"
+    go(make_engine(folder, samples=4, sliders=1, updates=2))
+    assert len(SliderSpace.load(folder)) == 1
+
+
+def test_wrong_settings_are_all_named() -> None:
+    with pytest.raises(BadInput) as told:
+        settings_from({"prompts": (), "samples": 1, "rank": 0, "nonsense": 3, "targets": "everything"})
+    assert all(word in str(told.value) for word in ("prompts", "samples", "rank", "nonsense", "targets"))
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_settings_of_a_folder_come_back_with_changes(finished: Path, small: dict[str, Any]) -> None:
+    assert stored_settings(RunFolder(finished)) == settings_from(small)
+    assert stored_settings(RunFolder(finished), sliders=5, lr=None) == settings_from({**small, "sliders": 5})
+
+
+def test_a_typing_error_never_replaces_good_settings(copy: Path, make_engine: MakeEngine) -> None:
+    before = (copy / "config.json").read_bytes()
+    for wrong in (
+        {"backbone": "nonesuch"},
+        {"encoder": "nonesuch"},
+        {"prompts": ("much too long a prompt for this model",)},
+    ):
+        with pytest.raises(BadInput):
+            go(make_engine(copy, **wrong))
+    assert (copy / "config.json").read_bytes() == before
+
+
+# ---- what is in the files
+
+
+def test_held_out_trajectories_are_beyond_the_samples(finished: Path, make_engine: MakeEngine) -> None:
+    engine = make_engine(finished)
+    assert len(engine.seen) == 130 and len(engine.unseen) == engine.settings.held_out >= 8
+    assert engine.directions.trajectories == 130 and engine.directions.count == 130 * 3
+
+
+def test_seeds_of_different_purposes_never_meet(finished: Path, make_engine: MakeEngine) -> None:
+    engine = make_engine(finished)
+    purposes = [engine.seeds(p, 200) for p in ("trajectory", "calibration", "measure", "evaluate")]
+    assert len({s for seeds in purposes for s in seeds}) == 800
+
+
+def test_directions_span_the_pca_of_what_was_stored(finished: Path, make_engine: MakeEngine) -> None:
+    """By scikit-learn, from the files: the same subspace, whose axes the default turns."""
+    from sklearn.decomposition import PCA
+
+    z = torch.cat([load_file(finished / name)["z"] for name in MADE if "trajectories" in name])[:130].double().numpy()
+    pca = PCA(3).fit((z - z.mean(axis=0)).reshape(-1, z.shape[-1]))
+    shared = np.linalg.svd(pca.components_ @ make_engine(finished).directions.components_KD.T, compute_uv=False)
+    np.testing.assert_allclose(shared, np.ones(3), atol=1e-3)
+
+
+def test_measures_hold_what_readers_look_for(finished: Path) -> None:
+    told = json.loads((finished / "measures.json").read_text())
+    keys = {
+        "index",
+        "alignment",
+        "consistency",
+        "selectivity",
+        "monotone_share",
+        "realism",
+        "explained_variance_ratio",
+        "unit",
+    }
+    assert [s["index"] for s in told["sliders"]] == [0, 1, 2] and all(keys <= set(s) for s in told["sliders"])
+    assert keys - {"index"} <= set(told["mean"])
+    assert np.array(told["leakage"]).shape == (3, 3) and np.isfinite(told["leakage"]).all()
+    for key in keys - {"index"}:
+        assert told["mean"][key] == pytest.approx(np.mean([s[key] for s in told["sliders"]]))
+
+
+def test_bytes_do_not_depend_on_where_a_run_lies(finished: Path) -> None:
+    """Nobody's folder names travel with a space, but for those the settings name."""
+    for name in MADE[1:]:
+        assert str(finished.parent).encode() not in (finished / name).read_bytes()
+
+
+# ---- a person's own pictures, and a small decoder
+
+
+def own_pictures(folder: Path, *colours: str) -> Path:
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for n, colour in enumerate(colours):
+        picture = Image.new("RGB", (48, 40), colour)
+        picture.paste("black", (n, n, n + 9, n + 9))
+        picture.save(folder / f"{n}.png")
+    return folder
+
+
+@pytest.mark.parametrize("captions", [False, True])
+def test_a_discovery_in_own_pictures(tmp_path: Path, make_engine: MakeEngine, captions: bool) -> None:
+    pictures = own_pictures(tmp_path / "pictures", "red", "blue", "green", "white")
+    if captions:
+        (pictures / "0.txt").write_text("a red robot")
+    engine = make_engine(tmp_path / "run", images=str(pictures), samples=20, sliders=2, updates=3)
+    go(engine)
+    assert len(engine.shown) == (4 if captions else 1) and len(engine.condition) == 2
+    assert engine.seen.prompt_N.tolist() == ([n % 4 for n in range(20)] if captions else [0] * 20)
+    before = engine.sampled
+    own_pictures(tmp_path / "other", "red", "blue", "green", "black")
+    assert make_engine(tmp_path / "run", images=str(tmp_path / "other"), samples=20).sampled != before, (
+        "what is in the pictures counts"
+    )
+    (pictures / "1.txt").write_text("a blue robot")
+    assert make_engine(tmp_path / "run", images=str(pictures), samples=20).sampled != before, "and what is said of them"
+
+
+def test_prompts_are_encoded_once_a_run(
+    tmp_path: Path, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text encoders are often the largest part of a model."""
+    first = make_engine(tmp_path / "run")
+    with first.run.open_for_writing():
+        expected = first.condition
+    again, other = make_engine(tmp_path / "run"), make_engine(tmp_path / "run", prompts=("a face",))
+    for engine in (again, other):
+        monkeypatch.setattr(
+            engine.backbone, "encode", lambda prompts: (_ for _ in ()).throw(AssertionError("encoded again"))
+        )
+    assert all(torch.equal(again.condition.texts[name], t) for name, t in expected.texts.items())
+    assert all(torch.equal(again.condition.empty[name], t) for name, t in expected.empty.items())
+    with pytest.raises(AssertionError, match="again"):
+        _ = other.condition
+
+
+def test_more_samples_only_add_to_those_there(copy: Path, make_engine: MakeEngine) -> None:
+    """Trajectory j is the same however many there are: whole shards stay, the last one is made again."""
+    before = {p.name: p.read_bytes() for p in sorted((copy / "trajectories").glob("*"))}
+    engine = make_engine(copy, samples=200)
+    with engine.run.open_for_writing():
+        list(engine.sample())
+    assert (copy / "trajectories" / "000000.safetensors").read_bytes() == before["000000.safetensors"]
+    assert len(engine.seen) == 200 and torch.equal(engine.seen.x_NTCHW[:138], make_engine_data(before))
+
+
+def make_engine_data(shards: dict[str, bytes]) -> torch.Tensor:
+    from safetensors.torch import load
+
+    return torch.cat([load(data)["x"] for data in shards.values()])
+
+
+@pytest.mark.parametrize("control", ["random", "differences", "images"])
+def test_control_axes_are_others_than_pcas_and_as_orthonormal(
+    copy: Path, make_engine: MakeEngine, control: str
+) -> None:
+    found = make_engine(copy).directions.components_KD
+    engine = make_engine(copy, control=control)
+    with engine.run.open_for_writing():
+        list(engine.fit())
+    other = engine.directions.components_KD
+    np.testing.assert_allclose(other @ other.T, np.eye(len(other)), atol=1e-9)
+    assert np.abs(other @ found.T).max() < 0.999
+
+
+def test_customised_sliders_learn_their_own_pictures(copy: Path, make_engine: MakeEngine) -> None:
+    """Trained, each draws its picture better than before, and better than it draws another's."""
+    from sliderspace.method.baselines.axes import chosen_images
+    from sliderspace.method.baselines.customisation import Customisation
+    from sliderspace.method.objective import Recipe, draw
+    from sliderspace.method.training import train
+
+    engine = make_engine(copy)
+    recipe = Recipe(updates=60, lr=2e-2, objective="customised", both_signs=False)
+    objective = Customisation(engine.backbone, engine.encoder, engine.shown, engine.bank, engine.directions, recipe)
+    objective.of(engine.seen, chosen_images(0, 130, 3))
+    losses = [
+        u.loss
+        for u in train(
+            objective, engine.seen, engine.unseen, seed=0, checkpoint=copy / "c.safetensors", fingerprint="f"
+        )
+    ]
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+    lanes = draw(recipe, 3, 100, 3, 1, "look", 0)
+    own = objective.descend(engine.seen, lanes)[0].mean()
+    objective.of(engine.seen, chosen_images(0, 130, 3)[1:])
+    assert own < objective.descend(engine.seen, lanes)[0].mean()
+
+
+def test_customised_sliders_need_images_and_one_sign(small: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="one-sign"):
+        settings_from({**small, "objective": "customised", "control": "images"})

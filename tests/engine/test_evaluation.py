@@ -1,0 +1,163 @@
+"""`sliderspace evaluate` on a small real run, judged by the shipped judge: what it writes, what it prints, and when it
+is stale."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from sliderspace.cli import app
+from sliderspace.models.encoders import Encoder, find_encoder, load_encoder
+
+JUDGE = "asset:mini/judge"
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> tuple[Path, str]:
+    """A copy of the small run after `evaluate`, and what that printed."""
+    folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("evaluated") / "run"))
+    said = CliRunner().invoke(app, ["evaluate", str(folder), "--seeds", "4", "--judge", JUDGE, "--device", "cpu"])
+    assert said.exit_code == 0, said.output
+    return folder, said.stdout
+
+
+@pytest.fixture(scope="module")
+def found(evaluated: tuple[Path, str]) -> dict[str, Any]:
+    return json.loads((evaluated[0] / "evaluation.json").read_text())
+
+
+def test_everything_promised_is_there(found: dict[str, Any]) -> None:
+    assert found["seeds"] == 4
+    for view in found["views"].values():
+        assert len(view["sliders"]) == len(view["leakage"]) == 3
+        for key in ("alignment", "consistency", "monotone_share", "realism", "realism_2"):
+            value = view["mean"][key]
+            assert value["low"] <= value["value"] <= value["high"], key
+    assert np.array(found["by_step"]["alignment"]).shape == (3, len(found["by_step"]["steps"]))
+    assert len(found["side_effects"]["retained"]) == len(found["side_effects"]["additivity"]) == 3
+    assert np.array(found["orthogonality"]).shape == (3, 3)
+    assert set(found["controls"]["judge"]) == {"random directions", "image differences"}
+
+
+def test_the_factor_table_is_the_judges(found: dict[str, Any]) -> None:
+    told = found["factors"]
+    assert {"style", "background", "glasses"} <= set(told["names"])
+    assert np.array(told["effects"]).shape == (3, len(told["names"]))
+    assert set(told["mean"]) == {"gap", "disentanglement", "disentanglement_of_shares", "completeness"}
+    assert abs(told["controls"]["unrelated images"]["gap"]) < 0.2
+    assert set(told["informativeness"]) == set(told["mutual_information_gap"]) == set(told["names"])
+
+
+def test_it_prints_both_views_and_where_the_report_is(evaluated: tuple[Path, str]) -> None:
+    folder, said = evaluated
+    assert "seen by" in said and "alignment" in said and "random" in said
+    assert str(folder / "report.html") in said.replace("\n", "")
+
+
+def test_without_a_judge_only_the_encoder_speaks(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    said = CliRunner().invoke(app, ["evaluate", str(folder), "--seeds", "4", "--device", "cpu", "--json"])
+    assert said.exit_code == 0, said.output
+    found = json.loads(said.stdout)
+    assert found["views"]["judge"] is None and found["factors"] is None and found["controls"]["judge"] is None
+
+
+def test_an_unmeasured_folder_is_refused(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    (folder / "measures.json").unlink()
+    said = CliRunner().invoke(app, ["evaluate", str(folder), "--device", "cpu"])
+    assert said.exit_code == 2 and "sliderspace train" in said.stderr and not (folder / "evaluation.json").exists()
+
+
+# ---- the judge as an encoder
+
+
+@pytest.fixture(scope="module")
+def judge() -> Encoder:
+    return load_encoder(find_encoder(JUDGE), identity="judge", device=torch.device("cpu"), dtype=torch.float32)
+
+
+def test_the_judge_is_an_encoder_that_names_factors(judge: Encoder) -> None:
+    images = torch.rand(3, 3, 64, 64)
+    z, factors = judge.described(images)
+    torch.testing.assert_close(z, judge(images))
+    assert z.shape == (3, judge.dim) and set(factors) == set(judge.classes)
+    for name, p in factors.items():
+        assert p.shape == (3, len(judge.classes[name]))
+        torch.testing.assert_close(p.sum(1), torch.ones(3))
+
+
+def test_the_judge_knows_what_the_model_was_asked_for(judge: Encoder) -> None:
+    """Real prompts, the shipped model: a judge that guessed would be right one time in ten."""
+    from sliderspace.method.denoise import render
+    from sliderspace.models.backbones import load_backbone
+
+    backbone = load_backbone("mini", device="cpu")
+    colours = ("blue", "pink", "yellow", "teal")
+    condition = backbone.encode([f"a robot, {colour} background" for colour in colours])
+    images = torch.cat(list(render(backbone, None, condition, list(range(8)), [i % 4 for i in range(8)])))
+    _, factors = judge.described(images)
+    said = [judge.classes["background"][i] for i in factors["background"].argmax(1).tolist()]
+    assert sum(a == colours[i % 4] for i, a in enumerate(said)) >= 7
+    assert [judge.classes["kind"][i] for i in factors["kind"].argmax(1).tolist()].count("robot") >= 7
+
+
+def test_other_encoders_name_nothing(encoder: Encoder) -> None:
+    assert encoder.classes == {} and encoder.described(torch.rand(1, 3, 32, 32))[1] == {}
+
+
+def test_pixels_are_an_encoder_without_weights() -> None:
+    pixels = load_encoder(
+        find_encoder("asset:pixels"), identity="pixels", device=torch.device("cpu"), dtype=torch.float32
+    )
+    z = pixels(torch.stack([torch.zeros(3, 64, 64), torch.ones(3, 64, 64)]))
+    assert z.shape == (2, 768) and float(z[0] @ z[1]) == pytest.approx(-1)
+
+
+# ---- one thread or two
+
+
+@pytest.mark.parametrize("count", [1, 3, 13, 16])
+def test_the_number_of_threads_changes_no_bit(count: int) -> None:
+    """Of the shipped model and its encoder in their own precision, forward and backward."""
+    from sliderspace.models.backbones import load_backbone
+    from sliderspace.models.backbones.load import precision_for
+
+    backbone, seen, device = load_backbone("mini", device="cpu"), [], torch.device("cpu")
+    clip = load_encoder(
+        find_encoder("asset:mini/clip"), identity="clip", device=device, dtype=precision_for(device, "auto")
+    )
+    condition = backbone.encode(["a portrait of a person"]).rows([0] * count)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            x = backbone.start(list(range(count))).requires_grad_()
+            images = backbone.decode(backbone.predict(x, torch.full((count,), 3), condition))
+            z = clip(images)
+            z.square().mul(torch.arange(z.shape[1])).sum().backward()
+            seen.append((z.detach(), x.grad))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(seen[0][0], seen[1][0]) and torch.equal(seen[0][1], seen[1][1])
+
+
+def test_attention_is_that_of_transformers() -> None:
+    """Ours against the plain one, values and gradients."""
+    from transformers.models.clip.modeling_clip import eager_attention_forward
+
+    from sliderspace.models.encoders.attention import attend
+
+    torch.manual_seed(0)
+    given = [torch.randn(2, 3, 65, 8, requires_grad=True) for _ in range(3)]
+    module, gradients = torch.nn.Module().eval(), []
+    for function in (attend, eager_attention_forward):
+        out, weights = function(module, *given, None, 0.3)
+        gradients.append((out.detach(), weights.detach(), *torch.autograd.grad(out.square().sum(), given)))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)

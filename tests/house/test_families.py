@@ -1,0 +1,177 @@
+"""Every preset's own path, with tiny weights in place of its own: discovery, export, the file in diffusers, and back.
+
+make test-families
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.tiny import Tiny
+from support.tiny_flow import save_flux, save_zimage
+from support.tiny_unet import save_sdxl, save_small_decoder
+from typer.testing import CliRunner
+
+from sliderspace.cli import app
+from sliderspace.models.backbones import PRESETS, Preset
+from sliderspace.models.backbones.samplers import SAMPLERS
+from sliderspace.share.importing import import_space
+from sliderspace.space.space import SliderSpace
+from sliderspace.storage.files import load_tensors
+
+pytestmark = pytest.mark.families
+Build = Callable[[Path, Tiny], dict[str, str]]
+SEEDS = [3, 17]
+
+
+def _sd(kind: str) -> Build:
+    return lambda folder, tiny: {
+        "location": str(getattr(tiny, kind)),
+        "decoder": str(save_small_decoder(folder / "small")),
+    }
+
+
+def _sdxl(scheduler: str, *, weights: str = "", told: int | None = None, **options: Any) -> Build:
+    def build(folder: Path, tiny: Tiny) -> dict[str, str]:
+        made = {
+            "location": str(save_sdxl(folder / "base", scheduler, **options)),
+            "decoder": str(save_small_decoder(folder / "small")),
+        }
+        if weights:
+            other = save_sdxl(folder / "other", told_guidance=told) / "unet"
+            made["weights"] = str(other if weights == "folder" else other / "diffusion_pytorch_model.safetensors")
+        if weights == "bin":
+            from safetensors.torch import load_file
+
+            made["weights"] = str(folder / "unet.bin")
+            torch.save(load_file(other / "diffusion_pytorch_model.safetensors"), folder / "unet.bin")
+        return made
+
+    return build
+
+
+def _flow(save: Callable[[Path], object]) -> Build:
+    def build(folder: Path, tiny: Tiny) -> dict[str, str]:
+        save(folder / "base")
+        return {"location": str(folder / "base"), "decoder": ""}
+
+    return build
+
+
+EULER = {"timestep_spacing": "leading", "steps_offset": 1}
+FAMILIES: dict[str, Build] = {
+    "sd15": _sd("noise"),
+    "sd21": _sd("velocity"),
+    "sdxl": _sdxl("EulerDiscreteScheduler", **EULER),
+    "sdxl-dmd2": _sdxl("EulerDiscreteScheduler", weights="bin", **EULER),
+    "sdxl-turbo": _sdxl("EulerAncestralDiscreteScheduler", timestep_spacing="trailing"),
+    "sdxl-lightning": _sdxl("EulerDiscreteScheduler", weights="file", **EULER),
+    "sdxl-lcm": _sdxl("EulerDiscreteScheduler", weights="folder", told=16, **EULER),
+    "flux-schnell": _flow(lambda folder: save_flux(folder, dev=False)),
+    "flux-dev": _flow(lambda folder: save_flux(folder, dev=True)),
+    "z-image-turbo": _flow(save_zimage),
+}
+
+
+def test_every_preset_is_here() -> None:
+    assert set(FAMILIES) == set(PRESETS) - {"mini"}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_discovery_export_and_round_trip(
+    name: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(7)
+    places = FAMILIES[name](tmp_path, tiny)
+    steps = min(PRESETS[name].steps, 5)
+    preset = dataclasses.replace(
+        PRESETS[name], encoder=str(tiny.clip), revision="", resolution=0, steps=steps, **places
+    )
+    monkeypatch.setitem(PRESETS, name, preset)
+    call(
+        "discover",
+        "a robot",
+        "--backbone",
+        name,
+        "--out",
+        tmp_path / "run",
+        "--samples=60",
+        "--sliders=2",
+        "--updates=100",
+        "--lr=1e-2",
+        "--objective=published",
+        "--rotation=none",
+        "--hold=0",
+        "--until=1",
+        "--targets=attention",
+        "--precision=float32",
+        "--device=cpu",
+    )
+
+    held = [row[1] for row in load_tensors(tmp_path / "run" / "sliders.safetensors", kind="sliders")[1]["history"]]
+    assert held[-1] > 0.05, f"held-out alignment starts at 0 and came to {held}"
+
+    space = SliderSpace.load(tmp_path / "run")
+    drawn = space.generate(SEEDS, {1: 2.0})
+    moved = np.abs(drawn.astype(int) - space.generate(SEEDS)).max()
+    assert moved > 3, "or the comparisons below would hold for a slider that does nothing"
+
+    call("export", tmp_path / "run", "--sliders=1", "--unit=2", "--out", tmp_path / "lora")
+    (file,) = (tmp_path / "lora").iterdir()
+    assert np.abs(in_diffusers(preset, file).astype(int) - drawn).max() <= 1, "uint8: a rounding apart"
+
+    call("export", tmp_path / "run", "--format=comfyui", "--out", tmp_path / "comfy")
+    again = import_space(tmp_path / "comfy", tmp_path / "again")
+    assert np.abs(again.generate(SEEDS, {1: 2.0}).astype(int) - drawn).max() <= 1
+
+
+def call(*words: object) -> dict[str, Any]:
+    result = CliRunner().invoke(app, [*map(str, words), "--json"])
+    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    return json.loads(result.stdout)
+
+
+def in_diffusers(preset: Preset, lora: Path) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """What the plain pipeline draws with the file, set up as the model's authors say; uint8 [N, H, W, 3]."""
+    import diffusers
+
+    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(preset.location, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    if preset.weights:
+        pipe.unet = other_unet(Path(preset.weights), pipe.unet)
+    if preset.sampler:
+        spacing = {"timestep_spacing": preset.spacing} if preset.spacing else {}
+        pipe.scheduler = getattr(diffusers, SAMPLERS[preset.sampler][0]).from_config(pipe.scheduler.config, **spacing)
+    pipe.load_lora_weights(lora)
+    count = {"timesteps": list(preset.timesteps)} if preset.timesteps else {"num_inference_steps": preset.steps}
+    window = {"max_sequence_length": 256} if preset.name == "flux-schnell" else {}
+    guidance = (
+        preset.guidance - 1 if preset.name == "z-image-turbo" else preset.guidance
+    )  # diffusers counts from 0 there
+    generators = [torch.Generator().manual_seed(s) for s in SEEDS]
+    images = pipe(
+        ["a robot"] * len(SEEDS),
+        guidance_scale=guidance,
+        generator=generators,
+        output_type="np",
+        height=32,
+        width=32,
+        **count,
+        **window,
+    )
+    return (images.images * 255).round().astype(np.uint8)
+
+
+def other_unet(weights: Path, own: Any) -> Any:
+    from diffusers import UNet2DConditionModel
+    from safetensors.torch import load_file
+
+    if weights.is_dir():
+        return UNet2DConditionModel.from_pretrained(weights)
+    own.load_state_dict(torch.load(weights, weights_only=True) if weights.suffix == ".bin" else load_file(weights))
+    return own

@@ -1,0 +1,274 @@
+"""FLUX and Z-Image against the diffusers pipelines themselves, at toy size; slider targets also at full size, without
+weights."""
+
+import gc
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.tiny_flow import FULL_FLUX, FULL_ZIMAGE, PIXELS, save_flux, save_zimage
+from torch import Tensor
+
+from sliderspace.core.errors import BadInput
+from sliderspace.method.denoise import render
+from sliderspace.method.sliders import SliderBank, target_layers
+from sliderspace.models.backbones.flow import FlowBackbone, clean_from_flow
+from sliderspace.models.backbones.flux import FluxBackbone
+from sliderspace.models.backbones.load import quiet_loading
+from sliderspace.models.backbones.pipeline import Setup
+from sliderspace.models.backbones.samplers import Schedule
+from sliderspace.models.backbones.zimage import ZImageBackbone
+
+PROMPTS, SEEDS = ["a robot in the rain, with an umbrella", "a cat"], [3, 4]
+CLASSES: dict[str, type[FlowBackbone]] = {"schnell": FluxBackbone, "dev": FluxBackbone, "zimage": ZImageBackbone}
+TARGETS = ("cross-kv", "cross", "attention", "linear")
+
+
+@pytest.fixture(scope="module")
+def flows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one pipeline folder for each name in CLASSES."""
+    quiet_loading()
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("flows")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        save_flux(root / "schnell", dev=False)
+        save_flux(root / "dev", dev=True)
+        save_zimage(root / "zimage")
+    return root
+
+
+def load(
+    flows: Path, name: str, *, steps: int = 4, guidance: float = 1.0, dtype: Any = torch.float32, **other: Any
+) -> FlowBackbone:
+    return CLASSES[name](flows / name, Setup(name, name, steps, guidance, torch.device("cpu"), dtype, **other))
+
+
+def pipeline(flows: Path, name: str) -> Any:
+    from diffusers import DiffusionPipeline
+
+    pipe = DiffusionPipeline.from_pretrained(flows / name)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def noisy(backbone: FlowBackbone, steps: list[int]) -> tuple[Tensor, Tensor, Any]:
+    """Latents, steps and conditions of two rows."""
+    return backbone.start(SEEDS), torch.tensor(steps), backbone.encode(PROMPTS)
+
+
+# ---- the same images as diffusers
+
+SCHNELL = {"max_sequence_length": 256, "guidance_scale": 0.0}
+CASES = {  # our model, steps and guidance; what the pipeline calls the same
+    "schnell": ("schnell", 4, 1.0, SCHNELL),
+    "schnell, true guidance": ("schnell", 2, 2.5, {**SCHNELL, "true_cfg_scale": 2.5, "negative_prompt": ["", ""]}),
+    "dev": ("dev", 5, 3.5, {"guidance_scale": 3.5}),
+    "dev, told no guidance": ("dev", 2, 1.0, {"guidance_scale": 1.0}),
+    "z-image turbo": ("zimage", 8, 1.0, {"guidance_scale": 0.0}),
+    "z-image": ("zimage", 3, 5.0, {"guidance_scale": 4.0}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_images_are_those_of_the_pipeline(flows: Path, case: str) -> None:
+    name, steps, guidance, call = CASES[case]
+    backbone = load(flows, name, steps=steps, guidance=guidance)
+    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    theirs = pipeline(flows, name)(
+        list(PROMPTS),
+        height=PIXELS,
+        width=PIXELS,
+        num_inference_steps=steps,
+        generator=generators,
+        output_type="pt",
+        **call,
+    ).images
+    ours = torch.cat(list(render(backbone, None, backbone.encode(PROMPTS), SEEDS, [0, 1])))
+    assert ours.shape == (2, 3, PIXELS, PIXELS)
+    assert (ours - theirs).abs().max() <= 1e-4
+
+
+def test_clean_from_flow_inverts_the_noising() -> None:
+    clean, noise, sigma = torch.randn(3, 2), torch.randn(3, 2), torch.tensor([[0.1], [0.5], [1.0]])
+    assert torch.allclose(clean_from_flow((1 - sigma) * clean + sigma * noise, noise - clean, sigma), clean, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_last_preview_is_the_image(flows: Path, name: str) -> None:
+    backbone = load(flows, name, steps=2)
+    x, last, condition = noisy(backbone, [1, 1])
+    x0 = backbone.predict(x, last, condition)
+    assert torch.equal(backbone.step(x, x0, 1, SEEDS), x0)
+
+
+def test_noise_levels_are_the_published_ones(flows: Path) -> None:
+    """schnell: even. dev at 1024 pixels: μ = 1.15, at 256 pixels 0.5. Z-Image: shift 3."""
+
+    def shifted(factor: float, steps: int) -> list[float]:
+        even = [1 - i / steps for i in range(steps)]
+        return [factor * s / (1 + (factor - 1) * s) for s in even]
+
+    def levels(schedule: Schedule) -> Any:
+        return pytest.approx(schedule.s_T.tolist(), abs=1e-6)
+
+    assert levels(load(flows, "schnell").schedule) == [1.0, 0.75, 0.5, 0.25]
+    # The toy VAE shrinks by 4, not by 8: 512 toy pixels are as many patches as 1024 real ones.
+    assert levels(load(flows, "dev", steps=28, resolution=512).schedule) == shifted(math.exp(1.15), 28)
+    assert levels(load(flows, "dev", steps=28, resolution=128).schedule) == shifted(math.exp(0.5), 28)
+    assert levels(load(flows, "zimage", steps=8).schedule) == shifted(3.0, 8)
+
+
+# ---- x̃₀ as training needs it
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_row_does_not_depend_on_its_company(flows: Path, name: str, guidance: float) -> None:
+    backbone = load(flows, name, guidance=guidance)
+    x, steps, condition = noisy(backbone, [0, 3])
+    both = backbone.predict(x, steps, condition)
+    alone = [backbone.predict(x[i : i + 1], steps[i : i + 1], condition.rows([i])) for i in (0, 1)]
+    assert torch.allclose(both, torch.cat(alone), atol=1e-5)
+    assert (backbone.predict(x, steps.flip(0), condition) - both).abs().amin(0).max() > 1e-2, (
+        "each row has its own step"
+    )
+    assert (backbone.predict(x, steps, condition.rows([1, 0])) - both).abs().amin(0).max() > 1e-2, "and its own prompt"
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("name", CLASSES)
+def test_gradients_reach_latents_and_every_target_layer(flows: Path, name: str, targets: Any) -> None:
+    backbone = load(flows, name, guidance=2.0)
+    bank = SliderBank(backbone.denoiser, 2, pattern=backbone.layers[targets])
+    x, steps, condition = noisy(backbone, [0, 2])
+    x.requires_grad_()
+    with bank.active(torch.eye(2)):
+        backbone.decode(backbone.predict(x, steps, condition)).square().sum().backward()
+    assert x.grad is not None and (x.grad.abs().flatten(1).amax(1) > 1e-3).all()
+    still = [
+        path for path, up in bank.ups.items() if up.grad is None or not (up.grad.abs().flatten(1).amax(1) > 1e-7).all()
+    ]
+    assert still == []
+    assert all(p.grad is None for p in backbone.denoiser.parameters())
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_checkpointed_and_plain_gradients_agree(flows: Path, name: str) -> None:
+    gradients: list[Tensor] = []
+    for checkpointing in (False, True):
+        backbone = load(flows, name, guidance=2.0, checkpointing=checkpointing)
+        assert backbone.denoiser.is_gradient_checkpointing is checkpointing
+        bank = SliderBank(backbone.denoiser, 2, pattern=backbone.layers["attention"], up="frozen", seed=5)
+        x, steps, condition = noisy(backbone, [1, 3])
+        with bank.active(torch.tensor([[1.0, 0.0], [0.5, -2.0]])):
+            backbone.decode(backbone.predict(x, steps, condition)).square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in bank.trained() if p.grad is not None]))
+    plain, checkpointed = gradients
+    assert plain.abs().max() > 1e-6
+    assert torch.allclose(plain, checkpointed, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_half_precision_keeps_previews_in_float32(flows: Path, name: str) -> None:
+    whole, half = load(flows, name, guidance=2.0), load(flows, name, guidance=2.0, dtype=torch.bfloat16)
+    x0 = half.predict(*noisy(half, [0, 3]))
+    assert x0.dtype == torch.float32
+    assert (x0 - whole.predict(*noisy(whole, [0, 3]))).abs().max() < 0.2
+
+
+# ---- slider targets
+
+
+def full_size(kind: str) -> Any:
+    import diffusers
+
+    with torch.device("meta"):
+        return getattr(diffusers, kind).from_config(FULL_FLUX if kind == "FluxTransformer2DModel" else FULL_ZIMAGE)
+
+
+# Rank 1 with the up-projection frozen: one row of the model's width (3072, 3840) for each layer.
+COUNTS = [
+    (FluxBackbone, "cross-kv", 114, 350_208),  # 19 x 2 and 38 x 2
+    (FluxBackbone, "cross", 190, 583_680),  # 19 x 4 and 38 x 3
+    (FluxBackbone, "attention", 266, 817_152),  # 19 x 8 and 38 x 3
+    (ZImageBackbone, "cross-kv", 60, 230_400),  # 30 x 2
+    (ZImageBackbone, "cross", 120, 460_800),  # 30 x 4
+    (ZImageBackbone, "attention", 136, 522_240),  # 34 x 4
+]
+
+
+@pytest.mark.parametrize(("family", "targets", "modules", "values"), COUNTS)
+def test_targets_at_full_size(family: type[FlowBackbone], targets: Any, modules: int, values: int) -> None:
+    model, pattern = full_size(family.denoiser_class), family.layers[targets]
+    assert len(target_layers(model, pattern)) == modules
+    assert SliderBank(model, 1, pattern=pattern, up="frozen").values_per_slider() == values
+    assert (
+        SliderBank(model, 1, pattern=pattern, up="trained").values_per_slider() == 2 * values
+    )  # all of them are square
+
+
+def test_attention_targets_leave_nothing_of_attention_out() -> None:
+    """Every linear layer inside a module named for attention."""
+    for family, word in ((FluxBackbone, ".attn."), (ZImageBackbone, ".attention.")):
+        model = full_size(family.denoiser_class)
+        linear = {
+            name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and word in name
+        }
+        assert set(target_layers(model, family.layers["attention"])) == linear
+
+
+# ---- text, autoencoder, what users get wrong
+
+
+def test_text_encoders_are_let_go_of(flows: Path) -> None:
+    from transformers import CLIPTextModel, Qwen3Model, T5EncoderModel
+
+    def alive() -> int:
+        gc.collect()
+        return sum(type(o) in (CLIPTextModel, Qwen3Model, T5EncoderModel) for o in gc.get_objects())
+
+    before = alive()
+    kept = [load(flows, name) for name in CLASSES]
+    conditions = [backbone.encode(PROMPTS) for backbone in kept]
+    assert alive() == before and len(conditions) == 3
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_prompt_reads_the_same_in_any_company(flows: Path, name: str) -> None:
+    """Twenty prompts are more than one batch of the text encoder."""
+    backbone = load(flows, name)
+    many = backbone.encode([*(f"{'very ' * (i % 5)}old man {i}" for i in range(19)), "a cat"])
+    one = backbone.encode(["a cat"])
+    assert len(many) == 20
+    x, first = backbone.start([3]), torch.tensor([0])
+    assert torch.allclose(backbone.predict(x, first, many.rows([19])), backbone.predict(x, first, one), atol=1e-5)
+
+
+def test_autoencoder_scale_and_shift_cancel(flows: Path) -> None:
+    backbone, images01 = load(flows, "schnell"), torch.rand(2, 3, PIXELS, PIXELS)
+    z, plain = backbone.encode_images(images01), backbone.vae.encode(images01 * 2 - 1).latent_dist.mean
+    assert z.shape == (2, *backbone.latent_shape)
+    assert torch.allclose(z, (plain - 0.1159) * 0.3611, atol=1e-6)
+    assert torch.allclose(backbone.decode(z), backbone.vae.decode(plain).sample / 2 + 0.5, atol=1e-5)
+
+
+# A letter is a token; T5 adds two of its own, the chat around a prompt has 19.
+@pytest.mark.parametrize(("name", "letters"), [("schnell", 254), ("dev", 510), ("zimage", 493)])
+def test_prompts_are_read_to_their_end_or_refused(flows: Path, name: str, letters: int) -> None:
+    backbone = load(flows, name)
+    backbone.encode(["x" * letters])
+    with pytest.raises(BadInput, match=r"tokens and .* reads"):
+        backbone.encode(["a cat", "x" * (letters + 1)])
+    with pytest.raises(BadInput, match="prompt is empty"):
+        backbone.encode(["a cat", " "])
+
+
+def test_bad_settings_are_explained(flows: Path) -> None:
+    with pytest.raises(BadInput, match="multiple of 8"):
+        load(flows, "schnell", resolution=36)
+    with pytest.raises(BadInput, match="leave 'lcm' out"):
+        load(flows, "zimage", sampler="lcm")
+    assert load(flows, "zimage", resolution=64).latent_shape == (4, 16, 16)

@@ -1,0 +1,334 @@
+"""SD, SDXL and their distilled forms: for each sampler and each way of guidance, our image is the diffusers
+pipeline's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.tiny import LATENT, PIXELS, Tiny
+from support.tiny_unet import save_sdxl, save_small_decoder
+from torch import Tensor
+
+from sliderspace.core.errors import BadInput
+from sliderspace.method.denoise import render
+from sliderspace.method.sliders import SliderBank, target_layers
+from sliderspace.models.backbones import PRESETS, load_backbone, preset_for
+from sliderspace.models.backbones.load import setup_with_identity
+from sliderspace.models.backbones.presets import Preset
+from sliderspace.models.backbones.unet import SDXLBackbone, UNetBackbone, guidance_embedding
+
+SIDE = PIXELS
+
+
+@pytest.fixture(scope="module")
+def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(4)
+    return save_sdxl(tmp_path_factory.mktemp("sdxl") / "model", timestep_spacing="leading", steps_offset=1)
+
+
+def ours(folder: Path, steps: int, guidance: float, seeds: list[int], **options: Any) -> Tensor:
+    backbone = load_backbone(str(folder), steps=steps, guidance=guidance, device="cpu", precision="float32", **options)
+    return torch.cat(list(render(backbone, None, backbone.encode(["a robot"]), seeds, [0] * len(seeds))))
+
+
+def theirs(
+    folder: Path, steps: int | None, guidance: float, seeds: list[int], scheduler: Any = None, **options: Any
+) -> Tensor:
+    """images01 of diffusers' pipeline."""
+    import diffusers
+
+    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    if scheduler is not None:
+        pipe.scheduler = scheduler(pipe.scheduler.config)
+    generators = [torch.Generator().manual_seed(s) for s in seeds]
+    counted = {} if steps is None else {"num_inference_steps": steps}
+    made = pipe(
+        ["a robot"] * len(seeds),
+        guidance_scale=guidance,
+        generator=generators,
+        output_type="pt",
+        height=SIDE,
+        width=SIDE,
+        **counted,
+        **options,
+    )
+    return made.images
+
+
+def test_sdxl_with_guidance_is_the_pipelines(sdxl: Path) -> None:
+    torch.testing.assert_close(ours(sdxl, 5, 5.0, [3, 17]), theirs(sdxl, 5, 5.0, [3, 17]), rtol=0, atol=1e-4)
+
+
+def test_an_empty_prompt_that_is_read_and_not_zeros(tmp_path: Path) -> None:
+    folder = save_sdxl(tmp_path / "model", zeros=False)
+    torch.testing.assert_close(ours(folder, 2, 5.0, [3]), theirs(folder, 2, 5.0, [3]), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "options", "steps"),
+    [
+        ("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}, 4),  # Lightning
+        ("EulerDiscreteScheduler", {"timestep_spacing": "linspace"}, 7),
+        ("EulerDiscreteScheduler", {"timestep_spacing": "leading", "use_karras_sigmas": True}, 5),
+        ("EulerAncestralDiscreteScheduler", {"timestep_spacing": "trailing"}, 1),  # Turbo
+        ("EulerAncestralDiscreteScheduler", {"timestep_spacing": "trailing"}, 4),
+        ("LCMScheduler", {"timestep_spacing": "leading"}, 4),
+        ("LCMScheduler", {}, 1),
+        (
+            "DDIMScheduler",
+            {"timestep_spacing": "leading", "steps_offset": 1, "clip_sample": False, "set_alpha_to_one": False},
+            6,
+        ),
+    ],
+)
+def test_each_sampler_is_the_schedulers_own(
+    tmp_path: Path, scheduler: str, options: dict[str, Any], steps: int
+) -> None:
+    folder = save_sdxl(tmp_path / "model", scheduler, **options)
+    torch.testing.assert_close(
+        ours(folder, steps, 1.0, [3, 17]), theirs(folder, steps, 1.0, [3, 17]), rtol=0, atol=1e-4
+    )
+
+
+def test_a_fresh_draw_is_one_of_the_seed_and_not_of_the_batch(tmp_path: Path) -> None:
+    folder = save_sdxl(tmp_path / "model", "LCMScheduler")
+    alone, among = ours(folder, 3, 1.0, [17]), ours(folder, 3, 1.0, [4, 17, 5])
+    torch.testing.assert_close(among[1], alone[0], rtol=0, atol=1e-4)
+    assert (among[0] - among[1]).abs().max() > 0.01
+
+
+def test_a_told_guidance_needs_no_second_row(tmp_path: Path) -> None:
+    """LCM UNets read the guidance as an embedding; doubling the batch as well would guide twice."""
+    folder = save_sdxl(tmp_path / "model", "LCMScheduler", told_guidance=16)
+    torch.testing.assert_close(ours(folder, 3, 8.0, [3]), theirs(folder, 3, 8.0, [3]), rtol=0, atol=1e-4)
+    assert (ours(folder, 3, 8.0, [3]) - ours(folder, 3, 2.0, [3])).abs().max() > 1e-3
+
+
+def test_the_guidance_embedding_is_diffusers_own() -> None:
+    from diffusers import StableDiffusionXLPipeline
+
+    for w, width in ((7.5, 16), (0.0, 256), (3.0, 9)):
+        reference = StableDiffusionXLPipeline.get_guidance_scale_embedding(None, torch.tensor([w, w]), width)  # type: ignore[arg-type]
+        torch.testing.assert_close(guidance_embedding(w, width, torch.zeros(2)), reference)
+
+
+# ---- presets: the same folder run as each distilled form says
+
+
+def run_as(folder: Path, preset: str, seeds: list[int], **changed: Any) -> Tensor:
+    """Our image of a folder run at a preset's working point."""
+    import dataclasses
+
+    from sliderspace.models.backbones.pipeline import Setup
+
+    p = PRESETS[preset]
+    setup = Setup(
+        p.name, "", p.steps, p.guidance, torch.device("cpu"), torch.float32, p.sampler, p.timesteps, p.spacing
+    )
+    backbone = SDXLBackbone(folder, dataclasses.replace(setup, **changed))
+    return torch.cat(list(render(backbone, None, backbone.encode(["a robot"]), seeds, [0] * len(seeds))))
+
+
+def test_dmd2_runs_as_its_authors_say(sdxl: Path) -> None:
+    """tianweiy/DMD2's card: LCMScheduler.from_config, timesteps=[999, 749, 499, 249], guidance_scale=0."""
+    from diffusers import LCMScheduler
+
+    reference = theirs(sdxl, None, 0.0, [3, 17], LCMScheduler.from_config, timesteps=[999, 749, 499, 249])
+    torch.testing.assert_close(run_as(sdxl, "sdxl-dmd2", [3, 17]), reference, rtol=0, atol=1e-4)
+
+
+def test_lightning_runs_as_its_authors_say(sdxl: Path) -> None:
+    """ByteDance/SDXL-Lightning's card: EulerDiscreteScheduler.from_config(…, timestep_spacing="trailing"),
+    guidance_scale=0."""
+    from diffusers import EulerDiscreteScheduler
+
+    reference = theirs(
+        sdxl, 4, 0.0, [3], lambda config: EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing")
+    )
+    torch.testing.assert_close(run_as(sdxl, "sdxl-lightning", [3]), reference, rtol=0, atol=1e-4)
+
+
+def test_other_weights_replace_the_denoisers(sdxl: Path, tmp_path: Path) -> None:
+    """As a safetensors file, as the .bin that DMD2's authors publish, and as a folder with a config of its own
+    (LCM)."""
+    from safetensors.torch import save_file
+
+    other = save_sdxl(tmp_path / "other")
+    state = UNet(other)
+    save_file(state, tmp_path / "unet.safetensors")
+    torch.save(state, tmp_path / "unet.bin")
+    told = save_sdxl(tmp_path / "told", told_guidance=16)
+    for weights in (tmp_path / "unet.safetensors", tmp_path / "unet.bin", other / "unet"):
+        found = run_as(sdxl, "sdxl-lightning", [3], weights=weights)
+        assert (found - run_as(sdxl, "sdxl-lightning", [3])).abs().max() > 0.01
+        torch.testing.assert_close(found, run_as(sdxl, "sdxl-lightning", [3], weights=tmp_path / "unet.safetensors"))
+    assert run_as(sdxl, "sdxl-lcm", [3], weights=told / "unet").isfinite().all()
+
+
+def UNet(folder: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.mark.parametrize("what", ["foreign", "cut", "pickle"])
+def test_weights_that_do_not_fit_are_told_in_a_line(sdxl: Path, tmp_path: Path, what: str) -> None:
+    from safetensors.torch import save_file
+
+    file = tmp_path / ("w.bin" if what == "pickle" else "w.safetensors")
+    if what == "foreign":
+        save_file({"a": torch.zeros(2)}, file)
+    elif what == "cut":
+        file.write_bytes(b"1234")
+    else:
+        torch.save({"a": PRESETS}, file)  # objects, not tensors: the restricted reader refuses
+    with pytest.raises(BadInput) as told:
+        run_as(sdxl, "sdxl-lightning", [3], weights=file)
+    assert len(str(told.value).splitlines()) == 1
+
+
+# ---- decoders, sizes, counts
+
+
+def test_a_small_decoder_stands_in_for_the_vae(sdxl: Path, tmp_path: Path) -> None:
+    from diffusers import AutoencoderTiny
+
+    tiny: Any = AutoencoderTiny.from_pretrained(save_small_decoder(tmp_path / "taesd"))
+    full, small = (
+        load_backbone(str(sdxl), steps=1, guidance=1.0, device="cpu", precision="float32", decoder=d)
+        for d in ("full", str(tmp_path / "taesd"))
+    )
+    z = torch.randn(1, 4, LATENT, LATENT)
+    assert small.decode(z).shape == full.decode(z).shape and full.identity != small.identity
+    torch.testing.assert_close(small.decode(z), tiny.decode(z).sample / 2 + 0.5)
+    images = torch.rand(2, 3, PIXELS, PIXELS)
+    assert small.encode_images(images).shape == full.encode_images(images).shape == (2, 4, LATENT, LATENT)
+
+
+def test_an_image_is_encoded_as_diffusers_does(tiny: Tiny) -> None:
+    from diffusers import AutoencoderKL
+
+    backbone = load_backbone(str(tiny.noise), steps=2, guidance=1.0, device="cpu", precision="float32")
+    vae: Any = AutoencoderKL.from_pretrained(tiny.noise, subfolder="vae")
+    images = torch.rand(2, 3, PIXELS, PIXELS)
+    with torch.no_grad():
+        expected = vae.encode(images * 2 - 1).latent_dist.mean * vae.config.scaling_factor
+    torch.testing.assert_close(backbone.encode_images(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["velocity", "noise"])
+def test_a_clean_latent_is_noised_as_the_scheduler_does(tiny: Tiny, kind: str) -> None:
+    from diffusers import DDIMScheduler
+
+    backbone = load_backbone(str(getattr(tiny, kind)), steps=4, guidance=1.0, device="cpu", precision="float32")
+    scheduler: Any = DDIMScheduler.from_pretrained(getattr(tiny, kind), subfolder="scheduler")
+    scheduler.set_timesteps(4)
+    z, noise = torch.randn(2, 4, 8, 8), backbone.noise([5, 6])
+    for index, t in enumerate(scheduler.timesteps):
+        expected = scheduler.add_noise(z, noise, t.expand(2))
+        torch.testing.assert_close(backbone.diffuse(z, index, [5, 6]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_another_size_and_one_that_cannot_be(sdxl: Path) -> None:
+    assert ours(sdxl, 1, 1.0, [3], resolution=2 * SIDE).shape[-2:] == (2 * SIDE, 2 * SIDE)
+    with pytest.raises(BadInput, match="pixels"):
+        load_backbone(str(sdxl), steps=1, device="cpu", resolution=SIDE + 4)
+
+
+SDXL_CONFIG = {
+    "sample_size": 128,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": (320, 640, 1280),
+    "layers_per_block": 2,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+
+
+def test_the_published_count_of_sdxls_sliders() -> None:
+    """140 modules, 286,720 trained values a slider at rank 1 with the up-projection frozen (paper.md)."""
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**SDXL_CONFIG)
+        bank_layers = target_layers(unet, UNetBackbone.layers["cross-kv"])
+    assert len(bank_layers) == 140
+    assert sum(layer.in_features for layer in bank_layers.values()) == 286_720
+
+
+def test_checkpointed_and_plain_gradients_agree(sdxl: Path) -> None:
+    """The recomputed forward pass runs in the backward one, and the sliders must still be on there."""
+    found: list[list[Tensor]] = []
+    for checkpointing in (False, True):
+        backbone = load_backbone(
+            str(sdxl), steps=2, guidance=5.0, device="cpu", precision="float32", checkpointing=checkpointing
+        )
+        bank = SliderBank(backbone.denoiser, 2, pattern=backbone.layers["attention"], up="frozen", seed=1)
+        rows, x = backbone.encode(["a robot"]).rows([0, 0]), backbone.noise([1, 2])
+        with bank.active(torch.eye(2) * 50):
+            backbone.decode(backbone.predict(x, torch.tensor([0, 1]), rows)).square().sum().backward()
+        found.append([p.grad for p in bank.trained() if p.grad is not None])
+    assert len(found[0]) == len(found[1]) > 0 and max(float(g.abs().max()) for g in found[0]) > 0
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(plain, again, rtol=1e-3, atol=1e-6)
+
+
+# ---- the table
+
+
+def test_every_preset_is_whole() -> None:
+    for name, preset in PRESETS.items():
+        assert name == preset.name and preset.knows and preset.examples and preset.expected and preset.licence, name
+        assert preset.steps >= 1 and preset.encoder
+
+
+def test_a_family_that_is_not_known_lists_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "WuerstchenDecoderPipeline"}))
+    with pytest.raises(BadInput, match="StableDiffusionXLPipeline"):
+        load_backbone(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_a_damaged_index_is_told_in_a_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model_index.json").write_text(text)
+    with pytest.raises(BadInput, match="damaged"):
+        preset_for(str(tmp_path))
+
+
+def test_a_folder_takes_its_familys_working_point(sdxl: Path) -> None:
+    preset = preset_for(str(sdxl))
+    assert (preset.steps, preset.guidance) == SDXLBackbone.full_steps
+
+
+@pytest.mark.parametrize("model", ["nobody/nothing", "nobody/nothing@v1"])
+def test_a_repository_that_cannot_be_reached_is_told_in_a_line(model: str) -> None:
+    """The tests run offline: what is not in the cache cannot be had."""
+    with pytest.raises(BadInput, match="cannot be reached") as told:
+        preset_for(model)
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_the_working_point_decides_the_identity(sdxl: Path) -> None:
+    from sliderspace.models.backbones.pipeline import Setup
+
+    setup, preset = (
+        Setup("x", "", 4, 1.0, torch.device("cpu"), torch.float32),
+        Preset("x", str(sdxl), 4, 1.0, "", (), ""),
+    )
+    said = {
+        setup_with_identity(s, preset, sdxl).identity
+        for s in (setup, Setup(**{**vars(setup), "resolution": 64}), Setup(**{**vars(setup), "quantize": "4bit"}))
+    }
+    assert len(said) == 3
+    assert setup_with_identity(Setup(**{**vars(setup), "checkpointing": True}), preset, sdxl).identity in said
