@@ -21,7 +21,7 @@ import pytest
 from support.tiny import Tiny, save_clip, save_dino, save_pipeline
 
 if TYPE_CHECKING:
-    from sliderspace.engine.local import Engine
+    from sliderspace.engine.models import Models
     from sliderspace.models.backbones import Backbone
     from sliderspace.models.encoders import Encoder
 
@@ -101,27 +101,27 @@ def small(tiny: Tiny) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def make_engine(small: dict[str, Any]) -> "Callable[..., Engine]":
-    """An engine on a folder: the small settings with some of them changed."""
+def make_models(small: dict[str, Any]) -> "Callable[..., Models]":
+    """What the stages of a folder share: the small settings with some of them changed."""
     from sliderspace.core.settings import Speed, settings_from
-    from sliderspace.engine.local import Engine
+    from sliderspace.engine.models import Models
     from sliderspace.storage.run_folder import RunFolder
 
-    def make(folder: Path, *, speed: Speed | None = None, **changed: Any) -> Engine:
-        return Engine(settings_from({**small, **changed}), speed or Speed(device="cpu"), RunFolder(folder))
+    def make(folder: Path, *, speed: Speed | None = None, **changed: Any) -> Models:
+        return Models(settings_from({**small, **changed}), speed or Speed(device="cpu"), RunFolder(folder))
 
     return make
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, make_engine: "Callable[..., Engine]") -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, make_models: "Callable[..., Models]") -> Path:
     """The folder of a finished small run, never to be changed: copy it first."""
+    from support.runs import go
+
     from sliderspace.report.from_run import report_run
 
     folder = tmp_path_factory.mktemp("finished") / "run"
-    engine = make_engine(folder)
-    with engine.run.open_for_writing():
-        engine.write_config()
-        list(engine.stages())
-        report_run(engine.run)
+    models = make_models(folder)
+    go(models)
+    report_run(models.run)
     return folder

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,21 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.runs import go
 from support.tiny import Tiny
 
 import sliderspace
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Speed, settings_from
-from sliderspace.engine.local import Engine, stored_settings
+from sliderspace.engine import local
+from sliderspace.engine.begin import stored_settings
+from sliderspace.engine.models import Models
+from sliderspace.engine.progress import Progress
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.run_folder import RunFolder
 
-MakeEngine = Callable[..., Engine]
+MakeModels = Callable[..., Models]
+Stage = Callable[[Models], Iterator[Progress]]
 MADE = (
     "config.json",
     "trajectories/000000.safetensors",
@@ -52,15 +58,6 @@ def redone(folder: Path, before: dict[str, int]) -> set[str]:
     return {name.split("/")[0].split(".")[0] for name in before if now[name] != before[name]}
 
 
-def go(engine: Engine) -> list[str]:
-    """All stages, as `discover` runs them."""
-    with engine.run.open_for_writing():
-        changes = engine.write_config()
-        for _ in engine.stages():
-            pass
-    return changes
-
-
 @pytest.fixture
 def copy(finished: Path, tmp_path: Path) -> Path:
     """A finished run to do harm to."""
@@ -75,13 +72,15 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from sliderspace.core.settings import Speed, settings_from
-from sliderspace.engine.local import Engine
+from sliderspace.engine.begin import begin
+from sliderspace.engine.local import discover
+from sliderspace.engine.models import Models
 from sliderspace.storage.run_folder import RunFolder
 
 def warm(settings):
     "Much is imported when first used: do that once, and no backward pass, which a fork would not survive."
-    engine = Engine(settings_from(settings), Speed(device="cpu"), RunFolder("."))
-    engine.sampled, engine.condition
+    models = Models(settings_from(settings), Speed(device="cpu"), RunFolder("."))
+    models.prints, models.backbone.encode(models.settings.prompts)
     value = torch.zeros(1, requires_grad=True)
     value.grad = torch.ones(1)
     torch.optim.Adam([value]).step()
@@ -93,10 +92,10 @@ def run(folder, settings, kill):
             os.kill(os.getpid(), signal.SIGKILL)
         real(source, target)
     os.replace = replace
-    engine = Engine(settings_from(settings), Speed(device="cpu"), RunFolder(folder))
-    with engine.run.open_for_writing():
-        engine.write_config()
-        for record in engine.stages():
+    run = RunFolder(folder)
+    with run.open_for_writing():
+        models, _ = begin(settings_from(settings), Speed(device="cpu"), run)
+        for record in discover(models):
             if kill and kill[0] == record.stage and kill[1] <= record.done:
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -153,15 +152,17 @@ KILLS: dict[str, Kill] = {  # in the order a run comes by
     "before fitting": ("fit", 0),
     "as the directions are written": ("writing", "directions.safetensors"),
     "before a first checkpoint": ("train", 10),
-    "as a checkpoint is written": ("writing", "sliders.partial.safetensors"),
+    "as a checkpoint is written": ("writing", "training-000.safetensors"),
     "between two checkpoints": ("train", 55),
     "as the sliders are written": ("writing", "sliders.safetensors"),
     "before measuring": ("measure", 0),
-    "while units are measured": ("measure", 2),
-    "while sliders are measured": ("measure", 5),
+    "as the model alone is measured": ("writing", "base.safetensors"),
+    "as a slider is measured": ("writing", "001.safetensors"),
+    "after two sliders are measured": ("measure", 2),
     "as the strips are written": ("writing", "strips.safetensors"),
     "as the measures are written": ("writing", "measures.json"),
     "as the space is written": ("writing", "space.json"),
+    "as it takes its place": ("writing", "publishing.json"),
 }
 
 
@@ -174,7 +175,7 @@ def test_killed_everywhere_in_turn_it_ends_with_the_same_bytes(
     assert process(folder) == 0
     assert contents(folder) == contents(finished)
     kept = {Path(name).name for name in MADE} | {"trajectories", "texts.safetensors", ".sliderspace.lock"}
-    left = {p.name for p in folder.rglob("*")} - kept
+    left = {p.name for p in folder.rglob("*") if not p.name.startswith(".")} - kept
     assert left == set(), "half-written files and checkpoints are gone"
 
 
@@ -208,7 +209,8 @@ def test_the_command_killed_from_outside_goes_on_when_given_again(
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
     first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
-    while first.poll() is None and not (folder / "directions.safetensors").exists() and time.monotonic() < deadline:
+    made = folder / "unfinished" / "directions.safetensors"
+    while first.poll() is None and not made.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     first.kill()
     assert first.wait() == -signal.SIGKILL
@@ -222,15 +224,15 @@ def test_the_command_killed_from_outside_goes_on_when_given_again(
 # ---- run again
 
 
-def test_the_same_run_again_rewrites_nothing(copy: Path, make_engine: MakeEngine) -> None:
+def test_the_same_run_again_rewrites_nothing(copy: Path, make_models: MakeModels) -> None:
     before = times(copy)
-    assert go(make_engine(copy)) == []
+    assert go(make_models(copy)) == []
     assert redone(copy, before) == set()
 
 
-def test_what_changes_only_speed_rewrites_nothing(copy: Path, make_engine: MakeEngine) -> None:
+def test_what_changes_only_speed_rewrites_nothing(copy: Path, make_models: MakeModels) -> None:
     before = times(copy)
-    go(make_engine(copy, speed=Speed(device="cpu", batch=3, lanes=1)))
+    go(make_models(copy, speed=Speed(device="cpu", batch=3, lanes=1)))
     assert redone(copy, before) == set()
 
 
@@ -263,23 +265,23 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
 }
 
 
-def stamps(engine: Engine) -> dict[str, str]:
+def stamps(models: Models) -> dict[str, str]:
     return {
-        "trajectories": engine.sampled,
-        "directions": engine.fitted,
-        "sliders": engine.trained,
-        "strips": engine.measured,
-        "measures": engine.measured,
-        "space": engine.measured,
+        "trajectories": models.prints.sampled,
+        "directions": models.prints.fitted,
+        "sliders": models.prints.trained,
+        "strips": models.prints.measured,
+        "measures": models.prints.measured,
+        "space": models.prints.measured,
     }
 
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_each_setting_redoes_the_stages_it_decides_and_no_other(
-    finished: Path, make_engine: MakeEngine, what: str
+    finished: Path, make_models: MakeModels, what: str
 ) -> None:
     changed, due = CHANGES[what]
-    before, after = stamps(make_engine(finished)), stamps(make_engine(finished, **changed))
+    before, after = stamps(make_models(finished)), stamps(make_models(finished, **changed))
     assert {name for name in before if before[name] != after[name]} == due
 
 
@@ -291,60 +293,75 @@ def test_every_setting_is_in_some_fingerprint(small: dict[str, Any]) -> None:
 
 
 def test_a_changed_seed_is_said_and_gives_what_a_new_run_gives(
-    copy: Path, tmp_path: Path, make_engine: MakeEngine
+    copy: Path, tmp_path: Path, make_models: MakeModels
 ) -> None:
     shorter = {"seed": 3, "updates": 5}
-    changes = go(make_engine(copy, **shorter))
+    changes = go(make_models(copy, **shorter))
     assert any("seed: 0 → 3" in line for line in changes) and len(changes) == 2
-    go(make_engine(tmp_path / "new", **shorter))
+    go(make_models(tmp_path / "new", **shorter))
     assert contents(copy) == contents(tmp_path / "new")
 
 
-def test_changed_updates_keep_the_trajectories_and_directions(copy: Path, make_engine: MakeEngine) -> None:
+def test_changed_updates_keep_the_trajectories_and_directions(copy: Path, make_models: MakeModels) -> None:
     before = times(copy)
-    go(make_engine(copy, updates=5))
+    go(make_models(copy, updates=5))
     assert redone(copy, before) == FROM_TRAIN
 
 
 def test_an_interrupted_training_of_other_settings_is_not_continued(
-    tmp_path: Path, finished: Path, make_engine: MakeEngine
+    tmp_path: Path, finished: Path, make_models: MakeModels
 ) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
-    interrupted = make_engine(folder, updates=200)
-    with interrupted.run.open_for_writing():
-        interrupted.write_config()
-        next(record for record in interrupted.train() if record.done == 51)
-    assert interrupted.run.sliders_partial.exists()
+    with pytest.raises(KeyboardInterrupt):
+        go(make_models(folder, updates=200), interrupted_at(51))
+    assert list((folder / "unfinished" / "sliders.partial").iterdir())
     (folder / "sliders.safetensors").unlink()
-    go(make_engine(folder))
+    go(make_models(folder))
     assert contents(folder) == contents(finished)
 
 
-def test_a_model_changed_in_place_is_noticed(tiny: Tiny, tmp_path: Path, make_engine: MakeEngine) -> None:
+def interrupted_at(update: int) -> Callable[[Models], Iterator[Progress]]:
+    def stages(models: Models) -> Iterator[Progress]:
+        for record in local.train(models):
+            if record.done == update:
+                raise KeyboardInterrupt
+            yield record
+
+    return stages
+
+
+def test_stopped_within_other_settings_the_last_whole_space_keeps_working(copy: Path, make_models: MakeModels) -> None:
+    before = SliderSpace.load(copy).sweep(0, seeds=[5])
+    with pytest.raises(KeyboardInterrupt):
+        go(make_models(copy, updates=200), interrupted_at(51))
+    assert np.array_equal(SliderSpace.load(copy).sweep(0, seeds=[5]), before)
+
+
+def test_a_model_changed_in_place_is_noticed(tiny: Tiny, tmp_path: Path, make_models: MakeModels) -> None:
     model = Path(shutil.copytree(tiny.velocity, tmp_path / "model"))
-    before = stamps(make_engine(tmp_path / "run", backbone=str(model)))
+    before = stamps(make_models(tmp_path / "run", backbone=str(model)))
     _nudge(model / "unet" / "diffusion_pytorch_model.safetensors")
-    after = stamps(make_engine(tmp_path / "run", backbone=str(model)))
+    after = stamps(make_models(tmp_path / "run", backbone=str(model)))
     assert all(before[name] != after[name] for name in before)
 
 
-def test_an_encoder_changed_in_place_is_noticed(tiny: Tiny, tmp_path: Path, make_engine: MakeEngine) -> None:
+def test_an_encoder_changed_in_place_is_noticed(tiny: Tiny, tmp_path: Path, make_models: MakeModels) -> None:
     folder = Path(shutil.copytree(tiny.clip, tmp_path / "encoder"))
-    engines = [make_engine(tmp_path / "run", encoder=str(folder)).sampled]
+    engines = [make_models(tmp_path / "run", encoder=str(folder)).prints.sampled]
     (folder / "preprocessor_config.json").write_text(
         (folder / "preprocessor_config.json").read_text().replace("0.48145466", "0.5")
     )
-    engines.append(make_engine(tmp_path / "run", encoder=str(folder)).sampled)
+    engines.append(make_models(tmp_path / "run", encoder=str(folder)).prints.sampled)
     _nudge(folder / "model.safetensors")
-    engines.append(make_engine(tmp_path / "run", encoder=str(folder)).sampled)
+    engines.append(make_models(tmp_path / "run", encoder=str(folder)).prints.sampled)
     assert len(set(engines)) == 3
 
 
 def test_the_same_model_in_another_place_is_the_same(
-    tiny: Tiny, tmp_path: Path, finished: Path, make_engine: MakeEngine
+    tiny: Tiny, tmp_path: Path, finished: Path, make_models: MakeModels
 ) -> None:
     model = shutil.copytree(tiny.velocity, tmp_path / "elsewhere")
-    assert stamps(make_engine(finished, backbone=str(model))) == stamps(make_engine(finished))
+    assert stamps(make_models(finished, backbone=str(model))) == stamps(make_models(finished))
 
 
 def _nudge(weights: Path) -> None:
@@ -357,76 +374,103 @@ def _nudge(weights: Path) -> None:
 # ---- stages alone, in and out of order
 
 
-def test_stages_one_by_one_give_the_same_bytes(finished: Path, tmp_path: Path, make_engine: MakeEngine) -> None:
-    for stage in ("sample", "fit", "train", "measure"):
-        engine = make_engine(tmp_path / "run")
-        with engine.run.open_for_writing():
-            engine.write_config()
-            list(getattr(engine, stage)())
+def test_stages_one_by_one_give_the_same_bytes(finished: Path, tmp_path: Path, make_models: MakeModels) -> None:
+    for stage in (local.sample, local.fit, local.train, local.measure):
+        go(make_models(tmp_path / "run"), stage)
     assert contents(tmp_path / "run") == contents(finished)
 
 
-@pytest.mark.parametrize("stage", ["fit", "train", "measure"])
-def test_a_stage_before_its_turn_says_what_is_missing(tmp_path: Path, make_engine: MakeEngine, stage: str) -> None:
-    engine = make_engine(tmp_path / "run")
-    with engine.run.open_for_writing(), pytest.raises(SliderSpaceError, match=r"sample|there is no|missing"):
-        list(getattr(engine, stage)())
+@pytest.mark.parametrize("stage", [local.fit, local.train, local.measure])
+def test_a_stage_before_its_turn_says_what_is_missing(tmp_path: Path, make_models: MakeModels, stage: Stage) -> None:
+    with pytest.raises(SliderSpaceError, match=r"sample|there is no|missing"):
+        go(make_models(tmp_path / "run"), stage)
 
 
-def test_directions_of_other_settings_are_not_trained_on(copy: Path, make_engine: MakeEngine) -> None:
+def test_directions_of_other_settings_are_not_trained_on(copy: Path, make_models: MakeModels) -> None:
     """Sample with another seed, forget to fit, train: the old directions must not pass for the new ones."""
-    engine = make_engine(copy, seed=1)
-    with engine.run.open_for_writing():
-        engine.write_config()
-        list(engine.sample())
-        with pytest.raises(SliderSpaceError, match="fit"):
-            list(engine.train())
+    go(make_models(copy, seed=1), local.sample)
+    with pytest.raises(SliderSpaceError, match="fit"):
+        go(make_models(copy, seed=1), local.train)
 
 
-def test_sliders_of_other_settings_are_not_measured(copy: Path, make_engine: MakeEngine) -> None:
-    engine = make_engine(copy, updates=7)
-    with engine.run.open_for_writing():
-        engine.write_config()
-        with pytest.raises(SliderSpaceError, match="train"):
-            list(engine.measure())
+def test_sliders_of_other_settings_are_not_measured(copy: Path, make_models: MakeModels) -> None:
+    with pytest.raises(SliderSpaceError, match="train"):
+        go(make_models(copy, updates=7), local.measure)
 
 
-def test_a_space_whose_settings_have_moved_on_does_not_load_in_silence(copy: Path, make_engine: MakeEngine) -> None:
-    """`sample "another prompt" --out DIR`, then `generate DIR`: the sliders there are those of the old prompt."""
-    engine = make_engine(copy, prompts=("a face",))
-    with engine.run.open_for_writing():
-        engine.write_config()
-        list(engine.sample())
-    with pytest.raises(SliderSpaceError):
-        SliderSpace.load(copy)
+@pytest.mark.parametrize("stage", [local.sample, local.train])
+def test_until_another_is_finished_the_whole_space_stays(copy: Path, make_models: MakeModels, stage: Stage) -> None:
+    before = SliderSpace.load(copy)
+    go(make_models(copy, updates=7, samples=130 if stage is local.train else 140), stage)
+    after = SliderSpace.load(copy)
+    assert after.settings == before.settings and after.units_K.tolist() == before.units_K.tolist()
 
 
-def test_new_sliders_do_not_load_with_old_units(copy: Path, make_engine: MakeEngine) -> None:
-    """Killed between training and measuring, a folder that had been finished before holds a space.json of older
-    sliders."""
-    engine = make_engine(copy, updates=7)
-    with engine.run.open_for_writing():
-        engine.write_config()
-        list(engine.train())
-    with pytest.raises(SliderSpaceError):
-        SliderSpace.load(copy)
+def test_another_prompt_replaces_a_space_only_when_asked(copy: Path, make_models: MakeModels) -> None:
+    before = contents(copy)
+    with pytest.raises(BadInput, match="--replace"):
+        go(make_models(copy, prompts=("a face",)), local.sample)
+    assert contents(copy) == before
+    go(make_models(copy, prompts=("a face",), updates=5), replace=True)
+    assert SliderSpace.load(copy).settings.prompts == ("a face",)
+
+
+# ---- a share of the work
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_three_workers_leave_the_bytes_of_one(tmp_path: Path, make_models: MakeModels, apart: bool) -> None:
+    """On one folder, or each on its own and the folders copied together."""
+    few = {"samples": 130, "updates": 5, "speed": Speed(device="cpu", lanes=1)}
+    go(make_models(tmp_path / "alone", **few))
+    folders = [tmp_path / (f"worker-{i}" if apart else "shared") for i in range(3)]
+    for stage in (local.sample, local.train, local.measure):
+        for i, folder in enumerate(folders):
+            go(make_models(folder, **few), partial(stage, share=(i, 3)), share=(i, 3))
+        merge(folders)
+        if stage is not local.measure:
+            go(make_models(folders[0], **few), local.fit)
+            merge(folders)
+    if apart:
+        go(make_models(folders[0], **few), local.measure)
+    assert contents(folders[0]) == contents(tmp_path / "alone")
+
+
+def merge(folders: list[Path]) -> None:
+    """Each gets the files that others have made."""
+    for one in folders:
+        for other in folders:
+            if one != other:
+                shutil.copytree(one, other, dirs_exist_ok=True)
+
+
+def test_a_worker_and_a_whole_run_keep_out_of_each_others_way(tmp_path: Path) -> None:
+    one, two = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    with one.open_for_writing((0, 2)):
+        for share in ((0, 1), (0, 2), (1, 3)):
+            with pytest.raises(SliderSpaceError, match="another run"):
+                two.open_for_writing(share)
+        with two.open_for_writing((1, 2)):
+            pass
+    with one.open_for_writing(), pytest.raises(SliderSpaceError, match="another run"):
+        two.open_for_writing((0, 2))
 
 
 # ---- what cannot be done
 
 
 def test_too_few_samples_for_the_sliders_asked_is_said_before_anything_is_drawn(
-    tmp_path: Path, make_engine: MakeEngine
+    tmp_path: Path, make_models: MakeModels
 ) -> None:
     with pytest.raises(BadInput, match=r"(?i)trajectories|samples"):
-        go(make_engine(tmp_path / "run", samples=12, sliders=12))
+        go(make_models(tmp_path / "run", samples=12, sliders=12))
     assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 
-def test_a_very_small_run_ends_well(tmp_path: Path, make_engine: MakeEngine) -> None:
+def test_a_very_small_run_ends_well(tmp_path: Path, make_models: MakeModels) -> None:
     """As a user's first try might be. Measures that need more images may be missing, the sliders may not."""
     folder = tmp_path / "run"
-    go(make_engine(folder, samples=4, sliders=1, updates=2))
+    go(make_models(folder, samples=4, sliders=1, updates=2))
     assert len(SliderSpace.load(folder)) == 1
 
 
@@ -442,7 +486,7 @@ def test_settings_of_a_folder_come_back_with_changes(finished: Path, small: dict
     assert stored_settings(RunFolder(finished), sliders=5, lr=None) == settings_from({**small, "sliders": 5})
 
 
-def test_a_typing_error_never_replaces_good_settings(copy: Path, make_engine: MakeEngine) -> None:
+def test_a_typing_error_never_replaces_good_settings(copy: Path, make_models: MakeModels) -> None:
     before = (copy / "config.json").read_bytes()
     for wrong in (
         {"backbone": "nonesuch"},
@@ -450,32 +494,32 @@ def test_a_typing_error_never_replaces_good_settings(copy: Path, make_engine: Ma
         {"prompts": ("much too long a prompt for this model",)},
     ):
         with pytest.raises(BadInput):
-            go(make_engine(copy, **wrong))
+            go(make_models(copy, **wrong))
     assert (copy / "config.json").read_bytes() == before
 
 
 # ---- what is in the files
 
 
-def test_held_out_trajectories_are_beyond_the_samples(finished: Path, make_engine: MakeEngine) -> None:
-    engine = make_engine(finished)
-    assert len(engine.seen) == 130 and len(engine.unseen) == engine.settings.held_out >= 8
-    assert engine.directions.trajectories == 130 and engine.directions.count == 130 * 3
+def test_held_out_trajectories_are_beyond_the_samples(finished: Path, make_models: MakeModels) -> None:
+    models = make_models(finished)
+    assert len(models.seen) == 130 and len(models.unseen) == models.settings.held_out >= 8
+    assert models.directions.trajectories == 130 and models.directions.count == 130 * 3
 
 
-def test_seeds_of_different_purposes_never_meet(finished: Path, make_engine: MakeEngine) -> None:
-    engine = make_engine(finished)
-    purposes = [engine.seeds(p, 200) for p in ("trajectory", "calibration", "measure", "evaluate")]
+def test_seeds_of_different_purposes_never_meet(finished: Path, make_models: MakeModels) -> None:
+    models = make_models(finished)
+    purposes = [models.seeds(p, 200) for p in ("trajectory", "calibration", "measure", "evaluate")]
     assert len({s for seeds in purposes for s in seeds}) == 800
 
 
-def test_directions_span_the_pca_of_what_was_stored(finished: Path, make_engine: MakeEngine) -> None:
+def test_directions_span_the_pca_of_what_was_stored(finished: Path, make_models: MakeModels) -> None:
     """By scikit-learn, from the files: the same subspace, whose axes the default turns."""
     from sklearn.decomposition import PCA
 
     z = torch.cat([load_file(finished / name)["z"] for name in MADE if "trajectories" in name])[:130].double().numpy()
     pca = PCA(3).fit((z - z.mean(axis=0)).reshape(-1, z.shape[-1]))
-    shared = np.linalg.svd(pca.components_ @ make_engine(finished).directions.components_KD.T, compute_uv=False)
+    shared = np.linalg.svd(pca.components_ @ make_models(finished).directions.components_KD.T, compute_uv=False)
     np.testing.assert_allclose(shared, np.ones(3), atol=1e-3)
 
 
@@ -519,34 +563,36 @@ def own_pictures(folder: Path, *colours: str) -> Path:
 
 
 @pytest.mark.parametrize("captions", [False, True])
-def test_a_discovery_in_own_pictures(tmp_path: Path, make_engine: MakeEngine, captions: bool) -> None:
+def test_a_discovery_in_own_pictures(tmp_path: Path, make_models: MakeModels, captions: bool) -> None:
     pictures = own_pictures(tmp_path / "pictures", "red", "blue", "green", "white")
     if captions:
         (pictures / "0.txt").write_text("a red robot")
-    engine = make_engine(tmp_path / "run", images=str(pictures), samples=20, sliders=2, updates=3)
-    go(engine)
-    assert len(engine.shown) == (4 if captions else 1) and len(engine.condition) == 2
-    assert engine.seen.prompt_N.tolist() == ([n % 4 for n in range(20)] if captions else [0] * 20)
-    before = engine.sampled
+    models = make_models(tmp_path / "run", images=str(pictures), samples=20, sliders=2, updates=3)
+    go(models)
+    assert len(models.shown) == (4 if captions else 1) and len(models.condition) == 2
+    assert models.seen.prompt_N.tolist() == ([n % 4 for n in range(20)] if captions else [0] * 20)
+    before = models.prints.sampled
     own_pictures(tmp_path / "other", "red", "blue", "green", "black")
-    assert make_engine(tmp_path / "run", images=str(tmp_path / "other"), samples=20).sampled != before, (
+    assert make_models(tmp_path / "run", images=str(tmp_path / "other"), samples=20).prints.sampled != before, (
         "what is in the pictures counts"
     )
     (pictures / "1.txt").write_text("a blue robot")
-    assert make_engine(tmp_path / "run", images=str(pictures), samples=20).sampled != before, "and what is said of them"
+    assert make_models(tmp_path / "run", images=str(pictures), samples=20).prints.sampled != before, (
+        "and what is said of them"
+    )
 
 
 def test_prompts_are_encoded_once_a_run(
-    tmp_path: Path, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_models: MakeModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Text encoders are often the largest part of a model."""
-    first = make_engine(tmp_path / "run")
+    first = make_models(tmp_path / "run")
     with first.run.open_for_writing():
         expected = first.condition
-    again, other = make_engine(tmp_path / "run"), make_engine(tmp_path / "run", prompts=("a face",))
-    for engine in (again, other):
+    again, other = make_models(tmp_path / "run"), make_models(tmp_path / "run", prompts=("a face",))
+    for models in (again, other):
         monkeypatch.setattr(
-            engine.backbone, "encode", lambda prompts: (_ for _ in ()).throw(AssertionError("encoded again"))
+            models.backbone, "encode", lambda prompts: (_ for _ in ()).throw(AssertionError("encoded again"))
         )
     assert all(torch.equal(again.condition.texts[name], t) for name, t in expected.texts.items())
     assert all(torch.equal(again.condition.empty[name], t) for name, t in expected.empty.items())
@@ -554,17 +600,23 @@ def test_prompts_are_encoded_once_a_run(
         _ = other.condition
 
 
-def test_more_samples_only_add_to_those_there(copy: Path, make_engine: MakeEngine) -> None:
+def test_more_samples_only_add_to_those_there(copy: Path, make_models: MakeModels) -> None:
     """Trajectory j is the same however many there are: whole shards stay, the last one is made again."""
     before = {p.name: p.read_bytes() for p in sorted((copy / "trajectories").glob("*"))}
-    engine = make_engine(copy, samples=200)
-    with engine.run.open_for_writing():
-        list(engine.sample())
+    models = make_models(copy, samples=200)
+    go(models, local.sample)
     assert (copy / "trajectories" / "000000.safetensors").read_bytes() == before["000000.safetensors"]
-    assert len(engine.seen) == 200 and torch.equal(engine.seen.x_NTCHW[:138], make_engine_data(before))
+    assert len(models.seen) == 200 and torch.equal(latents(models, 138), stored_latents(before))
 
 
-def make_engine_data(shards: dict[str, bytes]) -> torch.Tensor:
+def latents(models: Models, count: int) -> torch.Tensor:
+    """xₜ [N, T, C, H, W] of the first trajectories, as stored."""
+    steps = len(models.point.embed_T)
+    index_N = torch.arange(count).repeat_interleave(steps)
+    return models.seen.x(index_N, torch.arange(steps).repeat(count)).half().unflatten(0, (count, steps))
+
+
+def stored_latents(shards: dict[str, bytes]) -> torch.Tensor:
     from safetensors.torch import load
 
     return torch.cat([load(data)["x"] for data in shards.values()])
@@ -572,39 +624,38 @@ def make_engine_data(shards: dict[str, bytes]) -> torch.Tensor:
 
 @pytest.mark.parametrize("control", ["random", "differences", "images"])
 def test_control_axes_are_others_than_pcas_and_as_orthonormal(
-    copy: Path, make_engine: MakeEngine, control: str
+    copy: Path, make_models: MakeModels, control: str
 ) -> None:
-    found = make_engine(copy).directions.components_KD
-    engine = make_engine(copy, control=control)
-    with engine.run.open_for_writing():
-        list(engine.fit())
-    other = engine.directions.components_KD
+    found = make_models(copy).directions.components_KD
+    models = make_models(copy, control=control)
+    go(models, local.fit)
+    other = models.directions.components_KD
     np.testing.assert_allclose(other @ other.T, np.eye(len(other)), atol=1e-9)
     assert np.abs(other @ found.T).max() < 0.999
 
 
-def test_customised_sliders_learn_their_own_pictures(copy: Path, make_engine: MakeEngine) -> None:
+def test_customised_sliders_learn_their_own_pictures(copy: Path, make_models: MakeModels) -> None:
     """Trained, each draws its picture better than before, and better than it draws another's."""
     from sliderspace.method.baselines.axes import chosen_images
     from sliderspace.method.baselines.customisation import Customisation
     from sliderspace.method.objective import Recipe, draw
     from sliderspace.method.training import train
 
-    engine = make_engine(copy)
+    models = make_models(copy)
     recipe = Recipe(updates=60, lr=2e-2, objective="customised", both_signs=False)
-    objective = Customisation(engine.backbone, engine.encoder, engine.shown, engine.bank, engine.directions, recipe)
-    objective.of(engine.seen, chosen_images(0, 130, 3))
+    objective = Customisation(models.backbone, models.encoder, models.shown, models.bank(), models.directions, recipe)
+    objective.of(models.seen, chosen_images(0, 130, 3))
     losses = [
         u.loss
         for u in train(
-            objective, engine.seen, engine.unseen, seed=0, checkpoint=copy / "c.safetensors", fingerprint="f"
+            objective, models.seen, models.unseen, seed=0, lanes=16, checkpoint=copy / "c.safetensors", fingerprint="f"
         )
     ]
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
-    lanes = draw(recipe, 3, 100, 3, 1, "look", 0)
-    own = objective.descend(engine.seen, lanes)[0].mean()
-    objective.of(engine.seen, chosen_images(0, 130, 3)[1:])
-    assert own < objective.descend(engine.seen, lanes)[0].mean()
+    lanes = draw(recipe, range(3), 100, 3, 1, "look", 0)
+    own = objective.descend(models.seen, lanes)[0].mean()
+    objective.of(models.seen, chosen_images(0, 130, 3)[1:])
+    assert own < objective.descend(models.seen, lanes)[0].mean()
 
 
 def test_customised_sliders_need_images_and_one_sign(small: dict[str, Any]) -> None:

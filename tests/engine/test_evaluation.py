@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
+from sliderspace.engine.evaluation import Evaluation
 from sliderspace.models.encoders import Encoder, find_encoder, load_encoder
 
 JUDGE = "asset:mini/judge"
@@ -71,7 +72,25 @@ def test_an_unmeasured_folder_is_refused(finished: Path, tmp_path: Path) -> None
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     (folder / "measures.json").unlink()
     said = CliRunner().invoke(app, ["evaluate", str(folder), "--device", "cpu"])
-    assert said.exit_code == 2 and "sliderspace train" in said.stderr and not (folder / "evaluation.json").exists()
+    assert said.exit_code == 2 and "sliderspace measure" in said.stderr and not (folder / "evaluation.json").exists()
+
+
+def test_stopped_it_goes_on_at_the_slider_where_it_was(
+    evaluated: tuple[Path, str], finished: Path, tmp_path: Path, make_models: Any
+) -> None:
+    models = make_models(Path(shutil.copytree(finished, tmp_path / "run")))
+    judge = models.encoder_at(JUDGE)
+    with models.run.open_for_writing():
+        stopped = Evaluation(models, 4, judge)()
+        while next(stopped).done < 4:
+            pass
+        stopped.close()
+        made = {path: path.stat().st_mtime_ns for path in (models.run.unfinished.root / "evaluation").iterdir()}
+        again = Evaluation(models, 4, judge)
+        for record in again():
+            if record.done < 5:
+                assert all(path.stat().st_mtime_ns == time for path, time in made.items())
+    assert models.run.evaluation.read_bytes() == (evaluated[0] / "evaluation.json").read_bytes()
 
 
 # ---- the judge as an encoder

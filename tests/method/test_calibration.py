@@ -2,6 +2,7 @@
 like."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,21 +11,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sliderspace.core.settings import Measuring
 from sliderspace.measure.factors import factor_table, unrelated
 from sliderspace.measure.factors import with_intervals as factor_intervals
 from sliderspace.measure.results import measures, with_intervals
 from sliderspace.measure.views import SCALES, SIZES, judges_view, training_view
-from sliderspace.method.calibration import GRID, natural_unit
+from sliderspace.method.calibration import natural_unit
 from sliderspace.method.denoise import render
 from sliderspace.method.directions import Directions
 from sliderspace.method.sliders import SliderBank
-from sliderspace.method.sweeps import Sweep, both_ways, sweeps
+from sliderspace.method.sweeps import Sweep, Viewer, both_ways
 from sliderspace.models.backbones import Backbone, Condition
 from sliderspace.models.encoders import Encoder
+from sliderspace.storage.files import load_tensors, save_tensors
 from sliderspace.storage.images import to_uint8
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 SIGMA = 0.4
+GRID = Measuring().raw_sizes
 
 
 def planted(response: Any, seeds: int = 6, noise: float = 0.0) -> Array:
@@ -117,7 +121,12 @@ SIZES_KM = np.array([[0.5, 1.0], [1.0, 3.0]])
 
 @pytest.fixture(scope="module")
 def found(backbone: Backbone, encoder: Encoder, bank: SliderBank, condition: Condition) -> list[Sweep]:
-    return list(sweeps(backbone, encoder, bank, condition, SEEDS, SIZES_KM, batch=64, keep=2))
+    return swept_through(Viewer(backbone, bank, condition, encoder, None, 64))
+
+
+def swept_through(viewer: Viewer) -> list[Sweep]:
+    base = viewer.base(SEEDS, keep=2)
+    return [viewer.sweep(k, SEEDS, sizes, base, keep=2) for k, sizes in enumerate(SIZES_KM.tolist())]
 
 
 def test_each_column_is_the_image_drawn_alone(
@@ -145,10 +154,17 @@ def test_shapes_and_kept_images(found: list[Sweep], encoder: Encoder) -> None:
     assert all(s.images_SMHWC.dtype == np.uint8 for s in found)
 
 
+def test_a_stored_sweep_is_the_same_again(found: list[Sweep], tmp_path: Path) -> None:
+    save_tensors(tmp_path / "s.safetensors", found[0].tensors(), kind="sweep", fingerprint="f")
+    again = Sweep.from_tensors(0, load_tensors(tmp_path / "s.safetensors", kind="sweep")[0])
+    assert np.array_equal(again.z_SMD, found[0].z_SMD) and np.array_equal(again.images_SMHWC, found[0].images_SMHWC)
+
+
 def test_batch_size_changes_nothing(
     found: list[Sweep], backbone: Backbone, encoder: Encoder, bank: SliderBank, condition: Condition
 ) -> None:
-    for a, b in zip(found, sweeps(backbone, encoder, bank, condition, SEEDS, SIZES_KM, batch=5), strict=True):
+    again = swept_through(Viewer(backbone, bank, condition, encoder, None, 5))
+    for a, b in zip(found, again, strict=True):
         np.testing.assert_allclose(a.z_SMD, b.z_SMD, atol=1e-3)
 
 

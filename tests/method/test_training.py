@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sliderspace.core.batches import BatchSize
 from sliderspace.core.errors import TrainingFailed
 from sliderspace.core.settings import Targets, Up
 from sliderspace.method.directions import Directions
@@ -26,23 +27,23 @@ K = 3
 
 
 @pytest.fixture(scope="module")
-def engine(finished: Path, make_engine: Any) -> Any:
-    """For its models, directions and stored pairs; its stages are tested elsewhere."""
-    return make_engine(finished)
+def models(finished: Path, make_models: Any) -> Any:
+    """For its models, directions and stored pairs; the stages are tested elsewhere."""
+    return make_models(finished)
 
 
 @pytest.fixture(scope="module")
-def seen(engine: Any) -> Trajectories:
-    return engine.seen
+def seen(models: Any) -> Trajectories:
+    return models.seen
 
 
 @pytest.fixture(scope="module")
-def unseen(engine: Any) -> Trajectories:
-    return engine.unseen
+def unseen(models: Any) -> Trajectories:
+    return models.unseen
 
 
 @pytest.fixture(scope="module")
-def make(engine: Any) -> Make:
+def make(models: Any) -> Make:
     """An objective on a new bank; options go to the recipe, but for those of the bank and the directions."""
 
     def objective(
@@ -53,24 +54,34 @@ def make(engine: Any) -> Make:
         rank: int = 1,
         seed: int = 0,
         awake: float = 0.0,
+        sliders: range = range(K),
         **recipe: Any,
     ) -> Objective:
         bank = SliderBank(
-            engine.backbone.denoiser, K, rank=rank, pattern=engine.backbone.layers[targets], up=up, seed=seed
+            models.backbone.denoiser,
+            len(sliders),
+            first=sliders.start,
+            rank=rank,
+            pattern=models.backbone.layers[targets],
+            up=up,
+            seed=seed,
         )
         if awake:
             for value in bank.ups.values():
                 value.data.normal_(0, awake)
         chosen = Recipe(**{"updates": 60, "lr": 1e-2, **recipe})
         return Objective(
-            engine.backbone, engine.encoder, engine.condition, bank, directions or engine.directions, chosen
+            models.backbone, models.encoder, models.condition, bank, directions or models.directions, chosen
         )
 
     return objective
 
 
-def run(objective: Objective, seen: Trajectories, unseen: Trajectories, folder: Path, seed: int = 0) -> list[Update]:
-    return list(train(objective, seen, unseen, seed=seed, checkpoint=folder / "partial.safetensors", fingerprint="f"))
+def run(
+    objective: Objective, seen: Trajectories, unseen: Trajectories, folder: Path, *, lanes: int = 16
+) -> list[Update]:
+    path = folder / "partial.safetensors"
+    return list(train(objective, seen, unseen, seed=0, lanes=lanes, checkpoint=path, fingerprint="f"))
 
 
 def lanes_of(count: int, strength: float, *, step: int | None = None) -> Lanes:
@@ -122,20 +133,26 @@ def by_hand(delta_BD: Tensor, lanes: Lanes, directions: Directions, objective: O
         along = float(d @ directions.components_KD[k]) * math.copysign(1, s)
         loss = 1 - along / math.sqrt(float(d @ d) + SMOOTH**2)
         if objective.recipe.objective == "sized":
-            loss += objective.recipe.size_weight * (along / (abs(s) * directions.sigma_TK[-1, k]) - 1) ** 2
+            target = abs(s) * directions.sigma_TK[-1, k]
+            loss += objective.recipe.size_weight * (along / target - 1) ** 2
+            elsewhere = sum(float(d @ v) ** 2 for j, v in enumerate(directions.components_KD) if j != k)
+            loss += objective.recipe.hold * elsewhere / target**2
         out.append(loss)
     return np.array(out)
 
 
-@pytest.mark.parametrize("kind", ["published", "sized"])
+@pytest.mark.parametrize(("kind", "hold"), [("published", 0.0), ("sized", 0.0), ("sized", 0.05), ("sized", 2.0)])
 @pytest.mark.parametrize("strength", [1.0, -1.0, 0.5, -2.0])
-def test_the_loss_is_its_definition(make: Make, engine: Any, seen: Trajectories, kind: str, strength: float) -> None:
-    objective, lanes = make(awake=0.1, objective=kind), lanes_of(12, strength)
+def test_the_loss_is_its_definition(
+    make: Make, models: Any, seen: Trajectories, kind: str, hold: float, strength: float
+) -> None:
+    """Every term that is on by default among them."""
+    objective, lanes = make(awake=0.1, objective=kind, hold=hold), lanes_of(12, strength)
     with torch.no_grad():
         loss_B, cos_B = objective(seen, lanes)
         delta_BD = objective.delta(seen, lanes)
     np.testing.assert_allclose(
-        loss_B.numpy(), by_hand(delta_BD, lanes, engine.directions, objective), rtol=1e-3, atol=1e-4
+        loss_B.numpy(), by_hand(delta_BD, lanes, models.directions, objective), rtol=1e-3, atol=1e-4
     )
     assert ((cos_B >= -1) & (cos_B <= 1)).all()
 
@@ -155,7 +172,7 @@ def test_a_slider_that_does_nothing_has_a_finite_gradient(make: Make, seen: Traj
 
 def test_every_slider_is_in_every_step_once() -> None:
     for index in range(5):
-        lanes = draw(Recipe(updates=9, lr=1.0), 7, 40, 3, 0, "lane", index)
+        lanes = draw(Recipe(updates=9, lr=1.0), range(7), 40, 3, 0, "lane", index)
         assert lanes.slider_B.tolist() == list(range(7))
         assert lanes.strength_B.all()
 
@@ -163,7 +180,7 @@ def test_every_slider_is_in_every_step_once() -> None:
 def test_a_draw_is_a_function_of_its_index() -> None:
     recipe = Recipe(updates=9, lr=1.0)
     one, same, other, purpose = (
-        draw(recipe, 16, 1000, 8, 5, p, i) for p, i in (("lane", 3), ("lane", 3), ("lane", 4), ("held-lane", 3))
+        draw(recipe, range(16), 1000, 8, 5, p, i) for p, i in (("lane", 3), ("lane", 3), ("lane", 4), ("held-lane", 3))
     )
     assert torch.equal(one.trajectory_B, same.trajectory_B) and torch.equal(one.strength_B, same.strength_B)
     assert not torch.equal(one.trajectory_B, other.trajectory_B) and not torch.equal(
@@ -171,15 +188,26 @@ def test_a_draw_is_a_function_of_its_index() -> None:
     )
 
 
+def test_a_lane_is_the_same_whatever_sliders_there_are_beside_it() -> None:
+    recipe = Recipe(updates=9, lr=1.0)
+    many, few = (draw(recipe, ks, 1000, 8, 5, "lane", 7) for ks in (range(16), range(3, 5)))
+    for all_B, some_B in (
+        (many.trajectory_B, few.trajectory_B),
+        (many.step_B, few.step_B),
+        (many.strength_B, few.strength_B),
+    ):
+        assert torch.equal(all_B[3:5], some_B)
+
+
 def test_draws_reach_everything_and_only_what_was_asked() -> None:
     many = [
-        draw(Recipe(updates=1, lr=1.0, objective="published", both_signs=False), 16, 10, 4, 0, "lane", i)
+        draw(Recipe(updates=1, lr=1.0, objective="published", both_signs=False), range(16), 10, 4, 0, "lane", i)
         for i in range(60)
     ]
     assert set(torch.cat([m.trajectory_B for m in many]).tolist()) == set(range(10))
     assert set(torch.cat([m.step_B for m in many]).tolist()) == set(range(4))
     assert set(torch.cat([m.strength_B for m in many]).tolist()) == {1.0}, "as published: strength 1, one sign"
-    both = draw(Recipe(updates=1, lr=1.0, both_signs=True), 100, 10, 4, 0, "lane", 0).strength_B
+    both = draw(Recipe(updates=1, lr=1.0, both_signs=True), range(100), 10, 4, 0, "lane", 0).strength_B
     assert 20 < (both < 0).sum() < 80
 
 
@@ -248,17 +276,17 @@ def test_one_step_moves_every_slider(make: Make, seen: Trajectories) -> None:
     objective = make()
     before = values(objective)
     adam = torch.optim.Adam(objective.bank.trained(), lr=1e-2)
-    _update(objective, seen, draw(objective.recipe, K, len(seen), 3, 0, "lane", 0), adam, 5)
+    _update(objective, seen, draw(objective.recipe, range(K), len(seen), 3, 0, "lane", 0), adam, 5, BatchSize(16))
     ups = [name for name in before if name.endswith(".up")]
     moved = torch.stack([(objective.bank.tensors()[n] - before[n]).flatten(1).abs().amax(1) for n in ups]).amax(0)
     assert (moved > 1e-4).all()
 
 
 def test_sliders_do_not_depend_on_each_other(
-    make: Make, engine: Any, seen: Trajectories, unseen: Trajectories, tmp_path: Path
+    make: Make, models: Any, seen: Trajectories, unseen: Trajectories, tmp_path: Path
 ) -> None:
     """Give slider 2 another aim: it alone ends elsewhere. A slider that others move is one that drifts while idle."""
-    d: Directions = engine.directions
+    d: Directions = models.directions
     turned = replace(d, components_KD=np.concatenate([d.components_KD[:2], -d.components_KD[2:]]))
     one, other = make(updates=12), make(updates=12, directions=turned)
     for name, objective in (("one", one), ("other", other)):
@@ -271,13 +299,29 @@ def test_sliders_do_not_depend_on_each_other(
     )
 
 
+@pytest.mark.parametrize(("lanes", "tolerance"), [(1, 0.0), (16, 1e-4)])
+def test_a_group_trained_alone_ends_as_it_does_among_all(
+    make: Make, seen: Trajectories, unseen: Trajectories, tmp_path: Path, lanes: int, tolerance: float
+) -> None:
+    """To the bit with one lane at a time, to a rounding otherwise; and another slider is another."""
+    every, one = make(updates=12), make(updates=12, sliders=range(1, 2))
+    for name, objective in (("every", every), ("one", one)):
+        (tmp_path / name).mkdir()
+        run(objective, seen, unseen, tmp_path / name, lanes=lanes)
+    for name, value in every.bank.tensors().items():
+        torch.testing.assert_close(value[1:2], one.bank.tensors()[name], rtol=tolerance, atol=tolerance)
+    assert any(
+        (value[0] - one.bank.tensors()[name][0]).abs().max() > 1e-2 for name, value in every.bank.tensors().items()
+    )
+
+
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_micro_batches_change_nothing(
     make: Make, seen: Trajectories, unseen: Trajectories, tmp_path: Path, lanes: int
 ) -> None:
-    whole, parts = make(updates=10, lanes=16), make(updates=10, lanes=lanes)
+    whole, parts = make(updates=10), make(updates=10)
     (tmp_path / "w").mkdir()
-    a, b = run(whole, seen, unseen, tmp_path / "w"), run(parts, seen, unseen, tmp_path)
+    a, b = run(whole, seen, unseen, tmp_path / "w"), run(parts, seen, unseen, tmp_path, lanes=lanes)
     np.testing.assert_allclose([u.loss for u in a], [u.loss for u in b], rtol=1e-3)
     for name, value in whole.bank.tensors().items():
         torch.testing.assert_close(value, parts.bank.tensors()[name], rtol=1e-2, atol=1e-3)
@@ -287,9 +331,10 @@ def test_micro_batches_add_up_to_the_same_gradient(make: Make, seen: Trajectorie
     """Adam forgives a gradient of another size, so it is looked at here before Adam sees it."""
     found: list[list[Tensor]] = []
     for lanes in (16, 2, 1):
-        objective = make(lanes=lanes)
-        adam = torch.optim.SGD(objective.bank.trained(), lr=0.0)
-        _update(objective, seen, draw(objective.recipe, K, len(seen), 3, 0, "lane", 0), adam, 0)  # pyright: ignore[reportArgumentType]
+        objective = make()
+        adam: Any = torch.optim.SGD(objective.bank.trained(), lr=0.0)
+        drawn = draw(objective.recipe, range(K), len(seen), 3, 0, "lane", 0)
+        _update(objective, seen, drawn, adam, 0, BatchSize(lanes))
         found.append([p.grad for p in objective.bank.trained() if p.grad is not None])
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
@@ -307,9 +352,9 @@ def test_frozen_ups_stay_frozen(make: Make, seen: Trajectories, unseen: Trajecto
     torch.testing.assert_close(lengths, torch.ones_like(lengths))
 
 
-def test_nothing_but_the_bank_is_trained(make: Make, engine: Any, seen: Trajectories) -> None:
+def test_nothing_but_the_bank_is_trained(make: Make, models: Any, seen: Trajectories) -> None:
     gradients(make(awake=0.1), seen, lanes_of(3, 1.0))
-    models = (engine.backbone.denoiser, engine.backbone.vae, engine.encoder)
+    models = (models.backbone.denoiser, models.backbone.vae, models.encoder)
     assert all(p.grad is None for model in models for p in model.parameters())
 
 
@@ -323,7 +368,7 @@ def learned(make: Make, seen: Trajectories, unseen: Trajectories, tmp_path_facto
 
 
 def test_training_raises_held_out_alignment(make: Make, unseen: Trajectories, learned: Learned) -> None:
-    before, after = (held_alignment(o, unseen, 0, rounds=8) for o in (make(), learned[0]))
+    before, after = (np.mean(held_alignment(o, unseen, 0, BatchSize(16), rounds=8)) for o in (make(), learned[0]))
     assert abs(before) < 0.05
     assert after > 0.2
 
@@ -338,28 +383,28 @@ def _aimed(d: Directions, control: str) -> Directions:
 
 @pytest.mark.parametrize("control", ["shuffled", "random"])
 def test_a_control_does_not_look_as_good(
-    make: Make, engine: Any, seen: Trajectories, unseen: Trajectories, tmp_path: Path, learned: Learned, control: str
+    make: Make, models: Any, seen: Trajectories, unseen: Trajectories, tmp_path: Path, learned: Learned, control: str
 ) -> None:
     """Trained the same way toward other directions of equal size, and judged on the true ones."""
-    trained = make(updates=60, directions=_aimed(engine.directions, control))
+    trained = make(updates=60, directions=_aimed(models.directions, control))
     run(trained, seen, unseen, tmp_path)
     judged = make()
     judged.bank.load_tensors(values(trained))
-    true, fooled = (held_alignment(o, unseen, 0, rounds=8) for o in (learned[0], judged))
+    true, fooled = (np.mean(held_alignment(o, unseen, 0, BatchSize(16), rounds=8)) for o in (learned[0], judged))
     assert fooled < 0.5 * true
 
 
 def test_the_record_says_what_happened(learned: Learned) -> None:
     updates = learned[1]
     assert [u.index for u in updates] == list(range(60))
-    assert [u.index + 1 for u in updates if u.held_out is not None] == [20, 40, 60]
+    assert [u.index + 1 for u in updates if u.held_out_K is not None] == [20, 40, 60]
     assert np.mean([u.loss for u in updates[-20:]]) < np.mean([u.loss for u in updates[:20]])
 
 
 def test_watching_does_not_train(learned: Learned, unseen: Trajectories) -> None:
     objective = learned[0]
     before = values(objective)
-    one, two = (held_alignment(objective, unseen, 0) for _ in range(2))
+    one, two = (held_alignment(objective, unseen, 0, BatchSize(16)) for _ in range(2))
     assert one == two
     assert all(torch.equal(t, before[n]) for n, t in objective.bank.tensors().items())
 
@@ -379,6 +424,7 @@ def test_stopped_and_started_again_it_ends_the_same_to_the_bit(
             seen,
             unseen,
             seed=0,
+            lanes=16,
             checkpoint=tmp_path / "p.safetensors",
             fingerprint="f",
         )
@@ -388,12 +434,12 @@ def test_stopped_and_started_again_it_ends_the_same_to_the_bit(
     again = make(updates=30, check_every=8, seed=99)  # whatever it starts from, the checkpoint counts
     updates = run_from(again, seen, unseen, tmp_path / "p.safetensors")
     assert all(torch.equal(t, again.bank.tensors()[n]) for n, t in whole.bank.tensors().items())
-    assert [u for u in updates if u.held_out is not None] == [u for u in expected if u.held_out is not None]
+    assert [u for u in updates if u.held_out_K is not None] == [u for u in expected if u.held_out_K is not None]
 
 
 def run_from(objective: Objective, seen: Trajectories, unseen: Trajectories, path: Path) -> list[Update]:
     assert path.exists()
-    return list(train(objective, seen, unseen, seed=0, checkpoint=path, fingerprint="f"))
+    return list(train(objective, seen, unseen, seed=0, lanes=16, checkpoint=path, fingerprint="f"))
 
 
 def test_a_checkpoint_of_other_settings_is_not_used(
@@ -401,7 +447,13 @@ def test_a_checkpoint_of_other_settings_is_not_used(
 ) -> None:
     run(make(updates=8, check_every=4), seen, unseen, tmp_path)
     records = train(
-        make(updates=8), seen, unseen, seed=0, checkpoint=tmp_path / "partial.safetensors", fingerprint="other"
+        make(updates=8),
+        seen,
+        unseen,
+        seed=0,
+        lanes=16,
+        checkpoint=tmp_path / "partial.safetensors",
+        fingerprint="other",
     )
     assert next(records).index == 0
 

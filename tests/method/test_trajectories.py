@@ -12,9 +12,10 @@ from torch import Tensor
 from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
 from sliderspace.core.seeds import seed_for
 from sliderspace.method import trajectories
-from sliderspace.method.trajectories import SHARD, Trajectories, embedded_steps, shard_path
+from sliderspace.method.trajectories import SHARD, Trajectories, shard_size
 from sliderspace.models.backbones import Backbone, Condition
 from sliderspace.models.encoders import Encoder
+from sliderspace.models.working_point import embedded_steps
 
 Sample = Callable[..., list[int]]
 
@@ -38,7 +39,11 @@ def sample(backbone: Backbone, encoder: Encoder, condition: Condition) -> Sample
     ) -> list[int]:
         folder.mkdir(exist_ok=True)
         draw = trajectories.from_prompts(model, encoder, condition, seed, embed)
-        return list(trajectories.sample(draw, folder, count=count, embed_T=embed, batch=batch, fingerprint=fingerprint))
+        done: list[int] = []
+        for shard in trajectories.shards(folder, count, SHARD, fingerprint):
+            if not shard.is_done():
+                done += [shard.first + n for n in trajectories.sample_shard(draw, shard, embed_T=embed, batch=batch)]
+        return done
 
     return run
 
@@ -52,7 +57,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory, sample: Sample) -> Path:
 
 @pytest.fixture(scope="module")
 def data(folder: Path) -> Trajectories:
-    return trajectories.load(folder, SHARD + 5, "f")
+    return stored(folder, SHARD + 5, "f")
+
+
+def stored(folder: Path, count: int, fingerprint: str) -> Trajectories:
+    return trajectories.load(trajectories.shards(folder, count, SHARD, fingerprint))
+
+
+def all_x(data: Trajectories) -> Tensor:
+    """xₜ float16 [N, T, C, H, W]."""
+    count, steps = len(data), len(data.steps_T)
+    n, t = torch.arange(count).repeat_interleave(steps), torch.arange(steps).repeat(count)
+    return data.x(n, t).half().unflatten(0, (count, steps))
+
+
+def shard_path(folder: Path, first: int, last: int | None = None) -> Path:
+    """A whole shard, or the one cut short at `last`."""
+    return folder / (
+        f"{first:06d}.safetensors" if last in (None, first + SHARD) else f"{first:06d}-{last:06d}.safetensors"
+    )
 
 
 def close(a: Tensor, b: Tensor) -> None:
@@ -64,7 +87,7 @@ def close(a: Tensor, b: Tensor) -> None:
 
 def test_every_part_has_its_shape_and_type(data: Trajectories, encoder: Encoder) -> None:
     count = SHARD + 5
-    assert data.x_NTCHW.shape == (count, 3, 4, 8, 8) and data.x_NTCHW.dtype == torch.float16
+    assert all_x(data).shape == (count, 3, 4, 8, 8)
     assert data.z_NTD.shape == (count, 3, encoder.dim) and data.z_NTD.dtype == torch.float32
     assert data.steps_T.tolist() == [0, 1, 2] and len(data) == count
     torch.testing.assert_close(data.z_NTD.norm(dim=-1), torch.ones(count, 3))
@@ -82,10 +105,24 @@ def test_trajectory_j_is_a_function_of_j(
     x, rows = backbone.start([seed_for(0, "trajectory", j)]), condition.rows([j % 3])
     with torch.no_grad():
         for t in range(backbone.steps):
-            close(data.x_NTCHW[j, t], x[0])
+            close(all_x(data)[j, t], x[0])
             x0 = backbone.predict(x, torch.tensor([t]), rows)
             close(data.z_NTD[j, t], encoder(backbone.decode(x0))[0])
             x = backbone.step(x, x0, t, [0])
+
+
+def test_the_stored_embedding_is_that_of_the_stored_latents(
+    data: Trajectories, backbone: Backbone, encoder: Encoder, condition: Condition
+) -> None:
+    """To float32's rounding, though latents are stored in half precision: training compares the two."""
+    n = torch.arange(6)
+    for t in range(backbone.steps):
+        with torch.no_grad():
+            x0 = backbone.predict(
+                data.x(n, torch.full_like(n, t)), torch.full_like(n, t), condition.rows([0, 1, 2, 0, 1, 2])
+            )
+            again = encoder(backbone.decode(x0))
+        torch.testing.assert_close(data.z_NTD[:6, t], again, rtol=0, atol=1e-5)
 
 
 def test_the_last_embedding_is_that_of_the_finished_image(
@@ -107,20 +144,21 @@ def test_trajectories_differ(data: Trajectories) -> None:
 @pytest.mark.parametrize("batch", [1, 7, 200])
 def test_batch_size_changes_nothing_but_speed(tmp_path: Path, sample: Sample, data: Trajectories, batch: int) -> None:
     sample(tmp_path / "t", 20, batch=batch)
-    again = trajectories.load(tmp_path / "t", 20, "f")
-    close(again.x_NTCHW, data.x_NTCHW[:20])
+    again = stored(tmp_path / "t", 20, "f")
+    close(all_x(again), all_x(data)[:20])
     close(again.z_NTD, data.z_NTD[:20])
 
 
 def test_another_seed_is_another_sample(tmp_path: Path, sample: Sample, data: Trajectories) -> None:
     sample(tmp_path / "t", 4, seed=1)
-    again = trajectories.load(tmp_path / "t", 4, "f")
-    assert (again.x_NTCHW[:, 0].float() - data.x_NTCHW[:4, 0].float()).abs().max() > 0.1
+    again = stored(tmp_path / "t", 4, "f")
+    assert (all_x(again)[:, 0].float() - all_x(data)[:4, 0].float()).abs().max() > 0.1
 
 
 def test_the_seen_and_the_unseen_part_share_nothing(data: Trajectories) -> None:
     seen, unseen = data.part(0, SHARD), data.part(SHARD, len(data))
     assert (len(seen), len(unseen)) == (SHARD, 5)
+    assert torch.equal(all_x(unseen), all_x(data)[SHARD:])
     assert torch.cdist(seen.z_NTD[:, -1], unseen.z_NTD[:, -1]).min() > 1e-3
 
 
@@ -141,13 +179,22 @@ def test_steps_the_sampler_has_not(wrong: list[int]) -> None:
 
 def test_listed_steps_are_the_same_columns(tmp_path: Path, sample: Sample, data: Trajectories) -> None:
     sample(tmp_path / "t", 6, embed=(1, 2))
-    some = trajectories.load(tmp_path / "t", 6, "f")
+    some = stored(tmp_path / "t", 6, "f")
     assert some.steps_T.tolist() == [1, 2]
-    close(some.x_NTCHW, data.x_NTCHW[:6, 1:])
+    close(all_x(some), all_x(data)[:6, 1:])
     close(some.z_NTD, data.z_NTD[:6, 1:])
 
 
 # ---- shards
+
+
+@pytest.mark.parametrize(
+    ("latent", "steps", "size"),
+    [((16, 8, 8), 8, 128), ((4, 128, 128), 4, 128), ((4, 128, 128), 28, 16), ((16, 999, 999), 99, 1)],
+)
+def test_a_shard_of_large_latents_holds_fewer(latent: tuple[int, ...], steps: int, size: int) -> None:
+    assert shard_size(latent, steps) == size
+    assert size == 1 or size * steps * torch.Size(latent).numel() * 2 <= 64 * 2**20
 
 
 def test_progress_counts_to_the_end(tmp_path: Path, sample: Sample) -> None:
@@ -172,8 +219,8 @@ def test_runs_of_two_sizes_share_a_folder(tmp_path: Path, sample: Sample) -> Non
     """Each has its own last shard, so that neither takes the other's away."""
     for count in (SHARD + 5, SHARD + 9, SHARD + 5):
         sample(tmp_path, count)
-        assert len(trajectories.load(tmp_path, count, "f")) == count
-    small, large = (trajectories.load(tmp_path, SHARD + n, "f") for n in (5, 9))
+        assert len(stored(tmp_path, count, "f")) == count
+    small, large = (stored(tmp_path, SHARD + n, "f") for n in (5, 9))
     close(small.z_NTD, large.z_NTD[: SHARD + 5])
 
 
@@ -186,17 +233,17 @@ def test_shards_of_other_settings_are_made_anew(tmp_path: Path, sample: Sample) 
 
 def test_loading_what_was_made_for_other_settings_is_refused(folder: Path) -> None:
     with pytest.raises(DamagedFile, match="sample"):
-        trajectories.load(folder, SHARD + 5, "another")
+        stored(folder, SHARD + 5, "another")
 
 
 @pytest.mark.parametrize("count", [SHARD, SHARD + 4, SHARD + 6, 2 * SHARD + 1])
 def test_loading_another_count_is_refused(folder: Path, count: int) -> None:
     """Whole shards are a sample of fewer; a last one that was cut is none of more."""
     if count == SHARD:
-        assert len(trajectories.load(folder, count, "f")) == SHARD
+        assert len(stored(folder, count, "f")) == SHARD
         return
     with pytest.raises(DamagedFile):
-        trajectories.load(folder, count, "f")
+        stored(folder, count, "f")
 
 
 @pytest.mark.parametrize("cut", [0, 10, -1])
@@ -204,7 +251,7 @@ def test_a_damaged_shard_is_told(tmp_path: Path, folder: Path, cut: int) -> None
     there = shard_path(tmp_path, 0)
     there.write_bytes(shard_path(folder, 0).read_bytes()[:cut])
     with pytest.raises(DamagedFile, match=there.name):
-        trajectories.load(tmp_path, SHARD, "f")
+        stored(tmp_path, SHARD, "f")
 
 
 def test_a_model_that_gives_no_numbers_is_told_and_nothing_is_stored(

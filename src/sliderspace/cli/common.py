@@ -12,7 +12,8 @@ from sliderspace.core.errors import BadInput, SliderSpaceError
 
 if TYPE_CHECKING:
     from sliderspace.core.settings import Settings, Speed
-    from sliderspace.engine.local import Engine, Progress
+    from sliderspace.engine.models import Models
+    from sliderspace.engine.progress import Progress
     from sliderspace.storage.run_folder import RunFolder
 
 Values = dict[str, Any]
@@ -39,7 +40,7 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
     """
     from sliderspace.concepts.prompts import prompts_for
     from sliderspace.core.settings import Settings, recipe, settings_from
-    from sliderspace.engine.local import stored_settings
+    from sliderspace.engine.begin import stored_settings
 
     chosen: Values = given(values, Settings.model_fields)
     if "embed" in chosen:
@@ -96,24 +97,25 @@ def check_begun(values: Values, run: "RunFolder") -> None:
 
 
 def run_stages(
-    place: Path, values: Values, stages: "Callable[[Engine], Iterator[Progress]]", *, report: bool = True
+    place: Path, values: Values, stages: "Callable[[Models], Iterator[Progress]]", *, report: bool = True
 ) -> None:
     """Run stages on a folder with progress bars. New settings for an old folder are said aloud before anything is
     redone."""
 
     def body() -> None:
         from sliderspace.engine.bars import watch
-        from sliderspace.engine.local import Engine
+        from sliderspace.engine.begin import begin
         from sliderspace.report.from_run import report_run
         from sliderspace.storage.run_folder import RunFolder
 
         run = RunFolder(place)
         check_begun(values, run)
         with run.open_for_writing():
-            engine = Engine(*fitted(values, settings_of(values, run), run), run)
-            for line in engine.write_config():
+            settings, speed = fitted(values, settings_of(values, run), run)
+            models, changes = begin(settings, speed, run, replace=bool(values.get("replace")))
+            for line in changes:
                 typer.echo(f"changed since the last run: {line}", err=True)
-            watch(stages(engine), quiet=values["as_json"])
+            watch(stages(models), quiet=values["as_json"])
             answer: Values = {"folder": str(place)}
             if report:
                 answer["report"] = str(report_run(run))

@@ -33,8 +33,9 @@ def evaluate(
     def body() -> None:
         from sliderspace.cli.tables import print_evaluation
         from sliderspace.engine.bars import watch
+        from sliderspace.engine.begin import space_settings
         from sliderspace.engine.evaluation import Evaluation
-        from sliderspace.engine.local import Engine, stored_settings
+        from sliderspace.engine.models import Models
         from sliderspace.report.from_run import report_run
         from sliderspace.storage.files import load_json
         from sliderspace.storage.run_folder import RunFolder
@@ -42,8 +43,8 @@ def evaluate(
         run = RunFolder(folder)
         run.check_exists()
         with run.open_for_writing():
-            engine = Engine(stored_settings(run), speed_of(device=device, batch=batch), run)
-            asked = Evaluation(engine, seeds, engine.encoder_at(judge) if judge else None)
+            models = Models(space_settings(run), speed_of(device=device, batch=batch), run)
+            asked = Evaluation(models, seeds, models.encoder_at(judge) if judge else None)
             watch(asked(), quiet=as_json)
             report = report_run(run)
             found = load_json(run.evaluation, kind="evaluation")

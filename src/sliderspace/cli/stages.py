@@ -49,9 +49,10 @@ from sliderspace.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from sliderspace.engine.local import Engine, Progress
+    from sliderspace.engine.models import Models
+    from sliderspace.engine.progress import Progress
 
 
 @app.command(
@@ -100,7 +101,7 @@ def discover(
 ) -> None:
     """Discover sliders for a prompt: sample, fit, train, measure, and write a report."""
     values = dict(locals())
-    show_plan(out, values) if dry_run else run_stages(out, values, lambda engine: engine.stages())
+    show_plan(out, values) if dry_run else run_stages(out, values, _stages("discover"))
 
 
 @app.command(epilog='Example: sliderspace sample "a robot" --samples 500 --out runs/robot')
@@ -128,7 +129,7 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Stage 1: draw trajectories of a prompt (or of DIR's own, with --out DIR) and embed their previews."""
-    run_stages(out, dict(locals()), lambda engine: engine.sample(), report=False)
+    run_stages(out, dict(locals()), _stages("sample"), report=False)
 
 
 @app.command(epilog="Example: sliderspace fit runs/robot --sliders 32")
@@ -142,7 +143,7 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Stage 2: find the principal directions of a folder's trajectories."""
-    run_stages(folder, dict(locals()), lambda engine: engine.fit(), report=False)
+    run_stages(folder, dict(locals()), _stages("fit"), report=False)
 
 
 @app.command(epilog="Example: sliderspace train runs/robot --updates 600 --lr 1e-3")
@@ -165,13 +166,19 @@ def train(
 ) -> None:
     """Stage 3: train a slider for each direction, set its natural unit, measure it, and write the report."""
 
-    values = dict(locals())
+    run_stages(folder, dict(locals()), _stages("train", "measure"))
 
-    def stages(engine: "Engine") -> "Iterator[Progress]":
-        yield from engine.train()
-        yield from engine.measure()
 
-    run_stages(folder, values, stages)
+def _stages(*names: str) -> "Callable[[Models], Iterator[Progress]]":
+    """Stages of the local engine, one after another."""
+
+    def run(models: "Models") -> "Iterator[Progress]":
+        from sliderspace.engine import local
+
+        for name in names:
+            yield from getattr(local, name)(models)
+
+    return run
 
 
 def show_plan(out: Path, values: Values) -> None:

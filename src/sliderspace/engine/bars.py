@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from sliderspace.engine.local import Progress
+from sliderspace.engine.progress import Progress
 
 
 def watch(records: Iterable[Progress], *, quiet: bool = False) -> None:

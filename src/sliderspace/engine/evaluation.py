@@ -1,12 +1,15 @@
-"""`sliderspace evaluate`: all that can be measured of a finished space, with intervals, written to `evaluation.json` of
-its folder.
+"""A finished space -> all that can be measured of it, with intervals, written to `evaluation.json` of its folder.
 
-A discovery measures enough to say which sliders work. Here are more seeds and 95 % intervals, two pairs of eyes, each
-sampler step by itself, what sliders do to each other, and, where a judge can name factors, how the sliders compare with
-controls.
+A discovery measures enough to say which sliders work. Here are more seeds and 95 % intervals, a judge beside the
+training encoder, each sampler step by itself, what sliders do to each other, and, where a judge can name factors, how
+the sliders compare with controls. Each slider is a task that leaves a file, so that an interrupted evaluation goes on
+where it was.
 """
 
+import shutil
 from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,119 +17,173 @@ import torch
 
 from sliderspace.core.arrays import Array
 from sliderspace.core.seeds import generator_for
-from sliderspace.engine.local import Engine, Progress
+from sliderspace.engine import stages
+from sliderspace.engine.fingerprints import stamp
+from sliderspace.engine.models import Models
+from sliderspace.engine.progress import Progress
 from sliderspace.measure import control, factors
 from sliderspace.measure.factors import factor_table
 from sliderspace.measure.results import with_intervals
 from sliderspace.measure.views import SIZES, View, ends
-from sliderspace.method.denoise import render
 from sliderspace.method.objective import Lanes, Objective, Recipe
-from sliderspace.method.sweeps import FACTOR, Sweep
+from sliderspace.method.sweeps import FACTOR, Seen, Sweep
 from sliderspace.models.encoders import Encoder
-from sliderspace.storage.files import load_json, save_json, stored_fingerprint
+from sliderspace.storage.files import is_done, load_json, load_tensors, save_json, save_tensors, stored_fingerprint
 
 ACTIVE = 3  # sliders on at once, as in the paper's evaluation
-
-
 STEP_TRAJECTORIES = 16
-
-
 SIDE_SEEDS = 8
-
-
 PURPOSE = "evaluate"  # names the seeds, which are used for nothing else
 
 
 class Evaluation:
-    """One evaluation of an engine's finished space, on `seeds` seeds of its own. `judge` replaces the preset's where it
-    is given."""
+    """One evaluation of a finished space, on `seeds` seeds of its own. `judge` replaces the preset's where it is
+    given."""
 
-    def __init__(self, engine: Engine, seeds: int, judge: Encoder | None = None) -> None:
-        self.engine, self.seeds, self.judge = engine, seeds, judge or engine.judge
-        self.count = len(engine.bank)
-        self.found: list[Sweep] = []
+    def __init__(self, models: Models, seeds: int, judge: Encoder | None = None) -> None:
+        self.models = models
+        self.count = models.settings.sliders
+        self.judge = judge or models.judge
+        self.seeds = models.seeds(PURPOSE, seeds)
+        self.viewer = models.viewer(self.judge)
+        self.folder = models.run.unfinished.root / "evaluation"
+        by = self.judge.identity if self.judge else ""
+        self.fingerprint = stamp("evaluate", after=models.prints.measured, seeds=seeds, judge=by)
+
+    @cached_property
+    def unit_K(self) -> Array:
+        """Raw strengths of one natural unit, as the space was measured with."""
+        path = self.models.need(self.models.run.measures, self.models.prints.measured, "measure")
+        return np.array([s["unit"] for s in load_json(path, kind="measures")["sliders"]])
 
     def __call__(self) -> Iterator[Progress]:
-        engine, run = self.engine, self.engine.run
-        engine.load_sliders()
-        engine.need(run.measures, engine.measured, "train")
-        self.unit_K = np.array([s["unit"] for s in load_json(run.measures, kind="measures")["sliders"]])
-        total = 3 * self.count
-        for sweep in engine.sweeps(PURPOSE, self.seeds, np.outer(self.unit_K, SIZES), self.judge):
-            self.found.append(sweep)
-            yield Progress("evaluate", sweep.slider + 1, total, "sweeps")
-        by_step = yield from self._by_step(total)
-        side_effects = yield from self._side_effects(total)
-        trained, judged = engine.views(self.found, self.judge)
-        yield Progress("evaluate", total, total, "intervals")
-        result = {
-            "seeds": self.seeds,
-            "views": {"training": with_intervals(trained), "judge": judged and with_intervals(judged)},
-            "orthogonality": control.orthogonality(trained.delta()).tolist(),
-            "by_step": by_step,
-            "side_effects": side_effects,
-            "controls": {"training": self._controls(trained), "judge": judged and self._controls(judged)},
-            "factors": self._factors(),
-            "made_from": stored_fingerprint(run.measures),
-        }
-        save_json(run.evaluation, result, kind="evaluation", fingerprint=engine.measured)
+        total = self.count + len(self.models.shards) * bool(self.judge) + 1
+        for done, _ in enumerate(self._tasks(), start=1):
+            yield Progress("evaluate", done, total - 1)
+        yield Progress("evaluate", total - 1, total, "intervals")
+        path = self.models.run.evaluation
+        save_json(path, self.gathered(), kind="evaluation", fingerprint=self.fingerprint)
+        shutil.rmtree(self.folder)
+        yield Progress("evaluate", total, total)
 
-    def _by_step(self, total: int) -> Iterator[Progress]:
-        """Preview alignment and consistency [K, T] at one unit, on held-out trajectories: where along the way a slider
+    def _tasks(self) -> Iterator[None]:
+        _ = self.unit_K
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for j in range(len(self.models.shards) if self.judge else 0):
+            self.judge_shard(j)
+            yield
+        for k in range(self.count):
+            self.evaluate_slider(k)
+            yield
+
+    # ---- tasks
+
+    def judge_shard(self, index: int) -> None:
+        """What the judge sees in the finished images of one shard of trajectories."""
+        path, made_from = self._file(f"judged-{index:06d}")
+        if self.judge is None or is_done(path, made_from):
+            return
+        shard = self.models.shards[index]
+        found = stages.judged(self.models, shard.first, shard.last, self.judge)
+        save_tensors(path, found, kind="judged", fingerprint=made_from)
+
+    def evaluate_slider(self, slider: int) -> None:
+        """One slider: its sweep, each step by itself, and what is left of its move while others are on."""
+        path, made_from = self._file(f"{slider:03d}")
+        if is_done(path, made_from):
+            return
+        sizes = [float(self.unit_K[slider]) * size for size in SIZES]
+        found = self.viewer.sweep(slider, self.seeds, sizes, self._base())
+        meta = {"by_step": self._by_step(slider), "side_effects": self._side_effects(slider, found)}
+        save_tensors(path, found.tensors(), kind="sweep", fingerprint=made_from, **meta)
+
+    def _base(self) -> Seen:
+        """The model alone on the seeds, drawn once."""
+        path, made_from = self._file("base")
+        if not is_done(path, made_from):
+            save_tensors(path, self.viewer.base(self.seeds), kind="base", fingerprint=made_from)
+        return load_tensors(path, kind="base")[0]
+
+    def _by_step(self, slider: int) -> dict[str, list[float]]:
+        """Preview alignment and consistency [T] at one unit, on held-out trajectories: where along the way a slider
         does its work."""
-        engine = self.engine
-        data = engine.unseen.part(0, min(STEP_TRAJECTORIES, len(engine.unseen)))
-        objective = Objective(
-            engine.backbone, engine.encoder, engine.shown, engine.bank, engine.directions, Recipe(updates=1, lr=0.0)
-        )
-        table = np.zeros((2, self.count, len(data.steps_T)))
-        for k, v in enumerate(engine.directions.components_KD):
-            for t in range(len(data.steps_T)):
-                with torch.no_grad():
-                    delta = [
-                        objective.delta(data, _lanes(k, t, len(data), s * self.unit_K[k])) * s for s in (1.0, -1.0)
-                    ]
-                delta_SD = torch.cat(delta).cpu().double().numpy()
-                table[:, k, t] = control.alignment(delta_SD, v), control.consistency(delta_SD)
-            yield Progress("evaluate", self.count + k + 1, total, "step by step")
-        return {"steps": data.steps_T.tolist(), "alignment": table[0].tolist(), "consistency": table[1].tolist()}
+        models, v_D = self.models, self.models.directions.components_KD[slider]
+        data = models.unseen.part(0, min(STEP_TRAJECTORIES, len(models.unseen)))
+        about = (models.backbone, models.encoder, models.shown, models.trained_bank, models.directions)
+        objective = Objective(*about, Recipe(updates=1, lr=0.0))
+        found: dict[str, list[float]] = {"alignment": [], "consistency": []}
+        for t in range(len(data.steps_T)):
+            lanes = [_lanes(slider, t, len(data), sign * self.unit_K[slider]) for sign in (1.0, -1.0)]
+            with torch.no_grad():
+                up, down = (objective.delta(data, part) for part in lanes)
+            delta_SD = torch.cat([up, -down]).cpu().double().numpy()
+            found["alignment"].append(float(control.alignment(delta_SD, v_D)))
+            found["consistency"].append(float(control.consistency(delta_SD)))
+        return found
 
-    def _side_effects(self, total: int) -> Iterator[Progress]:
-        """What is left of each slider's own move while others are on, and whether moves add up, on the first seeds of
-        the sweeps."""
-        count, active = min(SIDE_SEEDS, self.seeds), min(ACTIVE, self.count)
-        retained, additive = np.zeros(self.count), np.zeros(self.count)
-        for k, v in enumerate(self.engine.directions.components_KD):
-            z_SD, change_SD = self.found[k].z_SMD[:count], ends(self.found[k].z_SMD)[0, :count]
-            base_SD, others_SK = z_SD[:, len(SIZES)], self._others(k, active - 1, count)
-            without_SD, with_SD = self._drawn(others_SK), self._drawn(others_SK + self.unit_K * np.eye(self.count)[k])
-            own = float((change_SD @ v).mean())
-            retained[k] = ((with_SD - without_SD) @ v).mean() / own if own else np.nan
-            additive[k] = control.cosines(with_SD - base_SD, change_SD + without_SD - base_SD).mean()
-            yield Progress("evaluate", 2 * self.count + k + 1, total, "several at once")
-        return {"active": active, "retained": retained.tolist(), "additivity": additive.tolist()}
+    def _side_effects(self, slider: int, found: Sweep) -> dict[str, float]:
+        """The share of a slider's own move that is left while others are on, and whether moves add up."""
+        count, active = min(SIDE_SEEDS, len(self.seeds)), min(ACTIVE, self.count)
+        v_D = self.models.directions.components_KD[slider]
+        base_SD, change_SD = found.z_SMD[:count, len(SIZES)], ends(found.z_SMD)[0, :count]
+        others_SK = self._others(slider, active - 1, count)
+        without_SD = self._embedded(others_SK)
+        with_SD = self._embedded(others_SK + self.unit_K * np.eye(self.count)[slider])
+        own = float((change_SD @ v_D).mean())
+        retained = float(((with_SD - without_SD) @ v_D).mean()) / own if own else np.nan
+        together_SD = change_SD + without_SD - base_SD
+        return {"retained": retained, "additivity": float(control.cosines(with_SD - base_SD, together_SD).mean())}
 
     def _others(self, slider: int, active: int, count: int) -> Array:
         """Raw strengths [count, K]: `active` random sliders at ±1 unit on each seed, never the one looked at."""
         rows_SK = np.zeros((count, self.count))
         for s in range(count if active else 0):
-            rng = generator_for(self.engine.settings.seed, "side effects", slider * count + s)
+            rng = generator_for(self.models.settings.seed, "side effects", slider * count + s)
             chosen = rng.choice(np.delete(np.arange(self.count), slider), size=active, replace=False)
             rows_SK[s, chosen] = rng.choice([-1.0, 1.0], size=active) * self.unit_K[chosen]
         return rows_SK
 
-    def _drawn(self, strengths_SK: Array) -> Array:
+    def _embedded(self, strengths_SK: Array) -> Array:
         """φ [S, D] of finished images at raw strengths, on the first seeds of the sweeps."""
-        engine, seeds = self.engine, self.engine.seeds(PURPOSE, len(strengths_SK))
-        prompts = [i % len(engine.condition) for i in range(len(seeds))]
-        rows = torch.from_numpy(strengths_SK).float()
-        batches = render(engine.backbone, engine.bank, engine.condition, seeds, prompts, rows, batch=engine.speed.batch)
-        with torch.no_grad():
-            return torch.cat([engine.encoder(b).cpu() for b in batches]).double().numpy()
+        count = len(strengths_SK)
+        prompts = [i % len(self.models.condition) for i in range(count)]
+        seen = self.viewer.seen(self.seeds[:count], prompts, torch.from_numpy(strengths_SK).float())
+        return seen["z"].numpy()
+
+    def _file(self, part: str) -> tuple[Path, str]:
+        return self.folder / f"{part}.safetensors", f"{self.fingerprint}:{part}"
+
+    # ---- the whole
+
+    def gathered(self) -> dict[str, Any]:
+        """All tasks' results as one record."""
+        loaded = [load_tensors(self._file(f"{k:03d}")[0], kind="sweep") for k in range(self.count)]
+        found = [Sweep.from_tensors(k, tensors) for k, (tensors, _) in enumerate(loaded)]
+        by_judge = self._judged()
+        trained, judged = stages.views(self.models, found, by_judge)
+        steps = {"steps": list(self.models.point.embed_T)}
+        side = {"active": min(ACTIVE, self.count)}
+        return {
+            "seeds": len(self.seeds),
+            "views": {"training": with_intervals(trained), "judge": judged and with_intervals(judged)},
+            "orthogonality": control.orthogonality(trained.delta()).tolist(),
+            "by_step": steps | _columns([meta["by_step"] for _, meta in loaded]),
+            "side_effects": side | _columns([meta["side_effects"] for _, meta in loaded]),
+            "controls": {"training": self._controls(trained), "judge": judged and self._controls(judged)},
+            "factors": self._factors(found, by_judge),
+            "made_from": stored_fingerprint(self.models.run.measures),
+        }
+
+    def _judged(self) -> Seen | None:
+        if self.judge is None:
+            return None
+        files = [self._file(f"judged-{j:06d}")[0] for j in range(len(self.models.shards))]
+        parts = [load_tensors(path, kind="judged")[0] for path in files]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _controls(self, view: View) -> dict[str, Any]:
         """The same sliders measured on directions that are not theirs: what a score is worth."""
-        rng, images = generator_for(self.engine.settings.seed, "controls", 0), view.manifold_ND
+        rng, images = generator_for(self.models.settings.seed, "controls", 0), view.manifold_ND
         pairs = rng.choice(len(images), size=(2, self.count), replace=False)
         others = {
             "random directions": rng.standard_normal(view.v_KD.shape),
@@ -134,33 +191,35 @@ class Evaluation:
         }
         return {name: view.against(v_KD) for name, v_KD in others.items()}
 
-    def _factors(self) -> dict[str, Any] | None:
+    def _factors(self, found: list[Sweep], by_judge: Seen | None) -> dict[str, Any] | None:
         """The factor table with intervals, controls, and what the directions tell of the model's own images; None
         without a judge."""
-        engine, judge = self.engine, self.judge
-        table = factor_table(self.found, judge.classes) if judge else None
-        if table is None or judge is None:
+        models, judge = self.models, self.judge
+        table = factor_table(found, judge.classes) if judge else None
+        if table is None or judge is None or by_judge is None:
             return None
-        shown = engine.judged(engine.seen, judge)
-        read = {name: shown[FACTOR + name].double().numpy() for name in judge.classes}
-        labels_NF = np.stack([p_NC.argmax(1) for p_NC in read.values()], 1)
-        chance = generator_for(engine.settings.seed, "controls", 2)
-        z_ND, v_KD = engine.seen.z_NTD[:, -1].double().numpy(), engine.directions.components_KD
-        random_KD = np.linalg.qr(generator_for(engine.settings.seed, "controls", 1).standard_normal(v_KD.shape).T)[0].T
-        told = {
-            name: factors.told(z_ND @ v.T, labels_NF, list(judge.classes))
-            for name, v in (("directions", v_KD), ("random", random_KD))
-        }
+        shown = {name: by_judge[FACTOR + name][: models.settings.samples].numpy() for name in judge.classes}
+        labels_NF = np.stack([p_NC.argmax(1) for p_NC in shown.values()], 1)
+        seed, v_KD = models.settings.seed, models.directions.components_KD
+        z_ND = models.seen.z_NTD[:, -1].double().numpy()
+        random_KD = np.linalg.qr(generator_for(seed, "controls", 1).standard_normal(v_KD.shape).T)[0].T
+        told, by_chance = (factors.told(z_ND @ v.T, labels_NF, list(judge.classes)) for v in (v_KD, random_KD))
+        chance = generator_for(seed, "controls", 2)
+        unrelated = factors.unrelated(shown, chance, sliders=self.count, seeds=len(self.seeds))
         return table | {
-            "mean": factors.with_intervals(self.found, judge.classes),
-            "controls": {"unrelated images": factors.unrelated(read, chance, sliders=self.count, seeds=self.seeds)},
-            **told["directions"],
-            "told_by_random_directions": told["random"],
+            "mean": factors.with_intervals(found, judge.classes),
+            "controls": {"unrelated images": unrelated},
+            **told,
+            "told_by_random_directions": by_chance,
         }
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """One list a key instead of one record a slider."""
+    return {key: [row[key] for row in rows] for key in rows[0]}
 
 
 def _lanes(slider: int, step: int, count: int, strength: float) -> Lanes:
     """One slider at one step and strength on trajectories 0 … count−1."""
-    return Lanes(
-        torch.full((count,), slider), torch.arange(count), torch.full((count,), step), torch.full((count,), strength)
-    )
+    sliders, steps = torch.full((count,), slider), torch.full((count,), step)
+    return Lanes(sliders, torch.arange(count), steps, torch.full((count,), strength))

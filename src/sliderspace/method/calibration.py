@@ -1,8 +1,7 @@
-"""Strengths in natural standard deviations, measured on finished images over whole trajectories.
+"""Sweeps -> natural units: the raw strength that moves finished images by one standard deviation of the model's own.
 
-Effects compound over the steps, so what a slider does to one preview says little of what it does to an image. One
-natural unit is the strength at which the finished images move, on average over seeds and both signs, by one standard
-deviation of the model's own finished images along the slider's direction.
+One natural unit is the strength at which the finished images move, on average over seeds and both signs, by one
+standard deviation of the model's own finished images along the slider's direction.
 """
 
 from collections.abc import Sequence
@@ -10,8 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from sliderspace.core.arrays import Array
-
-GRID = (0.5, 1.0, 2.0, 3.0)  # raw strengths tried, both signs: as far as training goes, for beyond it images break
 
 
 def natural_unit(projection_SM: Array, sizes: Sequence[float], sigma: float) -> tuple[float, bool]:

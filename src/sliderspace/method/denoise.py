@@ -1,5 +1,8 @@
-"""Images from strengths: whole trajectories with sliders on, from the first step or from a later one (delayed
-start)."""
+"""Noise and encoded prompts -> latents and previews x̃₀, step by step: the one loop over a sampler.
+
+Sampling trajectories, drawing images, and whatever predicts a single step call this file, so that a slider acts the
+same wherever it is switched on. B rows, N images, K sliders; strengths are raw, not natural units.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -7,13 +10,61 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from sliderspace.core.batches import in_batches
+from sliderspace.core.batches import BatchSize, in_batches
 from sliderspace.core.errors import BadInput
 from sliderspace.method.sliders import SliderBank
 from sliderspace.models.backbones.base import Backbone, Condition
 
+Sliders = tuple[SliderBank, Tensor]  # a bank, and the strengths [B, K] its rows run with
+DECODED_VALUES = 2**22  # of float images decoded at a time, 16 MiB: eighty pictures of 128 pixels, one of 1024
+
+
+def predict(backbone: Backbone, shown: Condition, x_BCHW: Tensor, step: int | Tensor) -> Tensor:
+    """x̃₀ [B, C, H, W] at one sampler step, or at each row's own step [B], differentiable; `shown` has a row for
+    each."""
+    step_B = torch.full((len(x_BCHW),), step) if isinstance(step, int) else step
+    return backbone.predict(x_BCHW, step_B.to(x_BCHW.device), shown)
+
 
 @torch.no_grad()
+def denoise(
+    backbone: Backbone,
+    shown: Condition,
+    seeds: Sequence[int],
+    sliders: Sliders | None = None,
+    start: int = 0,
+    kept: torch.dtype = torch.float32,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(step, xₜ, x̃₀) of every sampler step, the noisiest first; sliders act from step `start` on.
+
+    Latents are float32, rounded before each step to what `kept` can hold.
+    """
+    x = backbone.start(seeds)
+    for index in range(backbone.steps):
+        x = x.to(kept).float()
+        with sliders[0].active(sliders[1].to(x.device)) if sliders and index >= start else nullcontext():
+            x0 = predict(backbone, shown, x, index)
+        yield index, x, x0
+        x = backbone.step(x, x0, index, seeds)
+
+
+def final_latents(
+    backbone: Backbone, shown: Condition, seeds: Sequence[int], sliders: Sliders | None = None, start: int = 0
+) -> Tensor:
+    """Scaled latents [B, C, H, W] of finished images."""
+    *_, (index, x, x0) = denoise(backbone, shown, seeds, sliders, start)
+    return backbone.step(x, x0, index, seeds)
+
+
+@torch.no_grad()
+def decoded(backbone: Backbone, z_NCHW: Tensor, *, clamp: bool = True) -> Iterator[Tensor]:
+    """Scaled latents -> batches of images01 [B, 3, H, W], in order, so few at a time that large pictures fit."""
+    few = max(1, DECODED_VALUES // (3 * backbone.image_size**2))
+    for part in z_NCHW.split(few):
+        images01 = backbone.decode(part)
+        yield images01.clamp(0, 1) if clamp else images01
+
+
 def render(
     backbone: Backbone,
     bank: SliderBank | None,
@@ -23,26 +74,20 @@ def render(
     strengths_NK: Tensor | None = None,
     *,
     start_step: int = 0,
-    batch: int = 64,
+    batch: int | BatchSize = 64,
 ) -> Iterator[Tensor]:
-    """Batches of images01 [B, 3, H, W], in order. Row n: seed, prompt and strengths n; sliders act from sampler step
-    `start_step` on.
+    """Batches of finished images01 [B, 3, H, W], in order. Row n: seed, prompt and strengths n.
 
-    Strengths are raw, not natural units. `start_step` = 0 lets sliders change structure; a later one keeps it and
-    edits.
+    Sliders act from sampler step `start_step` on: 0 lets them change structure; a later one keeps it and edits. Raises
+    BadInput for a step the sampler has not.
     """
     if not 0 <= start_step < backbone.steps:
         raise BadInput(f"start step {start_step}: this model samples in steps 0 … {backbone.steps - 1}")
 
-    def draw(part: range) -> Tensor:
+    def work(part: range) -> Tensor:
         rows = slice(part.start, part.stop)
-        x, shown = backbone.start(seeds[rows]), condition.rows(prompt_N[rows])
-        s_BK = None if bank is None or strengths_NK is None else strengths_NK[rows].to(x.device)
-        for index in range(backbone.steps):
-            step_B = torch.full((len(x),), index, device=x.device)
-            with nullcontext() if bank is None or index < start_step else bank.active(s_BK):
-                x0 = backbone.predict(x, step_B, shown)
-            x = backbone.step(x, x0, index, seeds[rows])
-        return backbone.decode(x).clamp(0, 1)
+        sliders = None if bank is None or strengths_NK is None else (bank, strengths_NK[rows])
+        return final_latents(backbone, condition.rows(prompt_N[rows]), seeds[rows], sliders, start_step)
 
-    yield from (images01 for _, images01 in in_batches(0, len(seeds), batch, draw))
+    for _, z_BCHW in in_batches(0, len(seeds), batch, work):
+        yield from decoded(backbone, z_BCHW)

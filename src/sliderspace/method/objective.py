@@ -1,6 +1,7 @@
 """Stored (xₜ, φ) and directions -> the loss of a lane: one forward and one backward of denoiser, decoder and
 encoder."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
@@ -10,23 +11,17 @@ import torch
 from torch import Tensor
 
 from sliderspace.core.seeds import generator_for
+from sliderspace.method.denoise import predict
 from sliderspace.method.directions import Directions
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.trajectories import Trajectories
 from sliderspace.models.backbones.base import Backbone, Condition
 from sliderspace.models.encoders import Encoder
 
-SMOOTH = (
-    0.02  # keeps the cosine's gradient finite at Δφ = 0; embeddings are unit vectors, so this is a 50th of their length
-)
-
-
-SIZES = (
-    0.5,
-    1.0,
-    2.0,
-    3.0,
-)  # strengths trained with the size term, so that strength and effect stay proportional over a whole sweep
+# Keeps the cosine's gradient finite at Δφ = 0; embeddings are unit vectors, so this is a 50th of their length.
+SMOOTH = 0.02
+# Strengths trained with the size term, so that strength and effect stay proportional over a whole sweep.
+SIZES = (0.5, 1.0, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -49,14 +44,13 @@ class Recipe:
     until: float = 0.6
     size_weight: float = 0.5
     hold: float = 0.0
-    lanes: int = 16
     warmup: float = 0.05
     check_every: int = 50
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """A batch of training rows: slider, trajectory, embedded step and signed strength of each."""
+    """A batch of training rows: place in the bank, trajectory, embedded step and signed strength of each."""
 
     slider_B: Tensor
     trajectory_B: Tensor
@@ -67,18 +61,21 @@ class Lanes:
         return Lanes(self.slider_B[part], self.trajectory_B[part], self.step_B[part], self.strength_B[part])
 
 
-def draw(recipe: Recipe, sliders: int, trajectories: int, steps: int, seed: int, purpose: str, index: int) -> Lanes:
-    """One lane a slider: a function of (seed, purpose, index) and of nothing else."""
-    rng = generator_for(seed, purpose, index)
-    sizes = np.array(SIZES if recipe.objective == "sized" else (1.0,))
-    sign = rng.choice([-1.0, 1.0], sliders) if recipe.both_signs else np.ones(sliders)
-    strength = sign * rng.choice(sizes, sliders)
-    return Lanes(
-        torch.arange(sliders),
-        torch.from_numpy(rng.integers(trajectories, size=sliders)),
-        torch.from_numpy(rng.integers(steps, size=sliders)),
-        torch.from_numpy(strength).float(),
-    )
+def draw(
+    recipe: Recipe, sliders: Sequence[int], trajectories: int, steps: int, seed: int, purpose: str, index: int
+) -> Lanes:
+    """One lane a slider: a function of (seed, purpose, index, slider), whatever other sliders there are."""
+    lanes = [_lane(recipe, trajectories, steps, generator_for(seed, f"{purpose} {k}", index)) for k in sliders]
+    trajectory_B, step_B, strength_B = zip(*lanes, strict=True)
+    return Lanes(torch.arange(len(lanes)), torch.tensor(trajectory_B), torch.tensor(step_B), torch.tensor(strength_B))
+
+
+def _lane(recipe: Recipe, trajectories: int, steps: int, rng: np.random.Generator) -> tuple[int, int, float]:
+    """Trajectory, embedded step and signed strength."""
+    sizes = SIZES if recipe.objective == "sized" else (1.0,)
+    sign = rng.choice([-1.0, 1.0]) if recipe.both_signs else 1.0
+    strength = float(sign * rng.choice(sizes))
+    return int(rng.integers(trajectories)), int(rng.integers(steps)), strength
 
 
 class Objective:
@@ -93,14 +90,20 @@ class Objective:
         directions: Directions,
         recipe: Recipe,
     ) -> None:
-        self.backbone, self.encoder, self.condition, self.bank, self.recipe = backbone, encoder, condition, bank, recipe
-        self.lanes = recipe.lanes
+        self.backbone = backbone
+        self.encoder = encoder
+        self.condition = condition
+        self.bank = bank
+        self.recipe = recipe
         device = backbone.device
-        self.v_KD = torch.from_numpy(directions.components_KD).float().to(device)
+        self.all_v_KD = (
+            torch.from_numpy(directions.components_KD).float().to(device)
+        )  # a bank may hold some of the sliders
+        self.v_KD = self.all_v_KD[bank.indices]
         # The last embedded step is the finished image. Its spread is the target at every step: with each step's own,
         # far smaller at the noisy steps, sliders came out three times too weak, and swept images smeared at strengths
         # training had never seen (docs/log.md).
-        self.sigma_K = torch.from_numpy(directions.sigma_TK[-1]).float().clamp(min=1e-4).to(device)
+        self.sigma_K = torch.from_numpy(directions.sigma_TK[-1]).float().clamp(min=1e-4).to(device)[bank.indices]
 
     def __call__(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
         with self._sliders_on(lanes):
@@ -128,10 +131,10 @@ class Objective:
 
     def _delta(self, data: Trajectories, lanes: Lanes) -> Tensor:
         device = self.backbone.device
-        x = data.x_NTCHW[lanes.trajectory_B, lanes.step_B].float().to(device)
+        x = data.x(lanes.trajectory_B, lanes.step_B).to(device)
         without = data.z_NTD[lanes.trajectory_B, lanes.step_B].to(device)
-        rows = self.condition.rows(data.prompt_N[lanes.trajectory_B].tolist())
-        x0 = self.backbone.predict(x, data.steps_T[lanes.step_B].to(device), rows)
+        shown = self.condition.rows(data.prompt_N[lanes.trajectory_B].tolist())
+        x0 = predict(self.backbone, shown, x, data.steps_T[lanes.step_B])
         return self.encoder(self.backbone.decode(x0)) - without
 
     def _judged(self, delta_BD: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor]:
@@ -143,6 +146,6 @@ class Objective:
             target_B = lanes.strength_B.abs().to(delta_BD) * self.sigma_K[lanes.slider_B]
             loss_B = loss_B + self.recipe.size_weight * (along_B / target_B - 1).square()
             if self.recipe.hold:
-                elsewhere_B = (delta_BD @ self.v_KD.T).square().sum(1) - along_B.square()
+                elsewhere_B = (delta_BD @ self.all_v_KD.T).square().sum(1) - along_B.square()
                 loss_B = loss_B + self.recipe.hold * elsewhere_B / target_B.square()
         return loss_B, cos_B.detach()

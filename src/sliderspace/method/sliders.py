@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from sliderspace.core.errors import BadInput
-from sliderspace.core.settings import Up
+from sliderspace.core.seeds import seed_for
+from sliderspace.core.settings import Settings, Up
+from sliderspace.models.backbones.base import Backbone
 
 CROSS_KV = r".*\.attn2\.to_[kv]"  # a UNet's keys and values of cross-attention, as published
 
@@ -48,22 +50,33 @@ class SliderBank(nn.Module):
         rank: int = 1,
         up: Up = "trained",
         seed: int = 0,
+        first: int = 0,
     ) -> None:
         super().__init__()
         if count < 1 or rank < 1:
             raise BadInput(f"{count} sliders of rank {rank}: both must be at least 1")
-        self.count, self.rank, self.up = count, rank, up
+        self.count = count
+        self.rank = rank
+        self.up = up
+        self.indices = range(first, first + count)  # the numbers of these sliders in their space
         self.layers = target_layers(denoiser, pattern)
-        random = torch.Generator().manual_seed(seed)
-        self.down, self.ups = nn.ParameterDict(), nn.ParameterDict()
+        self.down = nn.ParameterDict()
+        self.ups = nn.ParameterDict()
+        starts = [self._start(torch.Generator().manual_seed(seed_for(seed, "slider", k))) for k in self.indices]
         for path, layer in self.layers.items():
-            device, key = layer.weight.device, path.replace(".", "/")
-            a_KRI = torch.randn((count, rank, layer.in_features), generator=random) / math.sqrt(layer.in_features)
-            b_KOR = nn.functional.normalize(torch.randn((count, layer.out_features, rank), generator=random), dim=1)
-            b_KOR = b_KOR if up == "frozen" else torch.zeros_like(b_KOR)
-            self.down[key] = nn.Parameter((a_KRI * (0.01 if up == "frozen" else 1.0)).to(device))
-            self.ups[key] = nn.Parameter(b_KOR.to(device), requires_grad=up == "trained")
-        self._strengths: Tensor | None = None
+            downs, ups = zip(*(start[path] for start in starts), strict=True)
+            self.down[_key(path)] = nn.Parameter(torch.stack(downs).to(layer.weight.device))
+            up_KOR = torch.stack(ups).to(layer.weight.device)
+            self.ups[_key(path)] = nn.Parameter(up_KOR, requires_grad=up == "trained")
+
+    def _start(self, random: torch.Generator) -> dict[str, tuple[Tensor, Tensor]]:
+        """One slider's A [r, in] and B [out, r] of every layer: a function of its own generator alone."""
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        for path, layer in self.layers.items():
+            a_RI = torch.randn((self.rank, layer.in_features), generator=random) / math.sqrt(layer.in_features)
+            b_OR = nn.functional.normalize(torch.randn((layer.out_features, self.rank), generator=random), dim=0)
+            found[path] = (a_RI * 0.01, b_OR) if self.up == "frozen" else (a_RI, torch.zeros_like(b_OR))
+        return found
 
     def __len__(self) -> int:
         return self.count
@@ -92,7 +105,7 @@ class SliderBank(nn.Module):
                 handle.remove()
 
     def _hook(self, path: str, s_B1U: Tensor, used_U: Tensor) -> Any:
-        down_KRI, up_KOR = (part[path.replace(".", "/")] for part in (self.down, self.ups))
+        down_KRI, up_KOR = (part[_key(path)] for part in (self.down, self.ups))
         if len(used_U) < self.count:  # choosing all would cost a copy forward and another backward
             down_KRI, up_KOR = down_KRI[used_U], up_KOR[used_U]
         a_UI, b_UO = down_KRI.flatten(0, 1), up_KOR.transpose(1, 2).flatten(0, 1)
@@ -110,14 +123,13 @@ class SliderBank(nn.Module):
     @torch.no_grad()
     def set_values(self, path: str, part: slice, down_KRI: Tensor, up_KOR: Tensor) -> None:
         """Put values into sliders `part` at one layer."""
-        key = path.replace(".", "/")
-        self.down[key][part] = down_KRI
-        self.ups[key][part] = up_KOR
+        self.down[_key(path)][part] = down_KRI
+        self.ups[_key(path)][part] = up_KOR
 
     def tensors(self) -> dict[str, Tensor]:
         """Flat names -> float32 values: `<layer path>.down` [K, r, in] and `<layer path>.up` [K, out, r]."""
         return {
-            f"{path}.{end}": part[path.replace(".", "/")].detach()
+            f"{path}.{end}": part[_key(path)].detach()
             for path in self.layers
             for end, part in (("down", self.down), ("up", self.ups))
         }
@@ -133,3 +145,21 @@ class SliderBank(nn.Module):
     def values_per_slider(self) -> int:
         """How many numbers one slider holds, trained ones only."""
         return sum(p[0].numel() for p in self.trained())
+
+
+def bank_for(settings: Settings, backbone: Backbone, sliders: range | None = None) -> SliderBank:
+    """An untrained bank of the settings' shape on a model: all sliders of the space, or some of them."""
+    return SliderBank(
+        backbone.denoiser,
+        len(sliders) if sliders else settings.sliders,
+        first=sliders.start if sliders else 0,
+        pattern=backbone.layers[settings.targets],
+        rank=settings.rank,
+        up=settings.up,
+        seed=settings.seed,
+    )
+
+
+def _key(path: str) -> str:
+    """A module path as a name that PyTorch lets a parameter have."""
+    return path.replace(".", "/")

@@ -1,26 +1,27 @@
 """Sliders and strengths -> what encoders see in the finished images of whole trajectories.
 
-Effects compound over the steps, so what a slider does to one preview says little of what it does to an image.
+Effects compound over the steps, so what a slider does to one preview says little of what it does to an image. S seeds,
+M scales, K sliders; images are embedded and forgotten, a few small ones kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from sliderspace.core.arrays import Array
+from sliderspace.core.arrays import Array, Images
+from sliderspace.core.batches import BatchSize
 from sliderspace.method.denoise import render
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.strengths import sweep_rows
 from sliderspace.models.backbones.base import Backbone, Condition
 from sliderspace.models.encoders import Encoder
-from sliderspace.storage.images import to_uint8
+from sliderspace.storage.images import thumbnails, to_uint8
 
-Seen = dict[str, torch.Tensor]
-
-
+Seen = dict[str, Tensor]  # z [N, D], judge [N, E] and factor/NAME [N, values], float64; small images uint8 [n, H, W, 3]
 FACTOR = "factor/"
 
 
@@ -29,17 +30,21 @@ def both_ways(sizes: Sequence[float]) -> Array:
     return np.array([*(-s for s in reversed(sizes)), 0.0, *sizes])
 
 
+def from_base(values_SMD: Array) -> Array:
+    """Change against the same seed's value at scale 0, which lies in the middle."""
+    return values_SMD - values_SMD[:, values_SMD.shape[1] // 2, None]
+
+
 @dataclass(frozen=True)
 class Sweep:
-    """One slider over M scales (0, the base model, in the middle) on S seeds: what the encoder sees in the finished
-    images.
+    """One slider over M scales (0, the base model, in the middle) on S seeds: the embeddings of the finished images.
 
-    With a judge, also what that encoder sees, and the probabilities [S, M, values] of each factor it can name.
+    With a judge also that encoder's, and the probabilities [S, M, values] of each factor it can name.
     """
 
     slider: int
     z_SMD: Array
-    images_SMHWC: npt.NDArray[np.uint8]  # of the first seeds only
+    images_SMHWC: Images  # small ones, of the first seeds only
     judge_SMD: Array | None = None
     factors: Mapping[str, Array] = field(default_factory=dict[str, Array])
 
@@ -48,53 +53,75 @@ class Sweep:
         """Δφ against the same seed's base image."""
         return from_base(self.z_SMD)
 
+    def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
+        """What `from_tensors` makes this sweep of again."""
+        found: dict[str, np.ndarray[Any, Any]] = {"z": self.z_SMD, "images": self.images_SMHWC}
+        found |= {} if self.judge_SMD is None else {"judge": self.judge_SMD}
+        return found | {FACTOR + name: p for name, p in self.factors.items()}
 
-def from_base(values_SMD: Array) -> Array:
-    """Change against the same seed's value at scale 0, which lies in the middle."""
-    return values_SMD - values_SMD[:, values_SMD.shape[1] // 2, None]
+    @classmethod
+    def from_tensors(cls, slider: int, found: Mapping[str, Tensor]) -> "Sweep":
+        values = {name: t.numpy() for name, t in found.items()}
+        return cls(slider, values["z"], values["images"], values.get("judge"), _factors(values))
 
 
-def sweeps(
-    backbone: Backbone,
-    encoder: Encoder,
-    bank: SliderBank,
-    condition: Condition,
-    seeds: Sequence[int],
-    sizes_KM: Array,
-    *,
-    batch: int,
-    keep: int = 0,
-    judge: Encoder | None = None,
-) -> Iterator[Sweep]:
-    """Slider by slider, finished images at raw strengths ±`sizes_KM[k]` and 0. Seed s shows prompt s mod P.
+def _factors(values: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(FACTOR): p for name, p in values.items() if name.startswith(FACTOR)}
 
-    Images are kept for the first `keep` seeds.
-    """
-    prompts = len(condition)
 
-    def drawn(row_seeds: Sequence[int], prompt_N: Sequence[int], strengths_NK: torch.Tensor) -> Seen:
-        batches = render(backbone, bank, condition, row_seeds, prompt_N, strengths_NK, batch=batch)
-        with torch.no_grad():
-            return joined(
-                [{"z": encoder(b).cpu().double(), "images": to_uint8(b), **judged(b, judge)} for b in batches]
-            )
+@dataclass(frozen=True)
+class Viewer:
+    """What draws finished images and embeds them: a model with sliders, its prompts, an encoder and perhaps a judge."""
 
-    base = drawn(seeds, [i % prompts for i in range(len(seeds))], torch.zeros(len(seeds), len(bank)))
-    for k, sizes in enumerate(sizes_KM.tolist()):
+    backbone: Backbone
+    bank: SliderBank | None
+    condition: Condition
+    encoder: Encoder
+    judge: Encoder | None
+    batch: int | BatchSize
+
+    def seen(
+        self, seeds: Sequence[int], prompt_N: Sequence[int], strengths_NK: Tensor | None = None, *, keep: int = 0
+    ) -> Seen:
+        """Embeddings of the images of some rows at raw strengths, and small pictures of the first `keep`."""
+        batches = render(self.backbone, self.bank, self.condition, seeds, prompt_N, strengths_NK, batch=self.batch)
+        return embedded(batches, self.encoder, self.judge, keep=keep)
+
+    def base(self, seeds: Sequence[int], *, keep: int = 0) -> Seen:
+        """The model alone on S seeds. Seed number s shows prompt s mod P."""
+        return self.seen(seeds, self._prompts(len(seeds)), keep=keep)
+
+    def sweep(self, slider: int, seeds: Sequence[int], sizes: Sequence[float], base: Seen, *, keep: int = 0) -> Sweep:
+        """One slider at raw strengths ±`sizes` on S seeds, beside `base`, the model alone on the same seeds."""
+        assert self.bank is not None
         scales = [s for s in both_ways(sizes) if s]
-        row_seeds, strengths_NK = sweep_rows(k, scales, seeds, len(bank))
-        moved = drawn(row_seeds, [i % prompts for i in range(len(seeds)) for _ in scales], strengths_NK)
-        whole = {
-            name: _with_base(m.unflatten(0, (len(seeds), len(scales))), base[name]).numpy() for name, m in moved.items()
-        }
-        factors = {name.removeprefix(FACTOR): p for name, p in whole.items() if name.startswith(FACTOR)}
-        yield Sweep(k, whole["z"], whole["images"][:keep], whole.get("judge"), factors)
+        row_seeds, strengths_NK = sweep_rows(slider, scales, seeds, len(self.bank))
+        prompt_N = [n for n in self._prompts(len(seeds)) for _ in scales]
+        moved = self.seen(row_seeds, prompt_N, strengths_NK, keep=keep * len(scales))
+        whole = {name: _with_base(m.unflatten(0, (-1, len(scales))), base[name]).numpy() for name, m in moved.items()}
+        return Sweep(slider, whole["z"], whole["images"], whole.get("judge"), _factors(whole))
+
+    def _prompts(self, count: int) -> list[int]:
+        return [i % len(self.condition) for i in range(count)]
 
 
 @torch.no_grad()
-def judged(images01: torch.Tensor, judge: Encoder | None) -> Seen:
-    """What finished images [B, 3, H, W] are to a judge: `judge` [B, E], and `factor/NAME` [B, values] for each it
-    names; float64."""
+def embedded(batches: Iterable[Tensor], encoder: Encoder | None, judge: Encoder | None, *, keep: int = 0) -> Seen:
+    """What encoders see in batches of images01 [B, 3, H, W], one batch in memory at a time."""
+    parts: list[Seen] = []
+    kept: list[Tensor] = []
+    for images01 in batches:
+        parts.append(({} if encoder is None else {"z": encoder(images01).cpu().double()}) | judged(images01, judge))
+        missing = keep - sum(map(len, kept))
+        if missing > 0 or not kept:
+            kept.append(torch.from_numpy(thumbnails(to_uint8(images01[: max(1, missing)]).numpy())[: max(0, missing)]))
+    found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return found | {"images": torch.cat(kept)}
+
+
+def judged(images01: Tensor, judge: Encoder | None) -> Seen:
+    """What finished images [B, 3, H, W] are to a judge: `judge` [B, E], and `factor/NAME` [B, values] of each it
+    names."""
     if judge is None:
         return {}
     features, factors = judge.described(images01)
@@ -102,10 +129,8 @@ def judged(images01: torch.Tensor, judge: Encoder | None) -> Seen:
     return {name: part.cpu().double() for name, part in found.items()}
 
 
-def joined(parts: Sequence[Seen]) -> Seen:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _with_base(moved_SM: torch.Tensor, base_S: torch.Tensor) -> torch.Tensor:
+def _with_base(moved_SM: Tensor, base_S: Tensor) -> Tensor:
+    """The base's values put into the middle of a sweep's; of small images there are those of the first seeds."""
     middle = moved_SM.shape[1] // 2
-    return torch.cat([moved_SM[:, :middle], base_S.unsqueeze(1), moved_SM[:, middle:]], dim=1)
+    base_S1 = base_S[: len(moved_SM)].unsqueeze(1)
+    return torch.cat([moved_SM[:, :middle], base_S1, moved_SM[:, middle:]], dim=1)

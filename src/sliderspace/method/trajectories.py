@@ -1,91 +1,78 @@
 """Seeds -> stored (xₜ, φ(x̃₀,t)). The "without slider" embedding is computed here, once, and never again.
 
 Trajectory j starts from noise of seed (run seed, "trajectory", j) and shows prompt j mod P. Those from `samples` on are
-held out: neither PCA nor training sees them.
+held out: neither PCA nor training sees them. N trajectories, T embedded steps, B rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from sliderspace.concepts.pictures import Pictures
-from sliderspace.core.batches import in_batches
-from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
+from sliderspace.core.batches import BatchSize, in_batches
+from sliderspace.core.errors import DamagedFile, SliderSpaceError
 from sliderspace.core.seeds import seed_for
+from sliderspace.method.denoise import decoded, denoise, predict
 from sliderspace.models.backbones.base import Backbone, Condition
 from sliderspace.models.encoders import Encoder
-from sliderspace.storage.files import is_done, load_tensors, save_tensors
+from sliderspace.storage.files import is_done, open_tensors, save_tensors
 
-Drawn = tuple[Tensor, Tensor, list[int]]  # latents [B, T, C, H, W], embeddings [B, T, D], and the prompt each shows
-SHARD = 128  # trajectories a file: what an interruption can cost
+Drawn = tuple[
+    Tensor, Tensor, list[int]
+]  # latents float16 [B, T, C, H, W], embeddings [B, T, D], prompt of each; on the CPU
+Latents = Callable[
+    [Sequence[int], Sequence[int]], Tensor
+]  # trajectories [B], embedded steps [B] -> xₜ float16 [B, C, H, W]
+STORED = torch.float16  # of latents
+SHARD = 128  # trajectories a file, where they are small: what an interruption can cost
+SHARD_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """n trajectories at T embedded steps: `x_NTCHW` float16, `z_NTD` float32 unit vectors, `prompt_N` and `steps_T`
-    int64."""
+    """N trajectories at T embedded steps: embeddings `z_NTD` float32 unit vectors, `prompt_N` and `steps_T` int64.
 
-    x_NTCHW: Tensor
+    Latents are read when asked for: five thousand of a large model would fill the memory.
+    """
+
+    latents: Latents
     z_NTD: Tensor
     prompt_N: Tensor
     steps_T: Tensor
+    first: int = 0
+
+    @classmethod
+    def in_memory(cls, x_NTCHW: Tensor, z_NTD: Tensor, prompt_N: Tensor, steps_T: Tensor) -> "Trajectories":
+        """Trajectories whose latents are a tensor."""
+        return cls(lambda n, t: x_NTCHW[list(n), list(t)], z_NTD, prompt_N, steps_T)
 
     def __len__(self) -> int:
-        return len(self.x_NTCHW)
+        return len(self.z_NTD)
 
     def part(self, first: int, last: int) -> "Trajectories":
         """Trajectories first … last−1."""
-        return Trajectories(self.x_NTCHW[first:last], self.z_NTD[first:last], self.prompt_N[first:last], self.steps_T)
+        rows = slice(first, last)
+        return replace(self, z_NTD=self.z_NTD[rows], prompt_N=self.prompt_N[rows], first=self.first + first)
+
+    def x(self, trajectory_B: Tensor, step_B: Tensor) -> Tensor:
+        """xₜ float32 [B, C, H, W] of trajectories at embedded steps (positions 0 … T−1)."""
+        return self.latents((trajectory_B + self.first).tolist(), step_B.tolist()).float()
 
 
 @torch.no_grad()
-def finished(backbone: Backbone, condition: Condition, data: Trajectories, batch: int) -> Iterator[Tensor]:
+def finished(backbone: Backbone, condition: Condition, data: Trajectories, batch: int | BatchSize) -> Iterator[Tensor]:
     """The finished images01 of stored trajectories, batch after batch: at the last step the preview is the image."""
 
-    def draw(part: range) -> Tensor:
-        rows = slice(part.start, part.stop)
-        x = data.x_NTCHW[rows, -1].float().to(backbone.device)
-        x0 = backbone.predict(
-            x, data.steps_T[-1:].expand(len(x)).to(x.device), condition.rows(data.prompt_N[rows].tolist())
-        )
-        return backbone.decode(x0).clamp(0, 1)
+    def work(part: range) -> Tensor:
+        index_B = torch.tensor(part)
+        x = data.x(index_B, torch.full_like(index_B, len(data.steps_T) - 1)).to(backbone.device)
+        return predict(backbone, condition.rows(data.prompt_N[index_B].tolist()), x, int(data.steps_T[-1]))
 
-    yield from (images01 for _, images01 in in_batches(0, len(data), batch, draw))
-
-
-def embedded_steps(embed: str | Sequence[int], steps: int) -> tuple[int, ...]:
-    """The sampler steps whose previews are embedded: all (published), the final one, or listed ones (the final one
-    always among them)."""
-    if isinstance(embed, str):
-        return tuple(range(steps)) if embed == "all" else (steps - 1,)
-    if any(not 0 <= t < steps for t in embed):
-        raise BadInput(f"steps to embed are 0 … {steps - 1} here; asked for {', '.join(map(str, embed))}")
-    return tuple(sorted({*embed, steps - 1}))
-
-
-@torch.no_grad()
-def walk(
-    backbone: Backbone,
-    encoder: Encoder,
-    condition: Condition,
-    seeds: Sequence[int],
-    prompt_B: Sequence[int],
-    embed_T: Sequence[int],
-) -> tuple[Tensor, Tensor]:
-    """One batch through the sampler: latents [B, T, C, H, W] and embeddings [B, T, D] at the steps `embed_T`."""
-    x, rows = backbone.start(seeds), condition.rows(prompt_B)
-    kept_x: list[Tensor] = []
-    kept_z: list[Tensor] = []
-    for index in range(backbone.steps):
-        x0 = backbone.predict(x, torch.full((len(x),), index, device=x.device), rows)
-        if index in embed_T:
-            kept_x.append(x)
-            kept_z.append(encoder(backbone.decode(x0)))
-        x = backbone.step(x, x0, index, seeds)
-    return torch.stack(kept_x, 1), torch.stack(kept_z, 1)
+    for _, x0 in in_batches(0, len(data), batch, work):
+        yield from decoded(backbone, x0)
 
 
 def from_prompts(
@@ -95,9 +82,25 @@ def from_prompts(
 
     def draw(index: range) -> Drawn:
         prompts = [j % len(condition) for j in index]
-        return *walk(backbone, encoder, condition, _seeds(run_seed, index), prompts, embed_T), prompts
+        x, z = embedded(backbone, encoder, condition.rows(prompts), _seeds(run_seed, index), embed_T)
+        return x, z, prompts
 
     return draw
+
+
+def embedded(
+    backbone: Backbone, encoder: Encoder, shown: Condition, seeds: Sequence[int], embed_T: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Whole trajectories: latents [B, T, C, H, W] as stored and embeddings [B, T, D] at the steps `embed_T`, on the
+    CPU."""
+    kept_x: list[Tensor] = []
+    kept_z: list[Tensor] = []
+    # φ belongs to the very latents that training reads: a trajectory goes on from them as they are stored.
+    for index, x, x0 in denoise(backbone, shown, seeds, kept=STORED):
+        if index in embed_T:
+            kept_x.append(x.to("cpu", STORED))
+            kept_z.append(_embedding(backbone, encoder, x0))
+    return torch.stack(kept_x, 1), torch.stack(kept_z, 1)
 
 
 def from_pictures(
@@ -116,79 +119,103 @@ def from_pictures(
 
     @torch.no_grad()
     def draw(index: range) -> Drawn:
-        shown, seeds = [j % len(pictures) for j in index], _seeds(run_seed, index)
-        prompts = [n % len(condition) for n in shown]
-        rows = condition.rows(prompts)
-        z = backbone.encode_images(torch.cat([pictures.images01(n, n + 1) for n in shown]))
-        kept_x = [backbone.diffuse(z, t, seeds) for t in embed_T]
-        clean = (
-            backbone.predict(x, torch.full((len(x),), t, device=x.device), rows)
-            for t, x in zip(embed_T, kept_x, strict=True)
-        )
-        return torch.stack(kept_x, 1), torch.stack([encoder(backbone.decode(x0)) for x0 in clean], 1), prompts
+        chosen = [j % len(pictures) for j in index]
+        prompts = [n % len(condition) for n in chosen]
+        shown, seeds = condition.rows(prompts), _seeds(run_seed, index)
+        z = torch.cat([backbone.encode_images(pictures.images01(n, n + 1)) for n in chosen])
+        kept_x = [backbone.diffuse(z, t, seeds).to(STORED) for t in embed_T]
+        clean = (predict(backbone, shown, x.float(), t) for t, x in zip(embed_T, kept_x, strict=True))
+        kept_z = [_embedding(backbone, encoder, x0) for x0 in clean]
+        return torch.stack(kept_x, 1).cpu(), torch.stack(kept_z, 1), prompts
 
     return draw
+
+
+def _embedding(backbone: Backbone, encoder: Encoder, x0: Tensor) -> Tensor:
+    return torch.cat([encoder(images01).cpu() for images01 in decoded(backbone, x0, clamp=False)])
 
 
 def _seeds(run_seed: int, index: range) -> list[int]:
     return [seed_for(run_seed, "trajectory", j) for j in index]
 
 
-def sample(
-    draw: Callable[[range], Drawn], folder: Path, *, count: int, embed_T: Sequence[int], batch: int, fingerprint: str
+# ---- on disk
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of trajectories first … last−1, and the stamp it has when it is whole."""
+
+    path: Path
+    first: int
+    last: int
+    stamp: str
+
+    def is_done(self) -> bool:
+        return is_done(self.path, self.stamp)
+
+
+def shard_size(latent_shape: Sequence[int], steps: int) -> int:
+    """Trajectories a file: a power of two, so few that a file stays small where latents are large."""
+    each = steps * torch.Size(latent_shape).numel() * STORED.itemsize
+    fit = max(1, SHARD_BYTES // each)
+    return min(SHARD, 2 ** (fit.bit_length() - 1))
+
+
+def shards(folder: Path, count: int, size: int, fingerprint: str) -> list[Shard]:
+    """The files of trajectories 0 … count−1. One cut short has another name, so that runs of several sizes share the
+    whole ones."""
+    found: list[Shard] = []
+    for first in range(0, count, size):
+        last = min(first + size, count)
+        name = f"{first:06d}.safetensors" if last - first == size else f"{first:06d}-{last:06d}.safetensors"
+        found.append(Shard(folder / name, first, last, f"{fingerprint}:{last - first}"))
+    return found
+
+
+def sample_shard(
+    draw: Callable[[range], Drawn], shard: Shard, *, embed_T: Sequence[int], batch: int | BatchSize
 ) -> Iterator[int]:
-    """Put trajectories 0 … count−1 into shards of `folder`, skipping whole shards already there; yields how many are
-    done.
+    """Draw and store one shard; yields how many of its trajectories are done.
 
     Raises SliderSpaceError when an embedding is not finite (a damaged model or too coarse a precision).
     """
-    for path, first, last, made_from in shards(folder, count, fingerprint):
-        if not is_done(path, made_from):
-            parts: list[Drawn] = []
-            for part, drawn in in_batches(first, last, batch, draw):
-                parts.append(drawn)
-                yield part.stop
-            _save_shard(path, parts, first, embed_T, made_from)
-        yield last
-
-
-def _save_shard(path: Path, parts: list[Drawn], first: int, embed_T: Sequence[int], fingerprint: str) -> None:
-    x, z = torch.cat([part[0] for part in parts]).cpu(), torch.cat([part[1] for part in parts]).cpu()
-    if not (torch.isfinite(x).all() and torch.isfinite(z).all()):
-        raise SliderSpaceError(
-            "the model gave images that are not finite numbers: try --precision float32, or check the weights"
-        )
-    prompt_N = torch.tensor([p for part in parts for p in part[2]])
-    tensors = {"x": x.half(), "z": z, "prompt": prompt_N, "steps": torch.tensor(list(embed_T))}
-    save_tensors(path, tensors, kind="trajectories", fingerprint=fingerprint, first=first)
-
-
-def shard_path(folder: Path, first: int, last: int | None = None) -> Path:
-    """A whole shard, or one cut short at trajectory `last`: under another name, so that runs of several sizes share the
-    whole ones."""
-    cut = last is not None and last - first < SHARD
-    return folder / (f"{first:06d}-{last:06d}.safetensors" if cut else f"{first:06d}.safetensors")
-
-
-def shards(folder: Path, count: int, fingerprint: str) -> Iterator[tuple[Path, int, int, str]]:
-    """File, first and last trajectory and stamp of each shard. With a larger count, whole shards stay."""
-    for first in range(0, count, SHARD):
-        last = min(first + SHARD, count)
-        yield shard_path(folder, first, last), first, last, f"{fingerprint}:{last - first}"
-
-
-def load(folder: Path, count: int, fingerprint: str) -> Trajectories:
-    """Trajectories 0 … count−1 of a folder. Raises DamagedFile when a shard is missing, damaged, or of another run."""
-    parts: list[dict[str, Tensor]] = []
-    for path, _, _, made_from in shards(folder, count, fingerprint):
-        if not is_done(path, made_from):
-            raise DamagedFile(
-                f"{path} is missing or belongs to other settings: run `sliderspace sample` on this folder again"
+    parts: list[Drawn] = []
+    for part, drawn in in_batches(shard.first, shard.last, batch, draw):
+        if not (torch.isfinite(drawn[0]).all() and torch.isfinite(drawn[1]).all()):
+            raise SliderSpaceError(
+                "the model gave images that are not finite numbers: try --precision float32, or check the weights"
             )
-        parts.append(load_tensors(path, kind="trajectories")[0])
-    x, z, prompt = (torch.cat([p[key] for p in parts]) for key in ("x", "z", "prompt"))
-    if len(x) != count:
-        raise DamagedFile(
-            f"{folder} holds {len(x)} trajectories where {count} are due: delete the folder and run again"
-        )
-    return Trajectories(x, z, prompt, parts[0]["steps"])
+        parts.append(drawn)
+        yield part.stop - shard.first
+    tensors = {
+        "x": torch.cat([x for x, _, _ in parts]),
+        "z": torch.cat([z for _, z, _ in parts]),
+        "prompt": torch.tensor([p for _, _, prompts in parts for p in prompts]),
+        "steps": torch.tensor(list(embed_T)),
+    }
+    save_tensors(shard.path, tensors, kind="trajectories", fingerprint=shard.stamp, first=shard.first)
+
+
+def load(found: Sequence[Shard]) -> Trajectories:
+    """The trajectories of some shards: embeddings in memory, latents on disk until they are asked for.
+
+    Raises DamagedFile when a shard is missing, damaged, or of another run.
+    """
+    for shard in found:
+        if not shard.is_done():
+            raise DamagedFile(
+                f"{shard.path} is missing or belongs to other settings: run `sliderspace sample` on this folder again"
+            )
+    files = [open_tensors(shard.path, kind="trajectories") for shard in found]
+    z_NTD, prompt_N = (torch.cat([file.whole(name) for file in files]) for name in ("z", "prompt"))
+    if len(z_NTD) != found[-1].last:
+        folder = found[0].path.parent
+        raise DamagedFile(f"{folder} does not hold the trajectories that are due: delete it and run again")
+    size = found[0].last - found[0].first
+
+    def latents(trajectory_B: Sequence[int], step_B: Sequence[int]) -> Tensor:
+        rows = [files[n // size].rows("x", [(n % size, t)]) for n, t in zip(trajectory_B, step_B, strict=True)]
+        return torch.cat(rows)
+
+    return Trajectories(latents, z_NTD, prompt_N, files[0].whole("steps"))

@@ -15,10 +15,12 @@ from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.settings import Settings, Speed, settings_from
 from sliderspace.method.denoise import render
 from sliderspace.method.directions import Directions
-from sliderspace.method.sliders import SliderBank
+from sliderspace.method.sliders import SliderBank, bank_for
 from sliderspace.method.strengths import sparse_mix, sweep_rows
-from sliderspace.models.backbones import Backbone, Condition, load_backbone
-from sliderspace.storage.files import load_json, load_tensors, stored_fingerprint
+from sliderspace.models.backbones import Backbone, Condition, device_for
+from sliderspace.models.texts import stamp, stored
+from sliderspace.models.working_point import WorkingPoint, backbone_at
+from sliderspace.storage.files import is_done, load_json, load_tensors
 from sliderspace.storage.images import to_uint8
 from sliderspace.storage.run_folder import RunFolder
 
@@ -42,34 +44,20 @@ class SliderSpace:
         """Raises BadInput when the folder holds no finished space, DamagedFile when a file of it is broken."""
         run = RunFolder(folder)
         run.check_exists()
-        for path, stage in (
-            (run.config, "sample"),
-            (run.directions, "fit"),
-            (run.sliders, "train"),
-            (run.space, "train"),
-        ):
-            if not path.exists():
-                raise BadInput(
-                    f"{run.root} is unfinished, {path.name} is missing.\nRun `sliderspace {stage} {run.root}` to go on."
-                )
-        settings = settings_from(load_json(run.config, kind="config"))
-        space, directions, values = (
-            load_json(run.space, kind="space"),
-            Directions.load(run.directions),
-            load_tensors(run.sliders, kind="sliders")[0],
-        )
-        parts = {"config": run.config, "directions": run.directions, "sliders": run.sliders}
-        if space.get("made_from") != {name: stored_fingerprint(path) for name, path in parts.items()}:
+        files = run.whole_space()
+        if files is None:
             raise BadInput(
-                f"{run.root} is half-way to other settings: its parts do not belong together.\nRun `sliderspace "
-                f"discover --out {run.root}`."
+                f"{run.root} holds no finished space yet.\nRun `sliderspace discover --out {run.root}` to go on."
             )
+        space = load_json(files["space"], kind="space")
+        settings = settings_from(space["settings"])
+        directions, values = Directions.load(files["directions"]), load_tensors(files["sliders"], kind="sliders")[0]
         listed = space.get("sliders")
         units = np.array([entry.get("unit") for entry in listed] if isinstance(listed, list) else [], dtype=np.float64)
         if len(units) != settings.sliders or not np.isfinite(units).all():
             raise DamagedFile(
-                f"{run.space} does not list {settings.sliders} sliders.\nDelete it and run `sliderspace train "
-                f"{run.root}`."
+                f"{run.space} does not list {settings.sliders} sliders.\n"
+                f"Delete it and run `sliderspace measure {run.root}`."
             )
         return cls(settings, directions, units, values, run.root, speed or Speed())
 
@@ -77,12 +65,15 @@ class SliderSpace:
         return self.settings.sliders
 
     @cached_property
+    def point(self) -> WorkingPoint:
+        """The model's working point; pictures for people come from its full decoder."""
+        update = {"decoder": "full"} if self.settings.decoder == "auto" else {}
+        return WorkingPoint.of(self.settings.model_copy(update=update), device_for(self.speed.device))
+
+    @cached_property
     def backbone(self) -> Backbone:
         """The model, loaded when first needed."""
-        whole = self.settings.decoder == "auto"  # pictures for people come from the full decoder
-        return backbone_for(
-            self.settings.model_copy(update={"decoder": "full"}) if whole else self.settings, self.speed
-        )
+        return backbone_at(self.point, device=device_for(self.speed.device), checkpointing=self.speed.checkpointing)
 
     @cached_property
     def bank(self) -> SliderBank:
@@ -155,9 +146,16 @@ class SliderSpace:
         rows_NK = sparse_mix(listed, len(self), active=active, scale=scale, seed=seed)
         return self._draw(listed, rows_NK * torch.from_numpy(self.units_K).float(), prompt, start_step)
 
+    @cached_property
+    def _own(self) -> Condition:
+        """The space's own prompts: those its run has encoded already where they are of the same model."""
+        texts = RunFolder(self.folder).texts
+        found = texts if is_done(texts, stamp(self.backbone.identity, self.settings.prompts)) else None
+        return stored(found, self.backbone.device) if found else self.backbone.encode(self.settings.prompts)
+
     def condition(self, prompt: str | None) -> Condition:
         """The encoded prompt, or the space's own prompts when none is given."""
-        return self.backbone.encode(self.settings.prompts if prompt is None else [prompt])
+        return self._own if prompt is None else self.backbone.encode([prompt])
 
     def _draw(self, seeds: list[int], raw_NK: torch.Tensor, prompt: str | None, start_step: int) -> Images:
         if not seeds:
@@ -190,17 +188,3 @@ class SliderSpace:
             "step_share": d.step_share,
             "sliders": sliders,
         }
-
-
-def backbone_for(settings: Settings, speed: Speed) -> Backbone:
-    """The model of some settings, its weights loaded when first needed."""
-    chosen = settings.model_dump(include={"steps", "guidance", "precision", "resolution", "decoder", "quantize"})
-    return load_backbone(settings.backbone, device=speed.device, checkpointing=speed.checkpointing, **chosen)
-
-
-def bank_for(settings: Settings, backbone: Backbone) -> SliderBank:
-    """An untrained bank of the settings' shape on a model."""
-    pattern = backbone.layers[settings.targets]
-    return SliderBank(
-        backbone.denoiser, settings.sliders, pattern=pattern, rank=settings.rank, up=settings.up, seed=settings.seed
-    )

@@ -14,7 +14,9 @@ from typing import Any
 
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Settings, Speed, settings_from
-from sliderspace.engine.local import Engine, Progress
+from sliderspace.engine.begin import begin
+from sliderspace.engine.local import discover
+from sliderspace.engine.progress import Progress
 from sliderspace.experiments.studies.questions import Question, Variant
 from sliderspace.storage.files import fingerprint, load_json
 from sliderspace.storage.run_folder import RunFolder
@@ -78,10 +80,9 @@ def run_cells(todo: Sequence[Cell], out: Path, speed: Speed) -> Iterator[Progres
 
 
 def _discover(cell: Cell, run: RunFolder, out: Path, speed: Speed) -> Iterator[Progress]:
-    engine = Engine(cell.settings, speed, run)
-    engine.write_config()
-    share(run.trajectories, out / "trajectories" / engine.drawn[:16])
-    yield from engine.stages()
+    models, _ = begin(cell.settings, speed, run)
+    share(run.trajectories, out / "trajectories" / models.prints.drawn[:16])
+    yield from discover(models)
 
 
 def share(own: Path, common: Path) -> None:

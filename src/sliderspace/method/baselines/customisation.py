@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sliderspace.method.denoise import predict
 from sliderspace.method.objective import Lanes, Objective
 from sliderspace.method.trajectories import Trajectories
 
@@ -25,21 +26,22 @@ class Customisation(Objective):
     def of(self, data: Trajectories, pictures: Sequence[int]) -> "Customisation":
         """Choose the pictures. At the last step the preview is the image, so its latents are what the model predicts
         there."""
-        chosen = torch.tensor(list(pictures))
-        x_KCHW, step = data.x_NTCHW[chosen, -1].float().to(self.backbone.device), data.steps_T[-1:].expand(len(chosen))
+        chosen = torch.tensor([pictures[k] for k in self.bank.indices])
+        x_KCHW = data.x(chosen, torch.full_like(chosen, len(data.steps_T) - 1)).to(self.backbone.device)
         with torch.no_grad():
-            rows = self.condition.rows(data.prompt_N[chosen].tolist())
-            self.picture_KCHW = self.backbone.predict(x_KCHW, step.to(x_KCHW.device), rows)
+            shown = self.condition.rows(data.prompt_N[chosen].tolist())
+            self.picture_KCHW = predict(self.backbone, shown, x_KCHW, int(data.steps_T[-1]))
         self.prompt_K = data.prompt_N[chosen]
         return self
 
     def descend(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
-        table, z = self.backbone.schedule, self.picture_KCHW[lanes.slider_B]
+        table = self.backbone.schedule
+        z = self.picture_KCHW[lanes.slider_B]
         step_B = data.steps_T[lanes.step_B]
         a, s = (values[step_B].view(-1, 1, 1, 1).to(z) for values in (table.a_T, table.s_T))
-        x, step_B = a * z + s * self.backbone.noise(lanes.trajectory_B.tolist()), step_B.to(z.device)
+        x = a * z + s * self.backbone.noise(lanes.trajectory_B.tolist())
         with self._sliders_on(lanes):
-            x0 = self.backbone.predict(x, step_B, self.condition.rows(self.prompt_K[lanes.slider_B].tolist()))
+            x0 = predict(self.backbone, self.condition.rows(self.prompt_K[lanes.slider_B].tolist()), x, step_B)
             loss_B = (x0 - z).square().mean((1, 2, 3))
             loss_B.sum().backward()
         return loss_B.detach(), torch.zeros_like(loss_B)

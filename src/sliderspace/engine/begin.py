@@ -1,0 +1,68 @@
+"""What a run is to become: the settings of a folder, tried before anything of it is changed."""
+
+from typing import Any
+
+from sliderspace.core.errors import BadInput
+from sliderspace.core.settings import Settings, Speed, settings_from
+from sliderspace.engine.models import Models
+from sliderspace.storage.files import exists, load_json, save_json
+from sliderspace.storage.run_folder import RunFolder
+
+
+def stored_settings(run: RunFolder, **changed: Any) -> Settings:
+    """The settings of a run folder with some replaced (None: as stored).
+
+    Raises BadInput when there are none, or a change is unusable.
+    """
+    run.check_exists()
+    return settings_from(
+        {**load_json(run.config, kind="config"), **{k: v for k, v in changed.items() if v is not None}}
+    )
+
+
+def space_settings(run: RunFolder) -> Settings:
+    """Those of the finished space in a folder, whatever it is to become. Raises BadInput when there is none."""
+    if (files := run.whole_space()) is None:
+        raise BadInput(
+            f"{run.root} holds no finished space yet.\nRun `sliderspace discover --out {run.root}` to go on."
+        )
+    return settings_from(load_json(files["space"], kind="space")["settings"])
+
+
+def begin(settings: Settings, speed: Speed, run: RunFolder, *, replace: bool = False) -> tuple[Models, list[str]]:
+    """Store what a run is to become; returns what its stages need, and what differs from before, as lines to show.
+
+    Model, encoder, prompts and all settings are tried first, so that a typing error never replaces good settings.
+    Raises BadInput too where a finished space of other prompts, or one that cannot be made again from its folder, would
+    be replaced unasked.
+    """
+    before = load_json(run.config, kind="config") if exists(run.config) else {}
+    # Which precision `auto` stands for differs from machine to machine; a run keeps the one it began with.
+    kept = {"precision": before["precision"]} if settings.precision == "auto" and "precision" in before else {}
+    models = Models(settings.model_copy(update=kept), speed, run)
+    settled = settings.model_copy(update={"precision": models.point.precision})
+    models = Models(settled, speed, run)
+    _ = models.prints, models.condition
+    if not replace:
+        _check_replaced(settled, run)
+    now = settled.model_dump(mode="json")
+    save_json(run.config, now, kind="config", fingerprint=models.prints.trained)
+    return models, [f"{key}: {before[key]} → {now[key]}" for key in now if key in before and before[key] != now[key]]
+
+
+def _check_replaced(settings: Settings, run: RunFolder) -> None:
+    """BadInput where a space lies that these settings would replace by something else than itself."""
+    if not exists(run.space):
+        return
+    space = load_json(run.space, kind="space")
+    made_with = space.get("settings", {})
+    if space.get("imported"):
+        raise BadInput(
+            f"{run.root} holds imported sliders, which cannot be made again from it.\n"
+            "Choose another folder with --out, or say --replace."
+        )
+    if list(made_with.get("prompts", ())) != list(settings.prompts):
+        raise BadInput(
+            f"{run.root} holds the sliders of another prompt ({', '.join(made_with.get('prompts', ()))}).\n"
+            "Choose another folder with --out, or say --replace."
+        )

@@ -1,0 +1,50 @@
+"""Settings and a working point -> the fingerprint of each stage's result, without loading a model.
+
+Each holds everything that its stage and the ones before it depend on. `SCHEMA` counts what the code of a stage makes of
+the same settings: raise a number where its results change, and what older versions left is made anew.
+"""
+
+from dataclasses import dataclass
+
+from sliderspace.core.settings import Measuring, Settings
+from sliderspace.models.working_point import WorkingPoint
+from sliderspace.storage.files import fingerprint
+
+SCHEMA = {"sample": 2, "fit": 2, "train": 2, "measure": 2, "evaluate": 2}
+FITTED = {"samples", "sliders", "centring", "rotation", "control"}
+SHAPED = {"rank", "targets", "up"}  # of the bank; the rest are the recipe's
+TRAINED = {*SHAPED, "objective", "both_signs", "until", "hold", "updates", "lr"}
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """One of each stage. `drawn` is that of every trajectory: how many there are changes none of them."""
+
+    drawn: str
+    sampled: str
+    fitted: str
+    trained: str
+    measured: str
+
+    @classmethod
+    def of(cls, settings: Settings, point: WorkingPoint, measuring: Measuring, pictures: str = "") -> "Fingerprints":
+        """`pictures` is the fingerprint of a person's own pictures, where a run discovers in them."""
+        drawn = stamp(
+            "sample",
+            model=point.identity,
+            encoder=point.encoder_identity,
+            prompts=settings.prompts,
+            seed=settings.seed,
+            embed=point.embed_T,
+            pictures=pictures,
+        )
+        sampled = fingerprint(after=drawn, count=settings.samples + settings.held_out)
+        fitted = stamp("fit", after=sampled, **settings.model_dump(include=FITTED))
+        trained = stamp("train", after=fitted, **settings.model_dump(include=TRAINED))
+        measured = stamp("measure", after=trained, how=measuring.model_dump(), judge=point.judge_identity)
+        return cls(drawn, sampled, fitted, trained, measured)
+
+
+def stamp(stage: str, **inputs: object) -> str:
+    """The fingerprint of a stage's result from its inputs."""
+    return fingerprint(stage=stage, schema=SCHEMA[stage], **inputs)

@@ -1,0 +1,159 @@
+"""What the stages of a run share: its settings, its folder, and the models, each loaded when first needed."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from sliderspace.concepts.pictures import Pictures, read_folder
+from sliderspace.core.batches import BatchSize
+from sliderspace.core.errors import BadInput
+from sliderspace.core.seeds import seed_for
+from sliderspace.core.settings import Measuring, Settings, Speed
+from sliderspace.engine.fingerprints import Fingerprints
+from sliderspace.method.directions import Directions
+from sliderspace.method.sliders import SliderBank, bank_for
+from sliderspace.method.sweeps import Viewer
+from sliderspace.method.trajectories import Shard, Trajectories, load, shard_size, shards
+from sliderspace.models.backbones import Backbone, Condition, device_for
+from sliderspace.models.encoders import Encoder
+from sliderspace.models.texts import encoded
+from sliderspace.models.working_point import WorkingPoint, backbone_at, encoder_at
+from sliderspace.storage.files import load_tensors
+from sliderspace.storage.run_folder import RunFolder
+
+
+class Models:
+    """A run as its stages see it. `batch` and `lanes` are halved where memory does not suffice, for all stages."""
+
+    def __init__(self, settings: Settings, speed: Speed, run: RunFolder) -> None:
+        self.settings = settings
+        self.speed = speed
+        self.run = run
+        self.batch = BatchSize(speed.batch)
+        self.lanes = BatchSize(speed.lanes)
+
+    # what is known without loading a model
+
+    @cached_property
+    def device(self) -> torch.device:
+        return device_for(self.speed.device)
+
+    @cached_property
+    def point(self) -> WorkingPoint:
+        return WorkingPoint.of(self.settings, self.device)
+
+    @cached_property
+    def measuring(self) -> Measuring:
+        return Measuring()
+
+    @cached_property
+    def prints(self) -> Fingerprints:
+        pictures = self.pictures.fingerprint if self.pictures else ""
+        return Fingerprints.of(self.settings, self.point, self.measuring, pictures)
+
+    @cached_property
+    def pictures(self) -> Pictures | None:
+        """A person's own pictures to discover in, where a folder of them is given."""
+        return read_folder(self.settings.images, self.point.image_size) if self.settings.images else None
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """The files of all trajectories, held-out ones last."""
+        size = shard_size(self.point.latent_shape, len(self.point.embed_T))
+        total = self.settings.samples + self.settings.held_out
+        return shards(self.run.trajectories, total, size, self.prints.drawn)
+
+    @cached_property
+    def groups(self) -> list[range]:
+        """Sliders that are trained together: as many as lanes at the start, whoever trains them."""
+        count, size = self.settings.sliders, self.speed.lanes
+        return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+    def seeds(self, purpose: str, count: int) -> list[int]:
+        """Seeds of finished images that nothing else uses."""
+        return [seed_for(self.settings.seed, purpose, i) for i in range(count)]
+
+    # models
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        return backbone_at(self.point, device=self.device, checkpointing=self.speed.checkpointing)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder that finds directions and trains sliders."""
+        return encoder_at(self.point.encoder, device=self.device, dtype=getattr(torch, self.point.precision))
+
+    @cached_property
+    def judge(self) -> Encoder | None:
+        """An encoder that trained nothing, where the model's preset has one."""
+        return self.encoder_at(self.point.judge) if self.point.judge else None
+
+    def encoder_at(self, location: str) -> Encoder:
+        """The float32 encoder of a name, repository or folder. Raises BadInput when there is none."""
+        return encoder_at(location, device=self.device, dtype=torch.float32)
+
+    def bank(self, sliders: range | None = None) -> SliderBank:
+        """Untrained sliders of the settings' shape: all, or some of them."""
+        return bank_for(self.settings, self.backbone, sliders)
+
+    @cached_property
+    def trained_bank(self) -> SliderBank:
+        """The trained sliders. Raises BadInput when there are none of these settings."""
+        bank = self.bank()
+        bank.load_tensors(load_tensors(self.need(self.run.sliders, self.prints.trained, "train"), kind="sliders")[0])
+        return bank
+
+    def viewer(self, judge: Encoder | None) -> Viewer:
+        """What draws finished images with the trained sliders and embeds them."""
+        return Viewer(self.backbone, self.trained_bank, self.condition, self.encoder, judge, self.batch)
+
+    # encoded prompts
+
+    @cached_property
+    def condition(self) -> Condition:
+        """The concept's prompts."""
+        return self._encoded(self.run.texts, self.settings.prompts)
+
+    @cached_property
+    def shown(self) -> Condition:
+        """The prompts that the stored trajectories show: the concept's, or the captions beside a person's pictures."""
+        captions = self.pictures.captions if self.pictures else ()
+        if not any(captions):
+            return self.condition if self.pictures is None else self.condition.rows([0])
+        return self._encoded(self.run.captions, [text or self.settings.prompts[0] for text in captions])
+
+    def _encoded(self, path: Path, prompts: Sequence[str]) -> Condition:
+        """The condition of some prompts, kept in the run folder."""
+        return encoded(path, prompts, self.point.identity, self.device, lambda: self.backbone)
+
+    # what earlier stages left
+
+    @cached_property
+    def trajectories(self) -> Trajectories:
+        return load(self.shards)
+
+    @property
+    def seen(self) -> Trajectories:
+        """What PCA and training use."""
+        return self.trajectories.part(0, self.settings.samples)
+
+    @property
+    def unseen(self) -> Trajectories:
+        """What they never see."""
+        return self.trajectories.part(self.settings.samples, len(self.trajectories))
+
+    @cached_property
+    def directions(self) -> Directions:
+        return Directions.load(self.need(self.run.directions, self.prints.fitted, "fit"))
+
+    def need(self, place: Path, made_from: str, stage: str) -> Path:
+        """The file an earlier stage left of these very settings. Raises BadInput where it has not."""
+        if (path := self.run.find(place.name, made_from)) is None:
+            raise BadInput(
+                f"{place} is missing, or was made with other settings.\n"
+                f"Run `sliderspace {stage} {self.run.root}` first."
+            )
+        return path

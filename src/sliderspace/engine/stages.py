@@ -1,0 +1,279 @@
+"""The stages of a discovery as tasks: functions of (models, index), each leaving one stamped file.
+
+A task whose file is there already does nothing, so any worker may run any task, in any order within a stage, again
+after a crash, or in a folder that is later copied together with others. What belongs to the stage as a whole is
+gathered from the files of its tasks.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sliderspace.core.errors import BadInput
+from sliderspace.engine.fingerprints import SHAPED, TRAINED
+from sliderspace.engine.models import Models
+from sliderspace.measure.factors import factor_table
+from sliderspace.measure.results import measures
+from sliderspace.measure.views import View, judges_view, training_view
+from sliderspace.method.baselines.axes import chosen_images, control_axes
+from sliderspace.method.baselines.customisation import Customisation
+from sliderspace.method.calibration import natural_unit
+from sliderspace.method.directions import Directions
+from sliderspace.method.moments import Moments
+from sliderspace.method.objective import Objective, Recipe
+from sliderspace.method.sweeps import Seen, Sweep, embedded
+from sliderspace.method.training import Update, train
+from sliderspace.method.trajectories import finished, from_pictures, from_prompts, sample_shard
+from sliderspace.models.encoders import Encoder
+from sliderspace.storage.files import is_done, load_tensors, save_json, save_tensors
+
+# ---- sample
+
+
+def sample(models: Models, index: int) -> Iterator[int]:
+    """One shard of trajectories; yields how many of it are done."""
+    shard = models.shards[index]
+    if shard.is_done():
+        yield shard.last - shard.first
+        return
+    about = (models.backbone, models.encoder, models.shown)
+    seed, embed_T = models.settings.seed, models.point.embed_T
+    pictures = models.pictures
+    draw = from_pictures(*about, pictures, seed, embed_T) if pictures else from_prompts(*about, seed, embed_T)
+    yield from sample_shard(draw, shard, embed_T=embed_T, batch=models.batch)
+
+
+# ---- fit
+
+
+def fit(models: Models) -> Directions:
+    """The directions of all trajectories that are not held out."""
+    if models.run.find(models.run.directions.name, models.prints.fitted) is None:
+        _directions(models).save(models.run.unfinished.directions, models.prints.fitted)
+    return models.directions
+
+
+def _directions(models: Models) -> Directions:
+    s, z_NTD = models.settings, models.seen.z_NTD
+    count, steps, dim = z_NTD.shape
+    step_N = np.tile(np.arange(steps), count)
+    z_ND = z_NTD.flatten(0, 1).double().numpy()
+    found = (
+        Moments(steps, dim)
+        .update(z_ND, step_N)
+        .fit(
+            s.sliders,
+            trajectories=count,
+            centring=s.centring,
+            encoder=models.point.encoder_identity,
+            step_indices=models.point.embed_T,
+        )
+    )
+    if s.rotation == "varimax":
+        found = found.rotated(z_ND, step_N)
+    if s.control != "none":
+        axes_KD = control_axes(s.control, s.seed, z_NTD[:, -1].double().numpy(), found.mean_TD[-1], s.sliders)
+        found = found.along(axes_KD, z_ND, step_N)
+    return found
+
+
+# ---- train
+
+
+def train_group(models: Models, index: int) -> Iterator[Update]:
+    """One group of sliders, each into a file of its own; continues at the last checkpoint of the group."""
+    group = models.groups[index]
+    if all(is_done(_slider(models, k), _of(models.prints.trained, k)) for k in group):
+        return
+    checkpoint = models.run.unfinished.sliders_parts / f"training-{group.start:03d}.safetensors"
+    bank = models.bank(group)
+    seed, made_from = models.settings.seed, models.prints.trained
+    history: list[Update] = []
+    for update in train(
+        objective_of(models, group, bank),
+        models.seen,
+        models.unseen,
+        seed=seed,
+        lanes=models.lanes,
+        checkpoint=checkpoint,
+        fingerprint=made_from,
+    ):
+        history += [update] if update.held_out_K else []
+        yield update
+    for place, k in enumerate(group):
+        held = [[update.index + 1, update.held_out_K[place]] for update in history if update.held_out_K]
+        values = {name: v[place] for name, v in bank.tensors().items()}
+        save_tensors(_slider(models, k), values, kind="slider", fingerprint=_of(made_from, k), history=held)
+    checkpoint.unlink(missing_ok=True)
+
+
+def objective_of(models: Models, group: range, bank: Any) -> Objective:
+    """The objective that the settings name, for a bank of some sliders."""
+    s = models.settings
+    recipe = Recipe(**s.model_dump(include=TRAINED - SHAPED))
+    about = (models.backbone, models.encoder, models.shown, bank, models.directions, recipe)
+    if s.objective == "customised":
+        return Customisation(*about).of(models.seen, chosen_images(s.seed, len(models.seen), s.sliders))
+    return Objective(*about)
+
+
+def gather_sliders(models: Models) -> bool:
+    """All sliders in one file, once each has its own; False while some are missing."""
+    with models.run.gathering():
+        return _gather_sliders(models)
+
+
+def _gather_sliders(models: Models) -> bool:
+    run, made_from, count = models.run.unfinished, models.prints.trained, models.settings.sliders
+    if models.run.find(run.sliders.name, made_from) is not None:
+        return True
+    if not all(is_done(_slider(models, k), _of(made_from, k)) for k in range(count)):
+        return False
+    parts = [load_tensors(_slider(models, k), kind="slider") for k in range(count)]
+    values = {name: torch.stack([tensors[name] for tensors, _ in parts]) for name in parts[0][0]}
+    held_KH2 = np.array([meta["history"] for _, meta in parts])
+    save_tensors(run.sliders, values, kind="sliders", fingerprint=made_from, history=held_KH2.mean(0).tolist())
+    return True
+
+
+# ---- measure
+
+
+def judge_shard(models: Models, index: int) -> None:
+    """What the judge sees in the finished images of one shard of trajectories."""
+    path, made_from = _measured(models, f"judged-{index:06d}"), _of(models.prints.measured, f"judged {index}")
+    if models.judge is None or is_done(path, made_from):
+        return
+    shard = models.shards[index]
+    save_tensors(path, judged(models, shard.first, shard.last, models.judge), kind="judged", fingerprint=made_from)
+
+
+def judged(models: Models, first: int, last: int, judge: Encoder) -> Seen:
+    """What a judge sees in the finished images of trajectories first … last−1."""
+    batches = finished(models.backbone, models.shown, models.trajectories.part(first, last), models.batch)
+    found = embedded(batches, None, judge)
+    return {name: part for name, part in found.items() if name != "images"}
+
+
+def measure_base(models: Models) -> None:
+    """The model alone on the seeds that sliders are calibrated and measured on, and the pictures the report begins
+    with."""
+    path, made_from = _measured(models, "base"), _of(models.prints.measured, "base")
+    if is_done(path, made_from):
+        return
+    how, viewer = models.measuring, models.viewer(models.judge)
+    parts = {
+        "calibration": viewer.base(models.seeds("calibration", how.calibration_seeds)),
+        "measure": viewer.base(models.seeds("measure", how.seeds), keep=how.shown_seeds),
+        "shown": viewer.base(range(how.base_images), keep=how.base_images),
+    }
+    tensors = {f"{part}/{name}": t for part, seen in parts.items() for name, t in seen.items()}
+    save_tensors(path, tensors, kind="base", fingerprint=made_from)
+
+
+def measure_slider(models: Models, slider: int) -> None:
+    """One slider's natural unit, and its sweep on held-out seeds."""
+    path, made_from = _measured(models, f"{slider:03d}"), _of(models.prints.measured, slider)
+    if is_done(path, made_from):
+        return
+    how, base = models.measuring, _base(models)
+    direction, sigma = models.directions.components_KD[slider], float(models.directions.sigma_TK[-1, slider])
+    seeds = models.seeds("calibration", how.calibration_seeds)
+    tried = models.viewer(None).sweep(slider, seeds, how.raw_sizes, base["calibration"])
+    unit, reached = natural_unit(tried.change_SMD @ direction, how.raw_sizes, sigma)
+    seeds = models.seeds("measure", how.seeds)
+    sizes = [unit * size for size in how.sizes]
+    found = models.viewer(models.judge).sweep(slider, seeds, sizes, base["measure"], keep=how.shown_seeds)
+    save_tensors(path, found.tensors(), kind="sweep", fingerprint=made_from, unit=unit, reached=reached)
+
+
+def _base(models: Models) -> dict[str, Seen]:
+    path = _measured(models, "base")
+    if not is_done(path, _of(models.prints.measured, "base")):
+        raise BadInput(f"{path} is missing.\nRun `sliderspace measure {models.run.root}` first.")
+    parts: dict[str, Seen] = {"calibration": {}, "measure": {}, "shown": {}}
+    for name, value in load_tensors(path, kind="base")[0].items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = value
+    return parts
+
+
+def gather_measures(models: Models) -> bool:
+    """The measures of all sliders, their strips and the space itself, once each slider is measured; then the run is
+    whole, and replaces the one before. False while some are missing."""
+    with models.run.gathering():
+        return _gather_measures(models)
+
+
+def _gather_measures(models: Models) -> bool:
+    run, made_from, count = models.run.unfinished, models.prints.measured, models.settings.sliders
+    if is_measured(models):
+        return True
+    shards = range(len(models.shards)) if models.judge else ()
+    due = [(_measured(models, f"{k:03d}"), _of(made_from, k)) for k in range(count)]
+    due += [(_measured(models, f"judged-{j:06d}"), _of(made_from, f"judged {j}")) for j in shards]
+    if not all(is_done(path, stamp) for path, stamp in due):
+        return False
+    loaded = [load_tensors(_measured(models, f"{k:03d}"), kind="sweep") for k in range(count)]
+    found = [Sweep.from_tensors(k, tensors) for k, (tensors, _) in enumerate(loaded)]
+    trained, seen_by_judge = views(models, found, _judged_shards(models))
+    factors = factor_table(found, models.judge.classes) if models.judge else None
+    unit_K = np.array([meta["unit"] for _, meta in loaded])
+    reached_K = [bool(meta["reached"]) for _, meta in loaded]
+    result = measures(trained, seen_by_judge, models.directions, unit_K, reached_K, factors)
+    strips = {"sliders": np.stack([s.images_SMHWC for s in found]), "base": _base(models)["shown"]["images"].numpy()}
+    save_tensors(run.strips, strips, kind="strips", fingerprint=made_from)
+    save_json(run.measures, result, kind="measures", fingerprint=made_from)
+    _save_space(models, unit_K)
+    models.run.publish([place.name for place in (run.directions, run.sliders, run.measures, run.strips, run.space)])
+    return True
+
+
+def is_measured(models: Models) -> bool:
+    """Whether the finished run is one of these very settings."""
+    run, prints = models.run, models.prints
+    parts = {run.directions: prints.fitted, run.sliders: prints.trained}
+    parts |= dict.fromkeys((run.space, run.measures, run.strips), prints.measured)
+    return all(is_done(place, made_from) for place, made_from in parts.items())
+
+
+def _save_space(models: Models, unit_K: "np.ndarray[Any, Any]") -> None:
+    prints = models.prints
+    made_from = {"directions": prints.fitted, "sliders": prints.trained}
+    entries = [{"index": k, "name": None, "unit": float(unit)} for k, unit in enumerate(unit_K)]
+    space = {"made_from": made_from, "settings": models.settings.model_dump(mode="json"), "sliders": entries}
+    save_json(models.run.unfinished.space, space, kind="space", fingerprint=prints.measured)
+
+
+def views(models: Models, found: Sequence[Sweep], by_judge: Seen | None) -> tuple[View, View | None]:
+    """What the encoder and the judge see in sweeps, beside the finished images of the trajectories."""
+    manifold_ND, fresh_ND = (data.z_NTD[:, -1].double().numpy() for data in (models.seen, models.unseen))
+    trained = training_view(found, manifold_ND, fresh_ND, models.directions)
+    if by_judge is None:
+        return trained, None
+    z_NE, samples = by_judge["judge"].numpy(), models.settings.samples
+    return trained, judges_view(found, trained, models.point.judge_identity, z_NE[:samples], z_NE[samples:])
+
+
+def _judged_shards(models: Models) -> Seen | None:
+    if models.judge is None:
+        return None
+    parts = [load_tensors(_measured(models, f"judged-{j:06d}"), kind="judged")[0] for j in range(len(models.shards))]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _slider(models: Models, k: int) -> Path:
+    """A slider's values, until all are gathered."""
+    return models.run.unfinished.sliders_parts / f"{k:03d}.safetensors"
+
+
+def _measured(models: Models, part: str) -> Path:
+    """What was measured of a slider or a shard, until all is gathered."""
+    return models.run.unfinished.measuring / f"{part}.safetensors"
+
+
+def _of(fingerprint: str, part: object) -> str:
+    return f"{fingerprint}:{part}"
