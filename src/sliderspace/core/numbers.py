@@ -19,3 +19,9 @@ def written(value: object, *, share: bool = False) -> str:
     return (
         f"{found:.0%}" if share else f"{round(found, 2) + 0.0:.2f}" if abs(found) < 100 else f"{found:.3g}"
     ).replace("-", "−")
+
+
+def bytes_in_words(count: float) -> str:
+    """A number of bytes in the unit in which it shows: 312 B, 4.0 kB, 1.9 GB."""
+    unit = max(0, min(3, math.floor(math.log10(max(count, 1)) / 3)))
+    return f"{count / 1000**unit:.{min(unit, 1)}f} {('B', 'kB', 'MB', 'GB')[unit]}"

@@ -1,42 +1,57 @@
-"""The places of one run, and the lock of whoever writes to it."""
+"""The places of one run, the lock of whoever writes to it, and the change from the last whole space to the next."""
 
-import os
-import sys
+import errno
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self, cast
+
+from filelock import FileLock, Timeout
 
 from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.storage.atomic import explained, flush_folder, remove_stale
+from sliderspace.storage.files import exists, is_done, load_json, save_json, stored_fingerprint
+from sliderspace.storage.stamps import damaged
 
-if TYPE_CHECKING:
-    pass
-from sliderspace.storage.files import TEMPORARY, exists, explained, forget, stored_fingerprint
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP}  # of a file system that has none: better a run without than no run there
 
 
-class RunFolder:
+class Places:
+    """The files of one space, whole or being made."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.config = root / "config.json"
+        self.directions = root / "directions.safetensors"
+        self.sliders = root / "sliders.safetensors"
+        self.sliders_parts = root / "sliders.partial"  # a folder: what training has made so far
+        self.measuring = root / "measure"  # a folder: what measuring has made so far
+        self.space = root / "space.json"
+        self.measures = root / "measures.json"
+        # Small pictures of every slider and of the base model, for the report.
+        self.strips = root / "strips.safetensors"
+
+
+class RunFolder(Places):
     """The places of one run. Reading needs no ceremony; whoever writes holds the folder:
 
     with RunFolder("out").open_for_writing() as folder: ...
+
+    The folder itself holds the last whole space; the next is made in `unfinished` and takes its place by `publish`.
     """
 
     def __init__(self, root: str | Path):
-        self.root = root = Path(root)
-        self.config = root / "config.json"
+        super().__init__(root := Path(root))
+        self.unfinished = Places(root / "unfinished")
         self.texts = root / "texts.safetensors"  # the encoded prompts: large text encoders are loaded once a run
         self.captions = root / "captions.safetensors"  # those of a person's own pictures
         self.trajectories = root / "trajectories"  # a folder, made when the run folder is opened for writing
-        self.directions = root / "directions.safetensors"
-        self.sliders = root / "sliders.safetensors"
         self.sliders_partial = root / "sliders.partial.safetensors"  # an unfinished training continues from here
-        self.space = root / "space.json"
-        self.measures = root / "measures.json"
         self.evaluation = root / "evaluation.json"
-        self.strips = (
-            root / "strips.safetensors"
-        )  # small pictures of every slider and of the base model, for the report
         self.report = root / "report.html"
         self.lock = root / ".sliderspace.lock"  # also what marks a folder as ours before anything else is in it
-        self._lock: int | None = None
+        self._publishing = self.unfinished.root / "publishing.json"
+        self._held: FileLock | None = None
 
     def is_ours(self) -> bool:
         if exists(self.lock):
@@ -52,20 +67,23 @@ class RunFolder:
                 f"{self.root} is not the folder of a run.\nMake one with: sliderspace discover PROMPT --out {self.root}"
             )
 
+    # ---- writing
+
     def open_for_writing(self) -> Self:
-        """Create the folder if need be, take its lock and clear what killed runs left half-written.
+        """Create the folder if need be, take its lock, clear what killed runs left half-written, and end a `publish`
+        that was broken off.
 
         BadInput if it cannot be written, is a file, or holds other people's files; SliderSpaceError if another run
         holds it.
         """
-        if self._lock is None:
+        if self._held is None:
             try:
                 self._claim()
-            except (OSError, ValueError) as error:
+            except BaseException as error:
                 self.close()
-                raise explained(error, self.root, 0) from error
-            remove_stale(self.root)
-            remove_stale(self.trajectories)
+                if isinstance(error, OSError | ValueError):
+                    raise explained(error, self.root) from error
+                raise
         return self
 
     def _claim(self) -> None:
@@ -76,19 +94,33 @@ class RunFolder:
             raise BadInput(
                 f"{self.root} already holds other files.\nChoose a new or empty folder with --out; nothing was changed."
             )
-        self._lock = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
-        if not _try_lock(self._lock):
-            self.close()
+        self._take_lock()
+        self.trajectories.mkdir(exist_ok=True)
+        self.unfinished.root.mkdir(exist_ok=True)
+        self._end_publishing()
+        for folder in (self, self.unfinished):
+            for place in (folder.root, folder.sliders_parts, folder.measuring):
+                remove_stale(place)
+        remove_stale(self.trajectories)
+
+    def _take_lock(self) -> None:
+        lock = FileLock(self.lock, timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
             raise SliderSpaceError(
                 f"another run is writing to {self.root}.\nWait until it ends, or choose another folder with --out."
-            )
-        self.trajectories.mkdir(exist_ok=True)
+            ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        self._held = lock
 
     def close(self) -> None:
         """Let others write. The system does the same when the process ends, however it ends."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._held is not None:
+            self._held.release()
+            self._held = None
 
     def __enter__(self) -> Self:
         return self
@@ -96,41 +128,62 @@ class RunFolder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    # ---- from one space to the next
 
-def remove_stale(folder: Path) -> None:
-    """Delete temporary files of processes that are gone (`generate` may be writing into a folder nobody holds)."""
-    for path in list(folder.iterdir()):
-        match = TEMPORARY.fullmatch(path.name)
-        if match and (int(match[1]) == os.getpid() or not _alive(int(match[1]))):
-            forget(path)
+    def find(self, name: str, fingerprint: str) -> Path | None:
+        """The file `name` that was made from `fingerprint`, of the whole space or of the unfinished one; None if there
+        is none. DamagedFile when neither is it and one cannot be read."""
+        failure: BadInput | None = None
+        for path in (self.root / name, self.unfinished.root / name):
+            try:
+                if is_done(path, fingerprint):
+                    return path
+            except BadInput as error:
+                failure = failure or error
+        if failure:
+            raise failure
+        return None
 
+    def whole_space(self) -> dict[str, Path] | None:
+        """The files of the last whole space: "space", and by name those its space.json says it was made from; None
+        if there is no whole one. Also while a `publish` is under way, or was broken off."""
+        for space in (self.space, self.unfinished.space):
+            if exists(space):
+                listed: object = load_json(space, kind="space").get("made_from")
+                made_from = cast("dict[str, Any]", listed) if isinstance(listed, dict) else {}
+                found = {name: self._part(name, made) for name, made in made_from.items()}
+                if found and None not in found.values():
+                    return {"space": space, **cast("dict[str, Path]", found)}
+        return None
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it belongs to someone else
-        pass
-    return True
+    def _part(self, name: str, made_from: str) -> Path | None:
+        place: object = getattr(self.unfinished, name, None)
+        return self.find(place.name, made_from) if isinstance(place, Path) else None
 
+    def publish(self, names: Sequence[str]) -> None:
+        """Let the unfinished files of these names take the places of the whole space's, space.json last. Those not
+        there are passed over: what did not change was not made again.
 
-def _try_lock(handle: int) -> bool:
-    """False if another process holds the lock. A file system without locks counts as free: better than no run at all
-    there."""
-    if sys.platform == "win32":
-        import msvcrt
+        Whoever reads meanwhile gets the old space or the new one. Broken off, it is ended by the next
+        `open_for_writing`.
+        """
+        last = self.space.name
+        ordered = [*(name for name in names if name != last), *(name for name in names if name == last)]
+        save_json(self._publishing, {"names": ordered}, kind="publishing", fingerprint="")
+        try:
+            self._end_publishing()
+        except OSError as error:
+            raise explained(error, self.root) from error
 
-        with suppress(OSError):
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-            return True
-        return False
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+    def _end_publishing(self) -> None:
+        if not exists(self._publishing):
+            return
+        names: object = load_json(self._publishing, kind="publishing").get("names")
+        if not isinstance(names, list):
+            raise damaged(self._publishing)
+        for name in map(str, cast("list[object]", names)):
+            if (made := self.unfinished.root / name).exists():
+                made.replace(self.root / name)
+        flush_folder(self.root)
+        flush_folder(self.unfinished.root)
+        self._publishing.unlink()
