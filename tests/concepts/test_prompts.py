@@ -3,17 +3,14 @@ real HTTP."""
 
 import json
 import math
-import socket
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.language_server import BOTH, KEY, PATHS, StandIn, serving
 
 from sliderspace.concepts.expansion import MOST, Expansion, expand_with_model
 from sliderspace.concepts.files import from_file
@@ -22,105 +19,11 @@ from sliderspace.concepts.templates import COMBINATIONS, WORDS, expand_templates
 from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
 from sliderspace.language import chat
 
-KEY = "sk-stand-in-0123456789"
-BOTH = pytest.mark.parametrize("provider", ["anthropic", "openai"])
-
-
-# ---- the stand-in
-
-
-class StandIn:
-    """Gives the scripted `replies` in turn: a text as a model's answer, or (status, JSON or text, headers). Keeps what
-    it was sent."""
-
-    def __init__(self) -> None:
-        self.replies: list[Any] = []
-        self.seen: list[dict[str, Any]] = []
-        self.let_go = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.seen.append({"path": self.path, "headers": dict(self.headers), "body": body})
-                status, said, headers = outer.reply(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
-                data = said.encode() if isinstance(said, str) else json.dumps(said).encode()
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def reply(self, path: str, headers: dict[str, str], body: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
-        """The next reply, if the request is one that the real services would take."""
-        if fault := _fault(path, headers, body):
-            return 400, {"error": {"message": fault}}, {}
-        reply = self.replies.pop(0)
-        if reply == "slow":
-            self.let_go.wait(10)
-            reply = "[]"
-        return (200, _answer(path, reply), {}) if isinstance(reply, str) else (*reply, {})[:3]
-
-    def questions(self) -> list[str]:
-        return [seen["body"]["messages"][0]["content"] for seen in self.seen]
-
-    def close(self) -> None:
-        self.let_go.set()
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
-def _fault(path: str, headers: dict[str, str], body: dict[str, Any]) -> str | None:
-    roles = [message["role"] for message in body["messages"]]
-    if headers["content-type"] != "application/json" or roles != ["user"] or not body["model"]:
-        return "not a question"
-    if path == "/v1/messages":
-        return (
-            None
-            if "anthropic-version" in headers and body["max_tokens"] > 0
-            else "anthropic-version and max_tokens are required"
-        )
-    if path == "/v1/chat/completions":
-        return "Unsupported parameter: 'max_tokens'" if "max_tokens" in body else None
-    return f"no such path: {path}"
-
-
-def _answer(path: str, text: str, *, ending: str | None = None) -> dict[str, Any]:
-    if path == "/v1/messages":
-        content = [
-            {"type": "thinking", "thinking": "[hm]"},
-            {"type": "text", "text": text[:5]},
-            {"type": "text", "text": text[5:]},
-        ]
-        return {"type": "message", "role": "assistant", "content": content, "stop_reason": ending or "end_turn"}
-    return {
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": ending or "stop"}]
-    }
-
-
-PATHS = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
-
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    monkeypatch.setattr(chat, "WAITS", (0.01, 0.02))
-    monkeypatch.setenv("no_proxy", "*")
-    for service in chat.SERVICES.values():
-        monkeypatch.setenv(service.key_name, KEY)
-    made = StandIn()
-    yield made
-    made.close()
+    with serving(monkeypatch) as made:
+        yield made
 
 
 def robots(first: int, last: int) -> str:
@@ -146,8 +49,7 @@ def test_a_good_answer_is_taken_in_order(server: StandIn, provider: str) -> None
     (seen,) = server.seen
     assert seen["path"] == PATHS[provider]
     assert seen["body"]["model"] == "stand-in"
-    name, value = ("x-api-key", KEY) if provider == "anthropic" else ("authorization", f"Bearer {KEY}")
-    assert {k.lower(): v for k, v in seen["headers"].items()}[name] == value
+    assert server.keys() == [KEY]
     assert '"a robot"' in server.questions()[0] and "3 different prompts" in server.questions()[0]
 
 
@@ -171,7 +73,7 @@ def test_the_list_is_found_in_what_models_put_around_it(server: StandIn, provide
 
 @BOTH
 def test_likenesses_are_dropped_and_the_missing_ones_asked_for(server: StandIn, provider: str) -> None:
-    mixed = ["A robot, red.", "a  ROBOT red", "a robot (red)", "", "!?", "a robot, blue"]
+    mixed = ["A robot, red.", "a  ROBOT red", "a ro\u200bbot (red)", "\u200b", "!?", "a robot, blue"]
     server.replies = [json.dumps(mixed), '["A Robot: Blue!", "a tin robot"]', robots(0, 9)]
     made = ask(server, 4, provider)
     assert made.prompts == ("A robot, red.", "a robot, blue", "a tin robot", "a robot, number 0")
@@ -285,54 +187,6 @@ def test_a_cache_that_cannot_be_written_is_known_before_the_call(server: StandIn
 # ---- failures
 
 
-@BOTH
-def test_a_refused_key_is_named_but_not_shown(server: StandIn, provider: str) -> None:
-    server.replies = [(401, {"error": {"message": f"Incorrect API key provided: {KEY}."}})]
-    with pytest.raises(SliderSpaceError) as caught:
-        ask(server, 3, provider)
-    assert "(401): Incorrect API key provided: (key)." in str(caught.value)
-    assert chat.SERVICES[provider].key_name in str(caught.value) and KEY not in repr(caught.value)
-    assert len(server.seen) == 1
-
-
-@pytest.mark.parametrize("status", [429, 500, 503, 529])
-@BOTH
-def test_a_busy_server_is_tried_again(server: StandIn, provider: str, status: int) -> None:
-    server.replies = [
-        (status, {"error": {"message": "busy"}}, {"Retry-After": "0"}),
-        (status, "<html>busy</html>"),
-        robots(0, 3),
-    ]
-    assert ask(server, 3, provider).calls == 1
-    assert len(server.seen) == 3
-
-
-def test_the_pauses_are_those_set_or_those_the_server_asks_for(
-    server: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr(chat, "WAITS", (1.0, 4.0))
-    monkeypatch.setattr(time, "sleep", slept.append)
-    server.replies = [(429, {}), (429, {}, {"Retry-After": "7"}), robots(0, 1)]
-    ask(server, 1)
-    assert slept == [1.0, 7.0]
-
-
-@BOTH
-def test_a_server_that_stays_busy_is_an_error_after_three_tries(server: StandIn, provider: str) -> None:
-    server.replies = [(500, {"error": {"message": "overheated"}})] * 3
-    with pytest.raises(SliderSpaceError, match=r"\(500\): overheated\nGive the same command again later"):
-        ask(server, 3, provider)
-    assert len(server.seen) == 3
-
-
-def test_nobody_waits_an_hour(server: StandIn) -> None:
-    server.replies = [(429, {"error": {"message": "come back in an hour"}}, {"Retry-After": "3600"})]
-    with pytest.raises(SliderSpaceError, match="come back in an hour"):
-        ask(server, 3)
-    assert len(server.seen) == 1
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -358,122 +212,7 @@ def test_an_answer_that_is_no_list_of_texts_is_an_error(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("ending", "said"),
-    [
-        ("max_tokens", "ran out of room"),
-        ("length", "ran out of room"),
-        ("refusal", "declined: no"),
-        ("content_filter", "declined: no"),
-    ],
-)
-@BOTH
-def test_an_answer_that_ended_badly_is_an_error(server: StandIn, provider: str, ending: str, said: str) -> None:
-    server.replies = [(200, _answer(PATHS[provider], "no", ending=ending))]
-    with pytest.raises(SliderSpaceError, match=said):
-        ask(server, 3, provider)
-
-
-@pytest.mark.parametrize(
-    "body", [{"error": {"message": "no credit"}}, {"error": "no credit"}, "no credit", {"choices": [], "content": 1}]
-)
-@BOTH
-def test_an_answer_of_another_form_is_an_error(server: StandIn, provider: str, body: Any) -> None:
-    server.replies = [(200, body)]
-    with pytest.raises(SliderSpaceError, match=r"another form than /.*(no credit|choices)"):
-        ask(server, 3, provider)
-
-
-@BOTH
-def test_a_slow_server_is_given_up(server: StandIn, provider: str) -> None:
-    server.replies = ["slow"]
-    started = time.monotonic()
-    with pytest.raises(SliderSpaceError, match=r"no answer for 0\.3 s"):
-        ask(server, 3, provider, timeout=0.3)
-    assert time.monotonic() - started < 5 and len(server.seen) == 1
-
-
-def test_no_server_at_all_is_one_clear_error(server: StandIn) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(SliderSpaceError, match=r"cannot be reached: .*refused.*\nIs the server running"):
-        ask(server, 3, base_url=f"http://127.0.0.1:{port}")
-
-
-def test_a_key_does_not_follow_a_redirect(server: StandIn) -> None:
-    elsewhere = StandIn()
-    elsewhere.replies = [robots(0, 3)]
-    try:
-        server.replies = [(code, "", {"Location": f"{elsewhere.url}/v1/chat/completions"}) for code in (302, 307)]
-        for code in (302, 307):
-            with pytest.raises(SliderSpaceError, match=f"refused \\({code}\\)"):
-                ask(server, 3)
-        assert not elsewhere.seen
-    finally:
-        elsewhere.close()
-
-
-def test_an_error_page_cannot_write_to_the_terminal(server: StandIn) -> None:
-    server.replies = [(404, "\x1b[2J\x07no\nsuch model " + "x" * 5000)]
-    with pytest.raises(SliderSpaceError) as caught:
-        ask(server, 3)
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 2 and len(lines[0]) < 300 and "no such model" in lines[0] and "\x1b" not in lines[0]
-
-
-# ---- keys and addresses
-
-
-def test_a_service_needs_its_key_and_a_server_of_ones_own_does_not(
-    server: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for provider, service in chat.SERVICES.items():
-        monkeypatch.delenv(service.key_name)
-        with pytest.raises(BadInput, match=f"needs a key: set {service.key_name}"):
-            expand_with_model("a robot", 3, provider=provider, model="m")
-    server.replies = [robots(0, 1)]
-    ask(server, 1)
-    assert "Authorization" not in server.seen[0]["headers"]
-
-
-@pytest.mark.parametrize("key", ["sk-half\nX-Other: 1", "sk-ключ", "sk two"])
-def test_a_broken_key_is_neither_sent_nor_shown(server: StandIn, key: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        ask(server, 3, api_key=key)
-    assert key not in str(caught.value) and not server.seen
-
-
-def test_a_chat_does_not_print_its_key() -> None:
-    assert KEY not in repr(chat.open_chat("openai", "m", api_key=KEY))
-
-
-@pytest.mark.parametrize(
-    ("base_url", "url"),
-    [
-        (None, "https://api.openai.com/v1/chat/completions"),
-        ("http://localhost:11434", "http://localhost:11434/v1/chat/completions"),
-        ("http://localhost:8000/v1/", "http://localhost:8000/v1/chat/completions"),
-        ("https://example.org/api/v2", "https://example.org/api/v2/chat/completions"),
-        ("http://[::1]:8080", "http://[::1]:8080/v1/chat/completions"),
-    ],
-)
-def test_where_a_question_goes(base_url: str | None, url: str) -> None:
-    assert chat.open_chat("openai", "m", base_url=base_url).url == url
-
-
-@pytest.mark.parametrize(
-    "base_url",
-    ["localhost:8000", "file:///etc/passwd", "ftp://example.org", "http://", "http://host:99999", "http://a b", "http://h\r\nX: 1", "http://[",
-     "https://user:secret@example.org/v1", "https://user:secret@example.org:99999", "https://example.org/v1?key=secret"],
-)  # fmt: skip
-def test_an_unusable_address_is_refused_and_no_secret_in_it_shown(base_url: str) -> None:
-    with pytest.raises(BadInput, match="base URL") as caught:
-        chat.open_chat("openai", "m", base_url=base_url)
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("concept", "count"), [(" ", 3), ("a robot", 0), ("a robot", MOST + 1)])
+@pytest.mark.parametrize(("concept", "count"), [(" ", 3), ("\u200b", 3), ("a robot", 0), ("a robot", MOST + 1)])
 def test_a_request_that_makes_no_sense_is_not_sent(server: StandIn, concept: str, count: int) -> None:
     with pytest.raises(BadInput):
         expand_with_model(concept, count, provider="openai", model="m", base_url=server.url)
@@ -503,8 +242,9 @@ def test_all_templates_differ_and_there_are_no_more() -> None:
     for count in (0, -1, COMBINATIONS + 1):
         with pytest.raises(BadInput, match="1 to 360360"):
             expand_templates("a toy", count)
-    with pytest.raises(BadInput, match="empty"):
-        expand_templates(" ", 3)
+    for nothing in (" ", "\u200b", "\ufeff \u2060", "\u3164", "\u2800", "\u202e"):
+        with pytest.raises(BadInput, match="empty"):
+            expand_templates(nothing, 3)
 
 
 def test_every_word_is_used_equally_often() -> None:
@@ -552,6 +292,7 @@ def test_json_lines_hold_them_under_a_key(tmp_path: Path) -> None:
     ("name", "data", "said"),
     [
         ("p.txt", b"# nothing\n\n", "holds no prompts"),
+        ("p.txt", "\u200b\n\u2060 \n".encode(), "holds no prompts"),
         ("p.txt", "ein Männchen".encode("latin-1"), "not UTF-8"),
         ("p.txt", "a robot".encode("utf-16"), "not UTF-8"),
         ("p.xlsx", b"PK", r"read from \.txt, \.csv, \.jsonl files"),

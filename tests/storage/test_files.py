@@ -2,14 +2,8 @@
 
 import errno
 import json
-import os
-import signal
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,9 +13,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save as plain_safetensors
+from support.processes import child, finish
 
-from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
-from sliderspace.storage import files as store
+from sliderspace.core.errors import BadInput, DamagedFile
+from sliderspace.core.numbers import bytes_in_words
+from sliderspace.storage.atomic import DISK_FULL, explained
 from sliderspace.storage.files import (
     fingerprint,
     is_done,
@@ -31,23 +27,10 @@ from sliderspace.storage.files import (
     save_tensors,
     stored_fingerprint,
 )
-from sliderspace.storage.run_folder import RunFolder
+from sliderspace.storage.stamps import FORMAT
+from sliderspace.storage.tensors import METADATA_KEY
 
 Load = Callable[[Path], object]
-
-
-def child(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """A real second process running `code`, which sees `arguments` as sys.argv[1:]."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(store.__file__).parents[2])}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out
 
 
 def names(folder: Path) -> set[str]:
@@ -92,7 +75,7 @@ def test_json_comes_back_and_is_valid_for_any_reader(tmp_path: Path):
     )
     assert load_json(path, kind="measures") == {"mean": 0.5, "bad": None, "n": 3, "odd": "\udcff é"}
     stamp = json.loads(path.read_bytes(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert (stamp["format"], stamp["kind"], stamp["fingerprint"]) == (store.FORMAT, "measures", "f")
+    assert (stamp["format"], stamp["kind"], stamp["fingerprint"]) == (FORMAT, "measures", "f")
 
 
 def test_the_same_contents_give_the_same_bytes_in_another_process(tmp_path: Path):
@@ -129,13 +112,13 @@ def damaged_tensor_files(folder: Path) -> Iterator[Path]:
     good = folder / "good.safetensors"
     save_tensors(good, {"x": torch.ones(100), "y": torch.ones(7)}, kind="sliders", fingerprint="f")
     whole = good.read_bytes()
-    wrong_format = whole.replace(b"sliderspace/1", b"sliderspace/9")
+    wrong_format = whole.replace(FORMAT.encode(), b"sliderspace/9")
     foreign = plain_safetensors({"x": torch.ones(3)})
-    stamp_is_not_ours = plain_safetensors({"x": torch.ones(3)}, metadata={store.METADATA_KEY: "[]"})
-    stamp_is_not_json = plain_safetensors({"x": torch.ones(3)}, metadata={store.METADATA_KEY: "{"})
-    stamp_is_deep = plain_safetensors({"x": torch.ones(3)}, metadata={store.METADATA_KEY: "[" * 100_000})
+    stamp_is_not_ours = plain_safetensors({"x": torch.ones(3)}, metadata={METADATA_KEY: "[]"})
+    stamp_is_not_json = plain_safetensors({"x": torch.ones(3)}, metadata={METADATA_KEY: "{"})
+    stamp_is_deep = plain_safetensors({"x": torch.ones(3)}, metadata={METADATA_KEY: "[" * 100_000})
     stamp_of_numbers = plain_safetensors(
-        {"x": torch.ones(3)}, metadata={store.METADATA_KEY: '{"format": 1, "kind": 2, "fingerprint": 3, "meta": {}}'}
+        {"x": torch.ones(3)}, metadata={METADATA_KEY: '{"format": 1, "kind": 2, "fingerprint": 3, "meta": {}}'}
     )
     contents = [whole[:n] for n in (0, 1, 8, 30, len(whole) // 2, len(whole) - 1)]
     contents += [
@@ -165,7 +148,7 @@ def damaged_json_files(folder: Path) -> Iterator[Path]:
     whole = good.read_bytes()
     contents = [whole[:n] for n in (0, 1, 30, len(whole) - 2)]
     contents += [b"[1, 2]", b"3", b"null", b"{}", b'{"format": "other"}', b"\xff\xfe\x00", b"not json", b"[" * 100_000]
-    contents += [whole.replace(b"sliderspace/1", b"sliderspace/9"), whole.replace(b'"f"', b"7")]
+    contents += [whole.replace(FORMAT.encode(), b"sliderspace/9"), whole.replace(b'"f"', b"7")]
     for index, content in enumerate(contents):
         path = folder / f"bad{index}.json"
         path.write_bytes(content)
@@ -198,20 +181,6 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path):
     check_damaged(tmp_path / "a.safetensors", lambda p: load_tensors(p, kind="space"))
 
 
-@given(cut=st.integers(0, 10_000), flip=st.integers(0, 255))
-def test_no_broken_header_gets_past_with_another_error(cut: int, flip: int):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.safetensors"
-        save_tensors(path, {"x": torch.ones(4)}, kind="k", fingerprint="f")
-        data = bytearray(path.read_bytes())
-        data[cut % len(data)] ^= flip
-        path.write_bytes(data)
-        try:
-            load_tensors(path, kind="k")
-        except BadInput:
-            return
-
-
 def test_missing_files_and_folders_in_their_place(tmp_path: Path):
     (tmp_path / "d.json").mkdir()
     (tmp_path / "d.safetensors").mkdir()
@@ -221,75 +190,6 @@ def test_missing_files_and_folders_in_their_place(tmp_path: Path):
             load_json(tmp_path / f"{place}.json", kind="k")
         with pytest.raises(BadInput, match=place.split("/")[0]):
             load_tensors(tmp_path / f"{place}.safetensors", kind="k")
-
-
-# ---- interruption
-
-WRITE_FOR_EVER = """if True:
-    import itertools, sys, torch
-    from sliderspace.storage.files import save_tensors
-    print("ready", flush=True)
-    for version in itertools.count(1):
-        save_tensors(sys.argv[1], {"x": torch.full((4_000_000,), float(version))}, kind="k", fingerprint="f", version=version)"""
-
-
-def kill_in_mid_write(path: Path) -> Path | None:
-    """Start writing versions of `path` for ever, and kill the process while a temporary file is there. Returns what it
-    left."""
-    process = child(WRITE_FOR_EVER, path)
-    assert process.stdout is not None
-    process.stdout.readline()
-    before, left = {path, *path.parent.glob(".*.partial")}, None
-    deadline = time.monotonic() + 30
-    while left is None and time.monotonic() < deadline:
-        left = next((p for p in path.parent.glob(".*.partial") if p not in before and p.stat().st_size), None)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return left if left is not None and left.exists() else None
-
-
-def test_a_process_killed_in_mid_write_leaves_the_old_file_whole(tmp_path: Path):
-    folder = RunFolder(tmp_path / "run").open_for_writing()
-    folder.close()
-    save_tensors(folder.sliders, {"x": torch.zeros(4_000_000)}, kind="k", fingerprint="f", version=0)
-    for _ in range(20):
-        left = kill_in_mid_write(folder.sliders)
-        tensors, meta = load_tensors(folder.sliders, kind="k")
-        assert (tensors["x"] == meta["version"]).all()
-        if left is not None:
-            break
-    else:
-        pytest.fail("never caught it writing")
-    with folder.open_for_writing():
-        assert not left.exists(), "the next run clears what the killed one left"
-        assert folder.sliders.exists()
-
-
-def test_temporary_files_of_a_living_process_and_other_names_are_left_alone(tmp_path: Path):
-    folder = RunFolder(tmp_path / "run")
-    folder.open_for_writing().close()
-    mine, foreign = folder.root / f".a.json.{os.getppid()}.partial", folder.root / ".notes.partial"
-    mine.write_text("x")
-    foreign.write_text("x")
-    folder.open_for_writing().close()
-    assert {mine.name, foreign.name} <= names(folder.root)
-
-
-def test_ctrl_c_while_saving_leaves_nothing_behind(tmp_path: Path):
-    code = """if True:
-        import os, signal, sys, threading
-        from sliderspace.storage.files import save_bytes
-        save_bytes(sys.argv[1], b"old")
-        data = bytes(64_000_000)
-        try:
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-            for _ in range(200):
-                save_bytes(sys.argv[1] + ".new", data)
-        except KeyboardInterrupt:
-            print("interrupted")"""
-    assert finish(child(code, tmp_path / "a")) == "interrupted\n"
-    assert (tmp_path / "a").read_bytes() == b"old"
-    assert not list(tmp_path.glob(".*"))
 
 
 # ---- no room
@@ -329,141 +229,17 @@ def test_a_full_disk_is_a_clear_failure(tmp_path: Path):
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
+def test_the_room_that_is_missing_shows_in_its_unit(tmp_path: Path):
+    said = str(explained(OSError(errno.ENOSPC, "No space left on device"), tmp_path / "config.json", 312))
+    assert "it needs 312 B and " in said and "0.0" not in said.split(" are free")[0]
+    assert "needs" not in str(explained(OSError(errno.ENOSPC, ""), tmp_path)), "making a folder needs no number"
+    sizes = {0: "0 B", 999: "999 B", 1000: "1.0 kB", 4_000_000: "4.0 MB", 1_900_000_000: "1.9 GB", 7e13: "70000.0 GB"}
+    assert {size: bytes_in_words(size) for size in sizes} == sizes
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_every_way_of_having_no_room_counts(number: int):
-    assert number in store.DISK_FULL
-
-
-# ---- the folder
-
-
-@contextmanager
-def as_nobody(folder: Path, mode: int) -> Generator[None]:
-    """`folder` with rights that stop this process; root, whom no rights stop, steps down meanwhile."""
-    root = os.geteuid() == 0
-    folder.chmod(mode)
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-        folder.chmod(0o700)
-
-
-@pytest.fixture
-def open_path() -> Iterator[Path]:
-    """A folder that others may reach, unlike pytest's own."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        inner = Path(name) / "inner"
-        inner.mkdir()
-        yield inner
-
-
-def test_a_folder_that_may_not_be_written(open_path: Path):
-    for attempt in (
-        lambda: RunFolder(open_path).open_for_writing(),
-        lambda: RunFolder(open_path / "new").open_for_writing(),
-        lambda: save_json(open_path / "a.json", {}, kind="k", fingerprint="f"),
-    ):
-        with as_nobody(open_path, 0o555), pytest.raises(BadInput, match=r"(?i)permission denied"):
-            attempt()
-
-
-def test_a_folder_that_may_not_be_entered(open_path: Path):
-    for attempt in (
-        lambda: RunFolder(open_path).open_for_writing(),
-        lambda: RunFolder(open_path).check_exists(),
-        lambda: load_json(open_path / "a.json", kind="k"),
-        lambda: load_tensors(open_path / "a.safetensors", kind="k"),
-    ):
-        with as_nobody(open_path, 0o000), pytest.raises(BadInput, match="inner"):
-            attempt()
-    with as_nobody(open_path, 0o000):
-        assert stored_fingerprint(open_path / "a.json") is None
-
-
-def test_a_folder_that_is_a_file_or_below_one(tmp_path: Path):
-    (tmp_path / "file").write_text("mine")
-    for place in ("file", "file/run"):
-        with pytest.raises(BadInput, match="file"):
-            RunFolder(tmp_path / place).open_for_writing()
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
-def test_names_no_system_takes(tmp_path: Path, name: str):
-    for attempt in (
-        lambda: RunFolder(tmp_path / name).open_for_writing(),
-        lambda: store.save_text(tmp_path / name, "text"),
-    ):
-        with pytest.raises(BadInput, match="cannot write"):
-            attempt()
-
-
-def test_someone_elses_files_are_not_touched(tmp_path: Path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(BadInput, match="already holds other files"):
-        RunFolder(tmp_path).open_for_writing()
-    assert names(tmp_path) == {"thesis.tex"}
-
-
-def test_a_config_of_another_program_does_not_make_the_folder_ours(tmp_path: Path):
-    (tmp_path / "config.json").write_text('{"model": "x"}')
-    with pytest.raises(BadInput, match="already holds other files"):
-        RunFolder(tmp_path).open_for_writing()
-    with pytest.raises(BadInput, match="not the folder of a run"):
-        RunFolder(tmp_path).check_exists()
-
-
-def test_a_new_folder_is_made_and_known_again(tmp_path: Path):
-    folder = RunFolder(tmp_path / "deep" / "run é")
-    with pytest.raises(BadInput, match="sliderspace discover"):
-        folder.check_exists()
-    with folder.open_for_writing() as opened:
-        assert opened is folder
-        assert folder.trajectories.is_dir()
-        assert folder.open_for_writing() is folder, "opening what is already held is no error"
-    folder.check_exists()
-    (folder.root / "picture.png").write_bytes(b"what `generate` put here")
-    folder.open_for_writing().close()
-
-
-def test_a_run_copied_without_hidden_files_is_still_ours(tmp_path: Path):
-    save_json(tmp_path / "config.json", {"prompt": "p"}, kind="config", fingerprint="f")
-    (tmp_path / "directions.safetensors").write_bytes(b"")
-    RunFolder(tmp_path).check_exists()
-    RunFolder(tmp_path).open_for_writing().close()
-
-
-HOLD = """if True:
-    import sys
-    from sliderspace.storage.run_folder import RunFolder
-    with RunFolder(sys.argv[1]).open_for_writing():
-        print("held", flush=True)
-        sys.stdin.readline()"""
-
-
-def test_two_processes_cannot_write_one_folder(tmp_path: Path):
-    folder = RunFolder(tmp_path / "run")
-    process = child(HOLD, folder.root)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    with pytest.raises(SliderSpaceError, match="another run is writing") as caught:
-        folder.open_for_writing()
-    assert not isinstance(caught.value, BadInput)
-    folder.check_exists()  # reading needs no lock
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    folder.open_for_writing().close()  # a dead holder holds nothing
-
-
-def test_the_lock_is_let_go_after_an_error(tmp_path: Path):
-    with pytest.raises(RuntimeError), RunFolder(tmp_path / "run").open_for_writing():
-        raise RuntimeError
-    RunFolder(tmp_path / "run").open_for_writing().close()
+    assert number in DISK_FULL
 
 
 # ---- fingerprints

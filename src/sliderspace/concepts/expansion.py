@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeGuard, cast
 
-from sliderspace.concepts.files import one_line
 from sliderspace.concepts.templates import COUNT, checked_concept
 from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
+from sliderspace.core.text import is_blank, one_line
 from sliderspace.language.chat import open_chat, short
 from sliderspace.storage.files import fingerprint, is_done, load_json, save_json
 
@@ -150,9 +150,8 @@ def _different(texts: Iterable[str]) -> list[str]:
     """The first of those that differ in more than case, spaces and punctuation; empty ones dropped."""
     first: dict[str, str] = {}
     for text in map(one_line, texts):
-        plain = "".join(
-            c for c in unicodedata.normalize("NFKC", text).casefold() if unicodedata.category(c)[0] not in "PZ"
-        )
+        letters = unicodedata.normalize("NFKC", text).casefold()
+        plain = "".join(c for c in letters if unicodedata.category(c)[0] not in "PZ" and not is_blank(c))
         if plain:
             first.setdefault(plain, text)
     return list(first.values())

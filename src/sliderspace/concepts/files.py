@@ -2,12 +2,12 @@
 
 import csv
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sliderspace.core.errors import BadInput
+from sliderspace.core.text import is_blank, one_line
 
 COLUMNS = ("prompt", "text")
 
@@ -24,7 +24,7 @@ def from_file(path: str | Path) -> tuple[str, ...]:
         raise BadInput(f"{path}: prompts are read from {', '.join(READERS)} files")
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            prompts = tuple(p for p in map(one_line, read(lines)) if p)
+            prompts = tuple(p for p in map(one_line, read(lines)) if not is_blank(p))
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -62,12 +62,6 @@ def _column(names: Iterable[str]) -> str:
     if not (found := [known[c] for c in COLUMNS if c in known]):
         raise ValueError(f"no column is called prompt or text; there are {', '.join(known) or 'none'}")
     return found[0]
-
-
-def one_line(text: str) -> str:
-    """Without line breaks, doubled spaces, control characters and broken Unicode, which would reach a terminal or a
-    tokenizer."""
-    return " ".join(re.sub(r"[\x00-\x08\x0e-\x1b\x7f-\x9f\ud800-\udfff]", "", text).split())
 
 
 READERS: dict[str, Callable[[Iterable[str]], Iterator[str]]] = {

@@ -3,6 +3,7 @@
 import math
 
 from sliderspace.core.errors import BadInput
+from sliderspace.core.text import is_blank
 
 COUNT = 50
 
@@ -80,6 +81,6 @@ def expand_templates(concept: str, count: int = COUNT) -> tuple[str, ...]:
 
 
 def checked_concept(text: str) -> str:
-    if not (text := text.strip()):
+    if is_blank(text):
         raise BadInput("the concept is empty: say what to draw, for example “a portrait of a person”")
-    return text
+    return text.strip()

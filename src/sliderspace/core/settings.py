@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sliderspace.core.errors import BadInput
+from sliderspace.core.text import is_blank
 
 Targets = Literal["cross-kv", "cross", "attention", "linear"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -58,7 +59,7 @@ class Settings(BaseModel):
     @field_validator("prompts")
     @classmethod
     def _said(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
-        if not prompts or any(not p.strip() for p in prompts):
+        if not prompts or any(map(is_blank, prompts)):
             raise ValueError("the prompt is empty: say what to draw, for example “a portrait of a person”")
         return tuple(p.strip() for p in prompts)
 

@@ -1,1 +1,1 @@
-"""One question to a language model, one answer."""
+"""One question, with or without pictures, to a language model: thin adapters over kept libraries."""

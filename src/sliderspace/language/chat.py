@@ -1,74 +1,44 @@
-"""One question to a language model, one answer: Anthropic, or any server that speaks OpenAI's chat completions
-(llama.cpp, Ollama, vLLM).
+"""One question to a language model, with or without pictures, one answer: Anthropic, or any server that speaks OpenAI's
+chat completions (llama.cpp, Ollama, vLLM).
 
-Plain HTTP of the standard library, since what huggingface_hub brings (httpx or httpx2) changes with its version. Both
-interfaces were tested against a local stand-in only, never against the services themselves.
+Both interfaces were tested against a local stand-in only, never against the services themselves.
 """
 
 import json
 import os
 import re
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPException
-from typing import Any
 from urllib.parse import urlsplit
 
 from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.text import one_line
+from sliderspace.language.service import Ask, Failure, OtherForm, Refused, Reply, Service, Slow
 
 WAITS = (1.0, 4.0)  # seconds before the second and third try, when a server is busy
 LONGEST_WAIT = 30.0  # that a server may ask for
 BUSY = {408, 429, 500, 502, 503, 504, 529}
 LATER = "Give the same command again later."
-LARGEST = 4 * 2**20  # bytes of an answer
 CUT_SHORT = {"max_tokens", "length", "model_context_window_exceeded"}
 DECLINED = {"refusal", "content_filter"}
 
 
-@dataclass(frozen=True)
-class Service:
-    """How one interface is spoken. `read` takes the text, and why it ended, from the answer's JSON."""
+def _anthropic() -> Ask:
+    from sliderspace.language.anthropic_messages import ask
 
-    home: str
-    path: str
-    key_name: str  # the environment variable
-    key_header: str
-    read: Callable[[Any], tuple[object, object]]
-    headers: dict[str, str] = field(default_factory=dict[str, str])
-    extra: dict[str, object] = field(default_factory=dict[str, object])
+    return ask
 
 
-def _read_anthropic(data: Any) -> tuple[object, object]:
-    return "".join(block["text"] for block in data["content"] if block["type"] == "text"), data.get("stop_reason")
+def _openai() -> Ask:
+    from sliderspace.language.openai_completions import ask
 
-
-def _read_openai(data: Any) -> tuple[object, object]:
-    choice = data["choices"][0]
-    return choice["message"]["content"] or "", choice.get("finish_reason")
+    return ask
 
 
 SERVICES = {
-    "anthropic": Service(
-        home="https://api.anthropic.com/v1",
-        path="/messages",
-        key_name="ANTHROPIC_API_KEY",
-        key_header="x-api-key: {}",
-        read=_read_anthropic,
-        headers={"anthropic-version": "2023-06-01"},
-        extra={"max_tokens": 8192},
-    ),
-    # No token limit here: OpenAI's newer models refuse `max_tokens`, and local servers do not all know what replaced
-    # it.
-    "openai": Service(
-        home="https://api.openai.com/v1",
-        path="/chat/completions",
-        key_name="OPENAI_API_KEY",
-        key_header="Authorization: Bearer {}",
-        read=_read_openai,
-    ),
+    "anthropic": Service("https://api.anthropic.com/v1", "/messages", "ANTHROPIC_API_KEY", _anthropic),
+    "openai": Service("https://api.openai.com/v1", "/chat/completions", "OPENAI_API_KEY", _openai),
 }
 
 
@@ -87,8 +57,10 @@ def open_chat(
         raise BadInput(
             f"'{provider}:{model}' is no language model: say {' or '.join(f'{name}:MODEL' for name in SERVICES)}"
         )
-    url = _address(base_url or service.home) + service.path
-    return Chat(service, model, url, api_key, needs_key=base_url is None, timeout=timeout)
+    address = _address(base_url or service.home)
+    if provider == "anthropic" and not address.endswith("/v1"):
+        raise BadInput("the base URL of a server that speaks Anthropic's messages ends with /v1")
+    return Chat(service, model, address, api_key, needs_key=base_url is None, timeout=timeout)
 
 
 def _address(base_url: str) -> str:
@@ -108,49 +80,39 @@ def _address(base_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
 
 
-class _Busy(Exception):
-    """The server may answer if asked again; `wait` in seconds if it said when."""
-
-    def __init__(self, failure: SliderSpaceError, wait: float | None) -> None:
-        super().__init__()
-        self.failure, self.wait = failure, wait
-
-
 @dataclass(frozen=True)
 class Chat:
     """A model at an address."""
 
     service: Service
     model: str
-    url: str
+    address: str
     api_key: str | None = field(repr=False)
     needs_key: bool
     timeout: float
 
-    def ask(self, question: str) -> str:
-        """The answer's text. A busy server is tried three times.
+    @property
+    def url(self) -> str:
+        return self.address + self.service.path
 
-        Raises BadInput when there is no key; SliderSpaceError when the server cannot be reached, refuses, is too slow,
-        or its answer is cut short, declined or not of the interface's form.
+    def ask(self, question: str, pictures: Sequence[bytes] = ()) -> str:
+        """The answer's text; `pictures` are PNG files. A busy server is tried three times.
+
+        Raises BadInput when there is no key, or no library for the service; SliderSpaceError when the server cannot be
+        reached, refuses, is too slow, or its answer is cut short, declined or not of the interface's form.
         """
-        content = {"model": self.model, "messages": [{"role": "user", "content": question}], **self.service.extra}
         key = self._key()
-        data = self._answered(json.dumps(content).encode(), key)
         try:
-            text, ending = self.service.read(data)
-        except (KeyError, IndexError, TypeError, AttributeError):
-            text, ending = None, None
-        if not isinstance(text, str):
-            raise SliderSpaceError(
-                f"{self.url} answered in another form than {self.service.path}: {_said(data, key)}\nCheck the base URL."
-            )
-        if ending in CUT_SHORT:
+            reply = self._answered(question, pictures, key)
+        except Failure as failure:
+            raise self._explained(failure, key) from None
+        if reply.ending in CUT_SHORT:
             raise SliderSpaceError(
                 f"{self.model} ran out of room before its answer was whole.\nName a model that may write more."
             )
-        if ending in DECLINED:
-            raise SliderSpaceError(f"{self.model} declined: {short(text) or 'it gave no reason'}")
-        return text
+        if reply.ending in DECLINED:
+            raise SliderSpaceError(f"{self.model} declined: {short(reply.text) or 'it gave no reason'}")
+        return reply.text
 
     def _key(self) -> str:
         key = (self.api_key or os.environ.get(self.service.key_name, "")).strip()
@@ -162,84 +124,52 @@ class Chat:
             raise BadInput(f"{self.service.key_name} holds characters that no key has: copy it again")
         return key
 
-    def _answered(self, body: bytes, key: str) -> Any:
-        """The answer's JSON, after up to three tries."""
+    def _answered(self, question: str, pictures: Sequence[bytes], key: str) -> Reply:
+        """After up to three tries, the same for both services; their libraries' own are turned off."""
+        ask = self.service.load()
         pauses = iter(WAITS)
         while True:
             try:
-                return self._once(body, key)
-            except _Busy as busy:
+                return ask(question, pictures, model=self.model, address=self.address, key=key, timeout=self.timeout)
+            except Refused as refused:
                 pause = next(pauses, None)
-                if pause is None or (busy.wait or 0) > LONGEST_WAIT:
-                    raise busy.failure from None
-                time.sleep(pause if busy.wait is None else busy.wait)
+                if refused.status not in BUSY or pause is None or (refused.wait or 0) > LONGEST_WAIT:
+                    raise
+                time.sleep(pause if refused.wait is None else refused.wait)
 
-    def _once(self, body: bytes, key: str) -> Any:
-        headers = {"Content-Type": "application/json", "User-Agent": "sliderspace", **self.service.headers}
-        request = urllib.request.Request(self.url, body, headers)
-        if key:
-            request.add_header(*self.service.key_header.format(key).split(": "))
-        try:
-            with urllib.request.build_opener(_NoRedirect).open(request, timeout=self.timeout) as response:
-                return _json(response.read(LARGEST))
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refused(error, key) from None
-        except (OSError, HTTPException, UnicodeError) as error:  # a host name may be unusable too
-            raise self._unreached(getattr(error, "reason", error)) from None
-
-    def _unreached(self, reason: object) -> SliderSpaceError:
-        if isinstance(reason, TimeoutError):
+    def _explained(self, failure: Failure, key: str) -> SliderSpaceError:
+        said = _said(failure.said, key)
+        if isinstance(failure, Slow):
             return SliderSpaceError(f"{self.url} gave no answer for {self.timeout:g} s.\n{LATER}")
-        return SliderSpaceError(
-            f"{self.url} cannot be reached: {short(str(reason))}\nIs the server running, and the address right?"
-        )
-
-    def _refused(self, error: urllib.error.HTTPError, key: str) -> Exception:
-        try:
-            said = _said(_json(error.read(LARGEST)), key)
-        except (OSError, HTTPException):
-            said = ""
-        busy, no_entry = error.code in BUSY, error.code in (401, 403)
-        hint = (
-            LATER
-            if busy
-            else f"Check {self.service.key_name}."
-            if no_entry
-            else "Check the model's name and the base URL."
-        )
-        failure = SliderSpaceError(f"{self.url} refused ({error.code}){': ' * bool(said)}{said}\n{hint}")
-        return _Busy(failure, _seconds(error.headers.get("Retry-After"))) if busy else failure
+        if isinstance(failure, OtherForm):
+            return SliderSpaceError(
+                f"{self.url} answered in another form than {self.service.path}: {said}\nCheck the base URL."
+            )
+        if not isinstance(failure, Refused):
+            return SliderSpaceError(
+                f"{self.url} cannot be reached: {said}\nIs the server running, and the address right?"
+            )
+        hint = "Check the model's name and the base URL."
+        if failure.status in BUSY:
+            hint = LATER
+        elif failure.status in (401, 403):
+            hint = f"Check {self.service.key_name}."
+        return SliderSpaceError(f"{self.url} refused ({failure.status}){': ' * bool(said)}{said}\n{hint}")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: following it would send the key to another server."""
-
-    def redirect_request(self, req: object, fp: object, code: int, msg: str, headers: object, newurl: str) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return None
-
-
-def _json(data: bytes) -> Any:
-    """The JSON of an answer, or its text if it is none."""
+def _said(text: str, key: str) -> str:
+    """The error message in what a server wrote, never the key."""
     try:
-        return json.loads(data)
+        data = json.loads(text)
     except (ValueError, RecursionError):
-        return data.decode(errors="replace")
-
-
-def _said(data: Any, key: str) -> str:
-    """The error message in an answer, never the key."""
+        data = text
     for name in ("error", "message"):
         data = data.get(name, data) if isinstance(data, dict) else data
-    text = data if isinstance(data, str) else json.dumps(data)
-    return short(text.replace(key, "(key)") if key else text)
+    found = data if isinstance(data, str) else json.dumps(data)
+    return short(found.replace(key, "(key)") if key else found)
 
 
 def short(text: str) -> str:
     """The beginning of what a stranger wrote, fit for one line of a terminal."""
-    line = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", " ", text).split())
+    line = one_line(text)
     return line if len(line) <= 200 else f"{line[:200]}…"
-
-
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text and re.fullmatch(r"\d{1,6}(\.\d+)?", text) else None

@@ -175,7 +175,7 @@ class RunFolder(Places):
         return None
 
     def _part(self, name: str, made_from: str) -> Path | None:
-        place: object = getattr(self, name, None)
+        place: object = getattr(self.unfinished, name, None)
         return self.find(place.name, made_from) if isinstance(place, Path) else None
 
     def publish(self, names: Sequence[str]) -> None:

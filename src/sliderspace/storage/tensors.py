@@ -41,7 +41,7 @@ TYPES = {
     "BOOL": "bool",
 }
 NAMES = {ours: theirs for theirs, ours in TYPES.items()}
-CHUNK = 2**20  # bytes read, or values tested, at a time
+CHUNK = 2**20  # bytes read at a time
 
 # Files whose tensors this process has found whole, as (folder entry's identity, tensor).
 _verified: set[tuple[tuple[str, int, int, int], str]] = set()
@@ -286,9 +286,9 @@ def _chunks(file: FileIO, size: int) -> Iterator[memoryview]:
 def _is_finite(tensor: "torch.Tensor") -> bool:
     import torch
 
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() or not tensor.numel():
         return True
-    return all(bool(torch.isfinite(part).all()) for part in tensor.reshape(-1).split(CHUNK))
+    return bool(torch.isfinite(torch.stack(tensor.aminmax())).all())  # ten times as fast as to ask every value
 
 
 def _unfit(parts: Mapping[str, Part], expect: Mapping[str, str]) -> str | None:
