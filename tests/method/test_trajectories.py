@@ -12,9 +12,10 @@ from torch import Tensor
 from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
 from sliderspace.core.seeds import seed_for
 from sliderspace.method import trajectories
-from sliderspace.method.trajectories import SHARD, Trajectories, embedded_steps, shard_path
+from sliderspace.method.trajectories import SHARD, Trajectories, shard_path
 from sliderspace.models.backbones import Backbone, Condition
 from sliderspace.models.encoders import Encoder
+from sliderspace.models.working_point import embedded_steps
 
 Sample = Callable[..., list[int]]
 

@@ -31,11 +31,12 @@ from sliderspace.method.objective import Objective, Recipe
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.sweeps import Seen, Sweep, joined, judged, sweeps
 from sliderspace.method.training import train
-from sliderspace.models.backbones import Backbone, Condition, device_for, preset_for
-from sliderspace.models.backbones.load import precision_for
-from sliderspace.models.encoders import Encoder, find_encoder, load_encoder
-from sliderspace.models.sources import identity_of
-from sliderspace.space.space import backbone_for, bank_for
+from sliderspace.models.backbones import Backbone, Condition, preset_for
+from sliderspace.models.device import device_for, precision_for
+from sliderspace.models.encoders import Encoder
+from sliderspace.models.load import backbone_for, encoder_at
+from sliderspace.models.working_point import embedded_steps
+from sliderspace.space.space import bank_for
 from sliderspace.storage.files import fingerprint, is_done, load_json, load_tensors, save_json, save_tensors
 from sliderspace.storage.images import thumbnails, to_uint8
 from sliderspace.storage.run_folder import RunFolder
@@ -90,8 +91,7 @@ class Engine:
 
     def encoder_at(self, location: str, dtype: torch.dtype = torch.float32) -> Encoder:
         """The encoder of a name, repository or folder, on this run's device. Raises BadInput when there is none."""
-        folder = find_encoder(location)
-        return load_encoder(folder, identity=identity_of(folder), device=self.device, dtype=dtype)
+        return encoder_at(location, device=self.device, dtype=dtype)
 
     @cached_property
     def condition(self) -> Condition:
@@ -129,7 +129,7 @@ class Engine:
 
     @cached_property
     def embed_T(self) -> tuple[int, ...]:
-        return trajectories.embedded_steps(self.settings.embed, self.backbone.steps)
+        return embedded_steps(self.settings.embed, self.backbone.steps)
 
     @cached_property
     def bank(self) -> SliderBank:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sliderspace.concepts.pictures import Pictures
 from sliderspace.core.batches import in_batches
-from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
+from sliderspace.core.errors import DamagedFile, SliderSpaceError
 from sliderspace.core.seeds import seed_for
 from sliderspace.models.backbones.base import Backbone, Condition
 from sliderspace.models.encoders import Encoder
@@ -54,16 +54,6 @@ def finished(backbone: Backbone, condition: Condition, data: Trajectories, batch
         return backbone.decode(x0).clamp(0, 1)
 
     yield from (images01 for _, images01 in in_batches(0, len(data), batch, draw))
-
-
-def embedded_steps(embed: str | Sequence[int], steps: int) -> tuple[int, ...]:
-    """The sampler steps whose previews are embedded: all (published), the final one, or listed ones (the final one
-    always among them)."""
-    if isinstance(embed, str):
-        return tuple(range(steps)) if embed == "all" else (steps - 1,)
-    if any(not 0 <= t < steps for t in embed):
-        raise BadInput(f"steps to embed are 0 … {steps - 1} here; asked for {', '.join(map(str, embed))}")
-    return tuple(sorted({*embed, steps - 1}))
 
 
 @torch.no_grad()

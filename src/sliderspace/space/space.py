@@ -17,7 +17,8 @@ from sliderspace.method.denoise import render
 from sliderspace.method.directions import Directions
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.strengths import sparse_mix, sweep_rows
-from sliderspace.models.backbones import Backbone, Condition, load_backbone
+from sliderspace.models.backbones import Backbone, Condition
+from sliderspace.models.load import backbone_for
 from sliderspace.storage.files import load_json, load_tensors, stored_fingerprint
 from sliderspace.storage.images import to_uint8
 from sliderspace.storage.run_folder import RunFolder
@@ -190,12 +191,6 @@ class SliderSpace:
             "step_share": d.step_share,
             "sliders": sliders,
         }
-
-
-def backbone_for(settings: Settings, speed: Speed) -> Backbone:
-    """The model of some settings, its weights loaded when first needed."""
-    chosen = settings.model_dump(include={"steps", "guidance", "precision", "resolution", "decoder", "quantize"})
-    return load_backbone(settings.backbone, device=speed.device, checkpointing=speed.checkpointing, **chosen)
 
 
 def bank_for(settings: Settings, backbone: Backbone) -> SliderBank:
