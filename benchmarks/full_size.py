@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from sliderspace.core.settings import Settings, settings_from
 from sliderspace.method.objective import Recipe
 from sliderspace.method.sliders import SliderBank
-from sliderspace.models.backbones import Condition, device_for
-from sliderspace.models.backbones.load import precision_for, quiet_loading
+from sliderspace.models.backbones import Condition
 from sliderspace.models.backbones.pipeline import PipelineBackbone
+from sliderspace.models.device import device_for, precision_for
 from sliderspace.models.encoders import Encoder
+from sliderspace.models.quiet import quiet_loading
 from sliderspace.plan.footprint import (
     GIB,
     Cost,
@@ -227,6 +228,7 @@ def shown(about: dict[str, Any], rows: list[dict[str, Any]], ahead: dict[str, fl
     return "\n".join(lines)
 
 
+@quiet_loading()
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
@@ -250,7 +252,6 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the numbers for a program")
     options = parser.parse_args()
     lanes = [int(n) for n in options.lanes.split(",")]
-    quiet_loading()
     chosen = {k: getattr(options, k) for k in ("quantize", "resolution", "decoder", "encoder", "precision", "targets")}
     settings = settings_from({"prompts": ("a toy",), "backbone": options.model, **chosen})
     device = device_for(options.device)

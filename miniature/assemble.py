@@ -1,5 +1,5 @@
-"""Puts the trained parts together as the folder the package ships: a diffusers pipeline with a transformers CLIP and
-the judge beside it.
+"""Puts the trained parts together as the folder the package ships: pipeline (of diffusers), clip (of transformers) and
+judge, side by side, so that another judge is not another model.
 
     python assemble.py --vae vae/final --clip clip/final --unet unet/final \
         --judge judge/final --out ../src/sliderspace/assets/mini
@@ -32,16 +32,17 @@ def assemble(vae: Path, clip: Path, unet: Path, judge: Path, out: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipe.save_pretrained(out)
+    pipeline = out / "pipeline"
+    pipe.save_pretrained(pipeline)
     whole.save_pretrained(out / "clip")
     for config in (
-        out / "unet" / "config.json",
-        out / "vae" / "config.json",
+        pipeline / "unet" / "config.json",
+        pipeline / "vae" / "config.json",
     ):  # where a part lay while it was made is nobody's business
         config.write_text(
             "".join(line for line in config.read_text().splitlines(keepends=True) if "_name_or_path" not in line)
         )
-    for config in (out / "text_encoder" / "config.json", out / "clip" / "config.json"):
+    for config in (pipeline / "text_encoder" / "config.json", out / "clip" / "config.json"):
         # transformers loads in the precision a config names and diffusers in float32: a pipeline of both would not run
         # on a CPU
         config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
@@ -50,7 +51,7 @@ def assemble(vae: Path, clip: Path, unet: Path, judge: Path, out: Path) -> None:
     shutil.copytree(judge, out / "judge", dirs_exist_ok=True)
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**20
     StableDiffusionPipeline.from_pretrained(
-        out, safety_checker=None, requires_safety_checker=False, use_safetensors=True
+        pipeline, safety_checker=None, requires_safety_checker=False, use_safetensors=True
     )
     CLIPModel.from_pretrained(out / "clip", use_safetensors=True)
     print(f"{out}: {size:.1f} MiB")

@@ -136,7 +136,7 @@ class Painter:
     """The shipped pipeline, asked in batches; image number i has a generator of its own, whatever the batch."""
 
     def __init__(self, o: argparse.Namespace) -> None:
-        self.pipe = StableDiffusionPipeline.from_pretrained(o.model, use_safetensors=True).to(o.device)
+        self.pipe = StableDiffusionPipeline.from_pretrained(o.model / "pipeline", use_safetensors=True).to(o.device)
         self.pipe.set_progress_bar_config(disable=True)
         self.options = {"num_inference_steps": o.steps, "guidance_scale": o.guidance, "guidance_rescale": o.rescale}
         self.batch, self.seed, self.drawn, self.seconds = o.batch, o.seed, 0, 0.0
@@ -255,8 +255,9 @@ def parts(o: argparse.Namespace, painter: Painter, held: Images, truth: Sequence
     ]
     lines = ["| part | values | size | measured |", "|---|---|---|---|"]
     for name, model, note in table:
+        where = o.model if name == "clip" else o.model / "pipeline"
         lines.append(
-            f"| `{name}` | {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M | {mib(o.model / name)} | {note} |"
+            f"| `{name}` | {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M | {mib(where / name)} | {note} |"
         )
     return [*lines, f"| whole folder | | {mib(o.model)} | at most 36 MiB |"]
 
@@ -274,7 +275,7 @@ def write(path: Path, text: str) -> None:
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the miniature and fill its model card")
     for name, text in (
-        ("model", "pipeline folder"),
+        ("model", "folder with the pipeline and clip"),
         ("data", "folder of rendered shards"),
         ("judge", "folder `final` of judge.py"),
     ):

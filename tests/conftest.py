@@ -43,9 +43,6 @@ def _seeds() -> None:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     import torch
 
-    from sliderspace.models.backbones.load import quiet_loading
-
-    quiet_loading()
     torch.set_num_threads(1)  # session fixtures are made before any test's own seeds and threads
     root = tmp_path_factory.mktemp("tiny")
     folders = Tiny(root / "velocity", root / "noise", root / "clip", root / "dino")
@@ -66,7 +63,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 @pytest.fixture(scope="session")
 def backbone(tiny: Tiny) -> "Backbone":
     """The velocity model in three steps, float32."""
-    from sliderspace.models.backbones import load_backbone
+    from sliderspace.models.load import load_backbone
 
     return load_backbone(str(tiny.velocity), steps=3, guidance=1.0, device="cpu", precision="float32")
 

@@ -16,7 +16,7 @@ PUBLIC = {
     "Settings": "sliderspace.core.settings",
     "Speed": "sliderspace.core.settings",
     "Backbone": "sliderspace.models.backbones",
-    "load_backbone": "sliderspace.models.backbones",
+    "load_backbone": "sliderspace.models.load",
     "Encoder": "sliderspace.models.encoders",
     "load_encoder": "sliderspace.models.encoders",
     "SliderSpaceError": "sliderspace.core.errors",

@@ -114,7 +114,7 @@ def test_the_judge_is_an_encoder_that_names_factors(judge: Encoder) -> None:
 def test_the_judge_knows_what_the_model_was_asked_for(judge: Encoder) -> None:
     """Real prompts, the shipped model: a judge that guessed would be right one time in ten."""
     from sliderspace.method.denoise import render
-    from sliderspace.models.backbones import load_backbone
+    from sliderspace.models.load import load_backbone
 
     backbone = load_backbone("mini", device="cpu")
     colours = ("blue", "pink", "yellow", "teal")
@@ -136,47 +136,3 @@ def test_pixels_are_an_encoder_without_weights() -> None:
     )
     z = pixels(torch.stack([torch.zeros(3, 64, 64), torch.ones(3, 64, 64)]))
     assert z.shape == (2, 768) and float(z[0] @ z[1]) == pytest.approx(-1)
-
-
-# ---- one thread or two
-
-
-@pytest.mark.parametrize("count", [1, 3, 13, 16])
-def test_the_number_of_threads_changes_no_bit(count: int) -> None:
-    """Of the shipped model and its encoder in their own precision, forward and backward."""
-    from sliderspace.models.backbones import load_backbone
-    from sliderspace.models.backbones.load import precision_for
-
-    backbone, seen, device = load_backbone("mini", device="cpu"), [], torch.device("cpu")
-    clip = load_encoder(
-        find_encoder("asset:mini/clip"), identity="clip", device=device, dtype=precision_for(device, "auto")
-    )
-    condition = backbone.encode(["a portrait of a person"]).rows([0] * count)
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            x = backbone.start(list(range(count))).requires_grad_()
-            images = backbone.decode(backbone.predict(x, torch.full((count,), 3), condition))
-            z = clip(images)
-            z.square().mul(torch.arange(z.shape[1])).sum().backward()
-            seen.append((z.detach(), x.grad))
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(seen[0][0], seen[1][0]) and torch.equal(seen[0][1], seen[1][1])
-
-
-def test_attention_is_that_of_transformers() -> None:
-    """Ours against the plain one, values and gradients."""
-    from transformers.models.clip.modeling_clip import eager_attention_forward
-
-    from sliderspace.models.encoders.attention import attend
-
-    torch.manual_seed(0)
-    given = [torch.randn(2, 3, 65, 8, requires_grad=True) for _ in range(3)]
-    module, gradients = torch.nn.Module().eval(), []
-    for function in (attend, eager_attention_forward):
-        out, weights = function(module, *given, None, 0.3)
-        gradients.append((out.detach(), weights.detach(), *torch.autograd.grad(out.square().sum(), given)))
-    for ours, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, theirs)

@@ -11,7 +11,7 @@ PROMPT = "a person in pixel art style, blue background"
 
 
 def test_the_plain_pipeline_call_draws() -> None:
-    pipe = StableDiffusionPipeline.from_pretrained(resolve("asset:mini"), use_safetensors=True)
+    pipe = StableDiffusionPipeline.from_pretrained(resolve("asset:mini/pipeline"), use_safetensors=True)
     pipe.set_progress_bar_config(disable=True)
     image = pipe(
         PROMPT, num_inference_steps=8, guidance_scale=1.0, generator=torch.Generator().manual_seed(0), output_type="np"
@@ -23,7 +23,7 @@ def test_the_plain_pipeline_call_draws() -> None:
 
 def test_the_plain_clip_call_tells_drawings_apart() -> None:
     folder = resolve("asset:mini")
-    pipe = StableDiffusionPipeline.from_pretrained(folder, use_safetensors=True)
+    pipe = StableDiffusionPipeline.from_pretrained(folder / "pipeline", use_safetensors=True)
     pipe.set_progress_bar_config(disable=True)
     texts = ["a robot", "a person in pixel art style", "an emoji face"]
     seeds = [torch.Generator().manual_seed(0) for _ in texts]

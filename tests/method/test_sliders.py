@@ -11,8 +11,9 @@ from sliderspace.core.settings import Targets
 from sliderspace.method.denoise import render
 from sliderspace.method.sliders import SliderBank, target_layers
 from sliderspace.method.strengths import sparse_mix, sweep_rows
-from sliderspace.models.backbones import Backbone, Condition, load_backbone
+from sliderspace.models.backbones import Backbone, Condition
 from sliderspace.models.backbones.unet import UNetBackbone
+from sliderspace.models.load import load_backbone
 from sliderspace.storage.images import to_uint8
 
 LAYERS = UNetBackbone.layers

@@ -20,6 +20,7 @@ from sliderspace.models import sources
 from sliderspace.models.backbones import PRESETS, Backbone
 from sliderspace.models.encoders import ENCODERS, Encoder, catalogue, find_encoder, load_encoder, towers
 from sliderspace.models.encoders.base import Preprocessing
+from sliderspace.models.identity import identity_of
 
 SIZES = [(32, 32), (33, 33), (64, 64), (17, 41), (41, 17), (49, 98), (98, 49), (37, 120), (256, 255)]
 # What preprocessor_config.json files in the wild say of the size.
@@ -282,7 +283,7 @@ def _resized(processor: Any, height: int, width: int) -> tuple[int, int]:
 
 
 def test_the_shipped_encoder_too() -> None:
-    folder, images = PRESETS["mini"].folder / "clip", pictures(64, 64)
+    folder, images = PRESETS["mini"].folder.parent / "clip", pictures(64, 64)
     assert far(load(folder)(as01(images)), reference(folder, images)) < 1e-3
 
 
@@ -423,7 +424,7 @@ def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
 
 def test_a_folder_and_a_shipped_one_are_found(tiny: Tiny) -> None:
     assert find_encoder(str(tiny.clip)) == tiny.clip
-    assert find_encoder("asset:mini/clip") == PRESETS["mini"].folder / "clip"
+    assert find_encoder("asset:mini/clip") == PRESETS["mini"].folder.parent / "clip"
 
 
 @pytest.mark.parametrize("location", ["", "clap", "no/such/folder/at/all", "/nowhere"])
@@ -453,11 +454,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", ["clip", "siglip", "dinov2"])
 def test_a_short_name_is_a_pinned_commit_of_the_hub(cache: Path, tiny: Tiny, name: str) -> None:
     known = ENCODERS[name]
-    assert sources.SNAPSHOT.fullmatch(known.revision)
+    assert sources.COMMIT.fullmatch(known.revision)
     folder = snapshot(cache, known.source, known.revision, tiny.clip)
     snapshot(cache, known.source, "b" * 40, tiny.clip)  # what `main` has become since
     assert find_encoder(name) == folder == find_encoder(f"{known.source}@{known.revision}")
-    assert sources.identity_of(folder) == f"{known.source}@{known.revision[:12]}"
+    assert identity_of(folder) == f"{known.source}@{known.revision[:12]}"
 
 
 def test_a_repository_by_its_name(cache: Path, tiny: Tiny) -> None:

@@ -16,7 +16,6 @@ from sliderspace.method.denoise import render
 from sliderspace.method.sliders import SliderBank, target_layers
 from sliderspace.models.backbones.flow import FlowBackbone, clean_from_flow
 from sliderspace.models.backbones.flux import FluxBackbone
-from sliderspace.models.backbones.load import quiet_loading
 from sliderspace.models.backbones.pipeline import Setup
 from sliderspace.models.backbones.samplers import Schedule
 from sliderspace.models.backbones.zimage import ZImageBackbone
@@ -29,7 +28,6 @@ TARGETS = ("cross-kv", "cross", "attention", "linear")
 @pytest.fixture(scope="module")
 def flows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one pipeline folder for each name in CLASSES."""
-    quiet_loading()
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("flows")
     with torch.random.fork_rng():

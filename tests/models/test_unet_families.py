@@ -14,10 +14,9 @@ from torch import Tensor
 from sliderspace.core.errors import BadInput
 from sliderspace.method.denoise import render
 from sliderspace.method.sliders import SliderBank, target_layers
-from sliderspace.models.backbones import PRESETS, load_backbone, preset_for
-from sliderspace.models.backbones.load import setup_with_identity
-from sliderspace.models.backbones.presets import Preset
+from sliderspace.models.backbones import PRESETS, preset_for
 from sliderspace.models.backbones.unet import SDXLBackbone, UNetBackbone, guidance_embedding
+from sliderspace.models.load import load_backbone
 
 SIDE = PIXELS
 
@@ -317,18 +316,3 @@ def test_a_repository_that_cannot_be_reached_is_told_in_a_line(model: str) -> No
     with pytest.raises(BadInput, match="cannot be reached") as told:
         preset_for(model)
     assert len(str(told.value).splitlines()) == 1
-
-
-def test_the_working_point_decides_the_identity(sdxl: Path) -> None:
-    from sliderspace.models.backbones.pipeline import Setup
-
-    setup, preset = (
-        Setup("x", "", 4, 1.0, torch.device("cpu"), torch.float32),
-        Preset("x", str(sdxl), 4, 1.0, "", (), ""),
-    )
-    said = {
-        setup_with_identity(s, preset, sdxl).identity
-        for s in (setup, Setup(**{**vars(setup), "resolution": 64}), Setup(**{**vars(setup), "quantize": "4bit"}))
-    }
-    assert len(said) == 3
-    assert setup_with_identity(Setup(**{**vars(setup), "checkpointing": True}), preset, sdxl).identity in said

@@ -22,12 +22,13 @@ from sliderspace.core.settings import Settings, Speed, settings_from
 from sliderspace.method.objective import Objective, Recipe
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.trajectories import Trajectories
-from sliderspace.models.backbones import load_backbone
+from sliderspace.models.configs import SHIPPED, configs_of
 from sliderspace.models.encoders import facenet
+from sliderspace.models.load import load_backbone
 from sliderspace.plan.footprint import lanes_of, objective_for, preview_cost, update_cost, weight_bytes
 from sliderspace.plan.meter import Meter
 from sliderspace.plan.plan import Plan, plan_for
-from sliderspace.plan.unloaded import SHIPPED, build, checkpoint, configs_of, fake, parameters_of
+from sliderspace.plan.unloaded import build, checkpoint, fake, parameters_of
 
 SDXL, FLUX = "stabilityai/stable-diffusion-xl-base-1.0", "black-forest-labs/FLUX.1-"
 

@@ -28,6 +28,7 @@ from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Speed
 from sliderspace.models import sources
 from sliderspace.models.backbones.pipeline import quantization
+from sliderspace.models.identity import identity_of
 from sliderspace.share.hub import prepare, pull, push
 from sliderspace.share.importing import import_space
 from sliderspace.space.space import SliderSpace
@@ -433,10 +434,7 @@ def test_a_model_is_fetched_once_and_known_by_its_commit(hub: type[Hub], monkeyp
         "model_index.json",
         "unet/config.json",
     ]
-    assert (
-        sources.identity_of(folder).startswith("jane/model@")
-        and len(sources.identity_of(folder)) == len("jane/model@") + 12
-    )
+    assert identity_of(folder).startswith("jane/model@") and len(identity_of(folder)) == len("jane/model@") + 12
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert sources.find("jane/model", ["*.json", "*/*.json"]) == folder, "what is in the cache needs no network"
 

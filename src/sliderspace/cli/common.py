@@ -68,7 +68,7 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
 def fitted(values: Values, settings: "Settings", run: "RunFolder") -> "tuple[Settings, Speed]":
     """On a GPU, what was left open about memory is as the plan chooses. The bits of the base stay as they are once a
     run has begun."""
-    from sliderspace.models.backbones import device_for
+    from sliderspace.models.device import device_for
     from sliderspace.plan.plan import plan_for
 
     speed = speed_of(**values)

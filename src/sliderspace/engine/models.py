@@ -16,10 +16,12 @@ from sliderspace.method.directions import Directions
 from sliderspace.method.sliders import SliderBank, bank_for
 from sliderspace.method.sweeps import Viewer
 from sliderspace.method.trajectories import Shard, Trajectories, load, shard_size, shards
-from sliderspace.models.backbones import Backbone, Condition, device_for
+from sliderspace.models.backbones import Backbone, Condition
+from sliderspace.models.device import device_for
 from sliderspace.models.encoders import Encoder
+from sliderspace.models.load import backbone_at, encoder_at
 from sliderspace.models.texts import encoded
-from sliderspace.models.working_point import WorkingPoint, backbone_at, encoder_at
+from sliderspace.models.working_point import WorkingPoint
 from sliderspace.storage.files import load_tensors
 from sliderspace.storage.run_folder import RunFolder
 
@@ -84,7 +86,7 @@ class Models:
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder that finds directions and trains sliders."""
-        return encoder_at(self.point.encoder, device=self.device, dtype=getattr(torch, self.point.precision))
+        return encoder_at(self.point.encoder, device=self.device, dtype=self.point.dtype)
 
     @cached_property
     def judge(self) -> Encoder | None:
@@ -127,7 +129,7 @@ class Models:
 
     def _encoded(self, path: Path, prompts: Sequence[str]) -> Condition:
         """The condition of some prompts, kept in the run folder."""
-        return encoded(path, prompts, self.point.identity, self.device, lambda: self.backbone)
+        return encoded(path, prompts, self.point.text_identity, self.device, lambda: self.backbone)
 
     # what earlier stages left
 

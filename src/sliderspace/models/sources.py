@@ -1,15 +1,17 @@
 """Where models come from: a folder, something shipped with the package, or a repository of the Hugging Face Hub."""
 
-import hashlib
 import re
+import time
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from sliderspace.core.errors import BadInput
 
-REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-SNAPSHOT = re.compile(r"[0-9a-f]{40}")
+REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # "./models" is a folder, there or not
+COMMIT = re.compile(r"[0-9a-f]{40}")
+BAR_AFTER = 1.0  # seconds: what lies in the cache is found sooner, and shows no bar
 
 
 def resolve(location: str) -> Path:
@@ -44,12 +46,17 @@ def fetch(repo: str, *, revision: str | None = None, patterns: Sequence[str] | N
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
-    from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    disable_progress_bars()
     what = f"{repo}@{revision}" if revision else repo
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns) if patterns else None))
+        return Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=list(patterns) if patterns else None,
+                tqdm_class=_download_bar(),
+            )
+        )
     except GatedRepoError as error:
         raise BadInput(
             f"{repo} is gated: accept its licence at https://huggingface.co/{repo}, then run `hf auth login`."
@@ -70,20 +77,14 @@ def fetch(repo: str, *, revision: str | None = None, patterns: Sequence[str] | N
         raise BadInput(f"{what} cannot be fetched: {str(error).splitlines()[0]}") from error
 
 
-def identity_of(folder: Path) -> str:
-    """What tells one version of a model from another: the commit of a Hub snapshot, or a digest of a local folder's
-    contents."""
-    if SNAPSHOT.fullmatch(folder.name) and folder.parent.name == "snapshots":
-        return f"{folder.parent.parent.name.removeprefix('models--').replace('--', '/')}@{folder.name[:12]}"
-    return weights_digest(folder)
+def _download_bar() -> Any:
+    """The bar of the Hub's client (on stderr; none where the user has switched it off), shown once a download takes
+    longer than a moment."""
+    from huggingface_hub.utils.tqdm import tqdm
 
+    class Bar(tqdm):
+        def display(self, *args: Any, **options: Any) -> None:
+            if time.time() > self.start_t + BAR_AFTER:
+                super().display(*args, **options)
 
-def weights_digest(folder: Path) -> str:
-    """A short hash of every file that decides a model's output; names and sizes for large files would miss an edit, so
-    contents."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
+    return Bar

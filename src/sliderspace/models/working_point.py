@@ -1,20 +1,179 @@
-"""Temporary."""
+"""A discovery's models as they will be run, worked out from the settings before any weights are read or fetched.
 
+Everything that can be wrong with them is found here, at once. Loading, planning, cards and fingerprints read the
+result.
+"""
+
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
 
 import torch
 
-from sliderspace.core.settings import Settings
-from sliderspace.models.backbones import preset_for
-from sliderspace.models.backbones.load import load_backbone, precision_for
-from sliderspace.models.encoders import find_encoder, load_encoder
-from sliderspace.models.sources import identity_of
+from sliderspace.core.errors import BadInput
+from sliderspace.core.settings import Precision, Quantize, Settings
+from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup, check_parts, read_config, vae_scale
+from sliderspace.models.backbones.presets import Preset, family_of, preset_for
+from sliderspace.models.backbones.samplers import Schedule
+from sliderspace.models.configs import configs_of
+from sliderspace.models.device import precision_for
+from sliderspace.models.encoders.unloaded import check_encoder, encoder_identity
+from sliderspace.models.identity import source_identity
+from sliderspace.models.sources import is_repo, resolve
 
 
-def embedded_steps(embed, steps):
-    from sliderspace.core.errors import BadInput
+@dataclass(frozen=True)
+class WorkingPoint:
+    """Models, sampling and precision, nothing left open. Locations are names, repositories or folders; "" is none."""
 
+    preset: Preset
+    configs: Path  # the pipeline's folder of configurations; its weights may not be on this machine yet
+    family: type[PipelineBackbone]
+    guidance: float
+    sampler: str
+    spacing: str  # diffusers' timestep_spacing where the preset changes it
+    schedule: Schedule
+    latent_shape: tuple[int, int, int]
+    resolution: int  # pixels a side where they were chosen; 0: the model's own
+    decoder: str  # "": the model's own
+    precision: Literal["float32", "bfloat16"]
+    quantize: Quantize
+    encoder: str
+    judge: str
+    embed_T: tuple[int, ...]  # the sampler steps whose previews are embedded
+
+    @classmethod
+    def of(cls, settings: Settings, device: torch.device) -> "WorkingPoint":
+        """The working point of some settings on a device. Raises BadInput for whatever of them cannot be had."""
+        point = point_for(
+            settings.backbone,
+            device,
+            steps=settings.steps,
+            guidance=settings.guidance,
+            precision=settings.precision,
+            resolution=settings.resolution,
+            decoder=settings.decoder,
+            quantize=settings.quantize,
+            encoder=settings.encoder,
+            embed=settings.embed,
+        )
+        for location in {point.encoder, *filter(None, [point.judge])}:
+            check_encoder(location)
+        return point
+
+    @property
+    def steps(self) -> int:
+        return len(self.schedule)
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """What the network is told as time at each step."""
+        return tuple(self.schedule.time_T.tolist())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side."""
+        return self.latent_shape[-1] * vae_scale(self.configs)
+
+    @property
+    def weights(self) -> str:
+        """Where denoiser weights come from that replace the pipeline's; "": nowhere."""
+        return self.preset.weights
+
+    @property
+    def folder(self) -> Path:
+        """The pipeline's folder, fetched when it is not here yet."""
+        return self.preset.folder
+
+    @cached_property
+    def identity(self) -> str:
+        """The model at this point: all that decides an image. What decides speed and memory is no part of it."""
+        times = ",".join(f"{t:.1f}" for t in self.times)
+        parts = [source_identity(self.preset.source), f"{self.sampler} {self.spacing} at {times}".replace("  ", " ")]
+        parts += [f"guidance {self.guidance:g}", f"{self.image_size} px", self.precision]
+        parts += [self.preset.weights_identity] if self.weights else []
+        parts += [f"decoder {source_identity(self.decoder)}"] if self.decoder else []
+        parts += [self.quantize] if self.quantize != "none" else []
+        return "/".join(parts)
+
+    @cached_property
+    def text_identity(self) -> str:
+        """What decides an encoded prompt."""
+        return f"{source_identity(self.preset.source)}/{self.precision}"
+
+    @cached_property
+    def encoder_identity(self) -> str:
+        return encoder_identity(self.encoder)
+
+    @cached_property
+    def judge_identity(self) -> str:
+        """Of the encoder that trained nothing; "" where the model has none."""
+        return encoder_identity(self.judge) if self.judge else ""
+
+
+def point_for(
+    model: str,
+    device: torch.device,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    precision: Precision = "auto",
+    resolution: int | None = None,
+    decoder: str = "auto",
+    quantize: Quantize = "none",
+    encoder: str = "",
+    embed: str | Sequence[int] = "all",
+) -> WorkingPoint:
+    """As `WorkingPoint.of`, from loose values; the image encoders are not looked for."""
+    preset = preset_for(model)
+    configs = configs_of(preset.location)
+    family = family_of(configs)
+    if not is_repo(preset.location):
+        check_parts(configs, family.needs)
+    setup = Setup(
+        name=preset.name,
+        identity="",
+        steps=preset.steps if steps is None else steps,
+        guidance=preset.guidance if guidance is None else guidance,
+        device=device,
+        dtype=precision_for(device, precision),
+        sampler=preset.sampler,
+        timesteps=preset.timesteps,
+        spacing=preset.spacing,
+        resolution=resolution or preset.resolution,
+    )
+    sampler, schedule = family.sampling_of(configs, setup)
+    shape = family.latent_shape_of(configs, setup.resolution)
+    return WorkingPoint(
+        preset=preset,
+        configs=configs,
+        family=family,
+        guidance=_finite(setup.guidance),
+        sampler=sampler,
+        spacing=setup.spacing,
+        schedule=schedule,
+        latent_shape=shape,
+        resolution=setup.resolution,
+        decoder=_decoder_of(preset, decoder, channels=shape[0]),
+        precision="bfloat16" if setup.dtype == torch.bfloat16 else "float32",
+        quantize=_quantize_of(preset, quantize),
+        encoder=encoder or preset.encoder,
+        judge=preset.judge,
+        embed_T=embedded_steps(embed, len(schedule)),
+    )
+
+
+def embedded_steps(embed: str | Sequence[int], steps: int) -> tuple[int, ...]:
+    """The sampler steps whose previews are embedded: all (published), the final one, or listed ones (the final one
+    always among them)."""
     if isinstance(embed, str):
         return tuple(range(steps)) if embed == "all" else (steps - 1,)
     if any(not 0 <= t < steps for t in embed):
@@ -22,68 +181,36 @@ def embedded_steps(embed, steps):
     return tuple(sorted({*embed, steps - 1}))
 
 
-@dataclass(frozen=True)
-class WorkingPoint:
-    settings: Settings
-    device: torch.device
-
-    @classmethod
-    def of(cls, settings: Settings, device: torch.device) -> "WorkingPoint":
-        p = cls(settings, device)
-        p.embed_T
-        return p
-
-    @cached_property
-    def _b(self):
-        return backbone_at(self, device=self.device)
-
-    @property
-    def identity(self) -> str:
-        return self._b.identity
-
-    @property
-    def steps(self) -> int:
-        return self._b.steps
-
-    @property
-    def latent_shape(self):
-        return self._b.latent_shape
-
-    @property
-    def image_size(self):
-        return self._b.image_size
-
-    @property
-    def precision(self):
-        return str(precision_for(self.device, self.settings.precision)).removeprefix("torch.")
-
-    @cached_property
-    def embed_T(self):
-        return embedded_steps(self.settings.embed, self.steps)
-
-    @property
-    def encoder(self):
-        return self.settings.encoder or preset_for(self.settings.backbone).encoder
-
-    @property
-    def judge(self):
-        return preset_for(self.settings.backbone).judge
-
-    @cached_property
-    def encoder_identity(self):
-        return identity_of(find_encoder(self.encoder))
-
-    @cached_property
-    def judge_identity(self):
-        return identity_of(find_encoder(self.judge)) if self.judge else ""
+def _finite(guidance: float) -> float:
+    if not math.isfinite(guidance) or guidance < 0:
+        raise BadInput(f"--guidance {guidance:g}: take a number from 0; 1 is none, 7.5 is usual")
+    return guidance
 
 
-def backbone_at(point, *, device, checkpointing=False):
-    s = point.settings
-    chosen = s.model_dump(include={"steps", "guidance", "precision", "resolution", "decoder", "quantize"})
-    return load_backbone(s.backbone, device=str(device), checkpointing=checkpointing, **chosen)
+def _quantize_of(preset: Preset, quantize: Quantize) -> Quantize:
+    """What can be quantised, and only with the library that does it."""
+    if quantize != "none" and preset.weights:
+        raise BadInput(
+            f"{preset.name} puts other weights into the pipeline, which cannot be done in 4 or 8 bits: leave "
+            f"--quantize out"
+        )
+    if quantize != "none" and find_spec("bitsandbytes") is None:
+        raise BadInput("a base in 4 or 8 bits needs bitsandbytes: pip install 'sliderspace[quantize]'")
+    return quantize
 
 
-def encoder_at(location, *, device, dtype):
-    folder = find_encoder(location)
-    return load_encoder(folder, identity=identity_of(folder), device=device, dtype=dtype)
+def _decoder_of(preset: Preset, decoder: str, channels: int) -> str:
+    """The location of a small decoder, found to be one that reads this model's latents; "" for the model's own."""
+    location = {"auto": preset.decoder, "full": ""}.get(decoder, decoder)
+    if not location and decoder in ("auto", "full"):
+        return ""
+    if not location.strip() or not (is_repo(location) or (resolve(location) / "config.json").is_file()):
+        raise BadInput(
+            f"no decoder '{decoder}': use auto, full, or the repository (owner/name) or folder of an AutoencoderTiny"
+        )
+    config = read_config(configs_of(location), "")
+    if config.get("_class_name") != "AutoencoderTiny":
+        raise BadInput(f"the decoder '{decoder}' is a {config.get('_class_name')}: give an AutoencoderTiny, or full")
+    if (reads := config.get("latent_channels", 4)) != channels:
+        raise BadInput(f"the decoder '{decoder}' reads latents of {reads} channels, and {preset.name} has {channels}")
+    return location

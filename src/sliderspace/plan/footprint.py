@@ -16,8 +16,8 @@ from sliderspace.method.objective import Lanes, Objective, Recipe
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.trajectories import Trajectories
 from sliderspace.models.backbones import Condition
-from sliderspace.models.backbones.load import precision_for
 from sliderspace.models.backbones.pipeline import PipelineBackbone
+from sliderspace.models.device import precision_for
 from sliderspace.models.encoders import Encoder
 from sliderspace.plan.meter import Meter, TooLarge
 from sliderspace.plan.unloaded import CPU, build, checkpoint, fake

@@ -17,15 +17,17 @@ from sliderspace.engine.local import BASE_IMAGES, CALIBRATION_SEEDS, MEASURE_SEE
 from sliderspace.measure.views import SIZES
 from sliderspace.method.calibration import GRID
 from sliderspace.method.objective import Recipe
-from sliderspace.method.trajectories import embedded_steps
-from sliderspace.models.backbones import Preset
-from sliderspace.models.backbones.load import precision_for, quiet_loading
+from sliderspace.models.backbones import Preset, preset_for
 from sliderspace.models.backbones.pipeline import PipelineBackbone
+from sliderspace.models.configs import configs_of
+from sliderspace.models.device import precision_for
 from sliderspace.models.encoders import ENCODERS
 from sliderspace.models.encoders.base import read_json
+from sliderspace.models.quiet import quiet_loading
 from sliderspace.models.sources import is_repo
+from sliderspace.models.working_point import embedded_steps
 from sliderspace.plan.footprint import ASSUMED_RATE, GIB, RESERVE, SLACK, Card, Footprint, Option, card_for, matmul_rate
-from sliderspace.plan.unloaded import CPU, configs_of, parameters_of, preset_of
+from sliderspace.plan.unloaded import CPU, parameters_of
 
 GB = 1e9
 
@@ -119,14 +121,14 @@ class Plan:
         return flags + (["--quantize", self.chosen.quantize] if self.chosen.quantize != "none" else [])
 
 
+@quiet_loading()
 def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None) -> Plan:
     """The plan of a discovery on the visible card, or on one of `memory_gb`. Fetches configurations at most, never
     weights.
 
     Raises BadInput for a model, encoder or setting that there is not.
     """
-    quiet_loading()
-    card, preset = card_for(speed.device, memory_gb), preset_of(settings.backbone)
+    card, preset = card_for(speed.device, memory_gb), preset_for(settings.backbone)
     as_card = settings.precision == "auto" and card.cuda
     found = Footprint(settings, torch.bfloat16 if as_card else precision_for(CPU, settings.precision), card.gib)
     # bitsandbytes needs CUDA, and a base whose weights come as a file of their own is not quantised.

@@ -5,8 +5,6 @@ random ones, to see how fast it is.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,33 +14,18 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sliderspace.core.settings import Settings
-from sliderspace.models.backbones import PRESETS, Preset, preset_for
+from sliderspace.models.backbones import preset_for
 from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
 from sliderspace.models.backbones.presets import family_of
-from sliderspace.models.encoders import ENCODERS, Encoder, facenet, towers
+from sliderspace.models.configs import configs_of
+from sliderspace.models.encoders import Encoder, facenet, towers
 from sliderspace.models.encoders.base import Preprocessing, read_json
-from sliderspace.models.sources import find, is_repo
 
 Fill = Callable[
     [Tensor], Tensor
 ]  # a parameter on the meta device -> one of its shape, precision and layout that can be computed with
 CPU = torch.device("cpu")
-SHIPPED = Path(str(files("sliderspace") / "assets" / "configs"))  # <owner>/<repository>/, as the Hub has them
-JSONS = ("model_index.json", "config.json", "preprocessor_config.json", "*/*.json")
 PROMPT_TOKENS = 64  # a prompt's length where a family pads to the longest prompt and not to its window
-
-
-def configs_of(location: str) -> Path:
-    """The folder of a model's or encoder's configurations: shipped with the package, on this disk, or fetched, without
-    weights.
-
-    Raises BadInput where it cannot be had.
-    """
-    if location == "facenet":
-        return SHIPPED / location
-    source = ENCODERS[location].source if location in ENCODERS else location
-    shipped = SHIPPED / source.partition("@")[0]
-    return shipped if is_repo(source) and shipped.is_dir() else find(source, JSONS)
 
 
 def fake() -> Fill:
@@ -151,18 +134,12 @@ def unloaded_encoder(folder: Path, fill: Fill, dtype: torch.dtype, device: torch
     return encoder
 
 
-def preset_of(model: str) -> Preset:
-    """As `preset_for`, but of a Hub repository that is no preset only the configurations are fetched."""
-    unknown = model not in PRESETS and is_repo(model)
-    return replace(preset_for(str(configs_of(model))), name=model, location=model) if unknown else preset_for(model)
-
-
 def build(
     settings: Settings, fill: Fill, dtype: torch.dtype, device: torch.device = CPU
 ) -> tuple[PipelineBackbone, Encoder]:
     """The models of a discovery as `load_backbone` and `load_encoder` would give them, unloaded. Raises BadInput as
     they do."""
-    preset = preset_of(settings.backbone)
+    preset = preset_for(settings.backbone)
     folder = configs_of(preset.location)
     small = {"auto": preset.decoder, "full": ""}.get(settings.decoder, settings.decoder)
     other, _, file = preset.weights.partition(":")  # a lone file of weights fits the pipeline's own configuration

@@ -17,9 +17,11 @@ from sliderspace.method.denoise import render
 from sliderspace.method.directions import Directions
 from sliderspace.method.sliders import SliderBank, bank_for
 from sliderspace.method.strengths import sparse_mix, sweep_rows
-from sliderspace.models.backbones import Backbone, Condition, device_for
+from sliderspace.models.backbones import Backbone, Condition
+from sliderspace.models.device import device_for
+from sliderspace.models.load import backbone_at
 from sliderspace.models.texts import stamp, stored
-from sliderspace.models.working_point import WorkingPoint, backbone_at
+from sliderspace.models.working_point import WorkingPoint
 from sliderspace.storage.files import is_done, load_json, load_tensors
 from sliderspace.storage.images import to_uint8
 from sliderspace.storage.run_folder import RunFolder
@@ -150,7 +152,7 @@ class SliderSpace:
     def _own(self) -> Condition:
         """The space's own prompts: those its run has encoded already where they are of the same model."""
         texts = RunFolder(self.folder).texts
-        found = texts if is_done(texts, stamp(self.backbone.identity, self.settings.prompts)) else None
+        found = texts if is_done(texts, stamp(self.point.text_identity, self.settings.prompts)) else None
         return stored(found, self.backbone.device) if found else self.backbone.encode(self.settings.prompts)
 
     def condition(self, prompt: str | None) -> Condition:

@@ -64,7 +64,8 @@ class Backbone(ABC):
 
     @abstractmethod
     def predict(self, x_BCHW: Tensor, step_B: Tensor, condition: Condition) -> Tensor:
-        """x̃₀ [B, C, H, W] of latents at sampler steps `step_B` (int64, 0 is the noisiest; rows may differ)."""
+        """x̃₀ [B, C, H, W] of latents at sampler steps `step_B` (int64, 0 is the noisiest; rows may differ). At the last
+        step it is the image's latents."""
 
     @abstractmethod
     def decode(self, z_BCHW: Tensor) -> Tensor:

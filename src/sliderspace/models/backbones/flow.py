@@ -4,10 +4,10 @@ What its members share: 2×2 patches of latents, Euler's method on shifted noise
 parts, how it encodes prompts, and how it is called.
 """
 
-import gc
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +15,14 @@ from torch import Tensor
 
 from sliderspace.core.errors import BadInput
 from sliderspace.models.backbones.base import Condition
-from sliderspace.models.backbones.pipeline import PipelineBackbone
+from sliderspace.models.backbones.pipeline import (
+    PipelineBackbone,
+    Setup,
+    check_size,
+    check_steps,
+    read_config,
+    vae_scale,
+)
 from sliderspace.models.backbones.samplers import Schedule, flow
 
 
@@ -47,23 +54,25 @@ class FlowBackbone(PipelineBackbone):
         """Whether guidance was distilled into the transformer, as its config says."""
         return bool(self.config("transformer").get("guidance_embeds", False))
 
-    def _latent_shape(self) -> tuple[int, int, int]:
-        vae, patch = self.config("vae"), 2 * self.vae_scale
-        pixels = self.setup.resolution or int(vae.get("sample_size", 1024))
-        if pixels % patch:
-            raise BadInput(f"{self.name} cannot draw {pixels} pixels: take a multiple of {patch}")
-        return int(vae["latent_channels"]), pixels // self.vae_scale, pixels // self.vae_scale
+    @classmethod
+    def latent_shape_of(cls, folder: Path, pixels: int) -> tuple[int, int, int]:
+        vae, scale = read_config(folder, "vae"), vae_scale(folder)
+        check_size(pixels, 2 * scale)
+        side = (pixels or int(vae.get("sample_size", 1024))) // scale
+        return int(vae["latent_channels"]), side, side
 
-    def _schedule(self) -> Schedule:
+    @classmethod
+    def sampling_of(cls, folder: Path, setup: Setup) -> tuple[str, Schedule]:
         from diffusers import FlowMatchEulerDiscreteScheduler
 
-        if self.setup.sampler:
-            raise BadInput(f"{self.name} is a flow model with a sampler of its own: leave '{self.setup.sampler}' out")
-        config, steps = self.config("scheduler"), self.setup.steps
-        _, height, width = self.latent_shape
+        if setup.sampler:
+            raise BadInput(f"{setup.name} is a flow model with a sampler of its own: leave '{setup.sampler}' out")
+        config, steps = read_config(folder, "scheduler"), setup.steps
+        check_steps(steps, config)
+        _, height, width = cls.latent_shape_of(folder, setup.resolution)
         scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(config)
         scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], mu=shift_for(height * width // 4, config))
-        return flow(scheduler)
+        return "flow", flow(scheduler)
 
     def predict(self, x_BCHW: Tensor, step_B: Tensor, condition: Condition) -> Tensor:
         """x̃₀ from one transformer call (two rows an image with classifier-free guidance), differentiable."""
@@ -75,20 +84,4 @@ class FlowBackbone(PipelineBackbone):
             both = self.velocity(torch.cat([x, x]), torch.cat([time_B, time_B]), condition.beside_empty()).float()
             without, with_text = both.chunk(2)
             v = without + self.guidance * (with_text - without)
-        return clean_from_flow(x_BCHW, v, sigma)
-
-    def read_texts(
-        self, kind: str, subfolder: str, dtype: torch.dtype, ids_PL: Tensor, read: Callable[[Any, Tensor], Tensor]
-    ) -> Tensor:
-        """`read(encoder, ids)` of a text encoder, a few rows at a time so that a thousand prompts fit; then the encoder
-        is let go of."""
-        encoder = self.part(kind, subfolder, dtype)
-        rows = [read(encoder, ids.to(self.device)).to(self.dtype) for ids in ids_PL.split(8)]
-        del encoder
-        gc.collect()
-        return torch.cat(rows)
-
-
-def condition_of(**rows: Tensor) -> Condition:
-    """The condition of encoded texts whose last row is the empty prompt."""
-    return Condition({name: t[:-1] for name, t in rows.items()}, {name: t[-1] for name, t in rows.items()})
+        return self.schedule.preview(x_BCHW, clean_from_flow(x_BCHW, v, sigma), step_B)

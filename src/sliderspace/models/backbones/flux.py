@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from sliderspace.core.settings import Targets
 from sliderspace.models.backbones.base import Condition
-from sliderspace.models.backbones.flow import FlowBackbone, condition_of
+from sliderspace.models.backbones.flow import FlowBackbone
 from sliderspace.models.backbones.pipeline import read_config
 
 
@@ -57,14 +58,9 @@ class FluxBackbone(FlowBackbone):
         # CLIP gives one vector for the whole prompt; as in diffusers, it reads the first 77 tokens, and T5 all of them.
         short = clip(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         long = t5(texts, padding="max_length", max_length=self.window, return_tensors="pt").input_ids
-        return condition_of(
-            pooled=self.read_texts(
-                "CLIPTextModel", "text_encoder", torch.float32, short, lambda clip, ids: clip(ids).pooler_output
-            ),
-            states=self.read_texts(
-                "T5EncoderModel", "text_encoder_2", self.dtype, long, lambda t5, ids: t5(ids).last_hidden_state
-            ),
-        )
+        pooled = self.read_texts("CLIPTextModel", "text_encoder", torch.float32, short, _pooled)
+        states = self.read_texts("T5EncoderModel", "text_encoder_2", self.dtype, long, lambda t5, ids: t5(ids)[0])
+        return self.condition_of(pooled=pooled, states=states)
 
     def velocity(self, x_BCHW: Tensor, time_B: Tensor, texts: Mapping[str, Tensor]) -> Tensor:
         height, width = x_BCHW.shape[-2] // 2, x_BCHW.shape[-1] // 2
@@ -78,6 +74,10 @@ class FluxBackbone(FlowBackbone):
             img_ids=positions(height, width).to(x_BCHW.device),
         ).sample
         return pixel_shuffle(out_BLC.transpose(1, 2).unflatten(2, (height, width)), 2)
+
+
+def _pooled(clip: Any, ids_BL: Tensor) -> Tensor:
+    return clip(ids_BL).pooler_output
 
 
 def positions(height: int, width: int) -> Tensor:

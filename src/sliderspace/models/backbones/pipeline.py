@@ -1,11 +1,13 @@
 """What every diffusers pipeline folder shares: its parts, loaded one at a time when needed, and its autoencoder."""
 
+import gc
 import json
 from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -13,9 +15,12 @@ from torch import Tensor
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Quantize
-from sliderspace.models.backbones.base import Backbone
+from sliderspace.models.backbones.base import Backbone, Condition
 from sliderspace.models.backbones.samplers import Schedule
+from sliderspace.models.quiet import quiet_loading
 
+Read = TypeVar("Read")
+TEXTS = 8  # prompts a text encoder reads at a time, so that a thousand fit
 BROKEN = (
     OSError,
     ValueError,
@@ -45,6 +50,9 @@ class Setup:
     checkpointing: bool = False
 
 
+MOST_PIXELS = 8192
+
+
 class PipelineBackbone(Backbone):
     """A folder with model_index.json. Families say their parts, how they encode prompts and how they predict."""
 
@@ -56,33 +64,26 @@ class PipelineBackbone(Backbone):
     def usual(cls, folder: Path) -> tuple[int, float]:
         """Steps and guidance for a folder that no preset knows."""
 
+    @classmethod
+    @abstractmethod
+    def latent_shape_of(cls, folder: Path, pixels: int) -> tuple[int, int, int]:
+        """Channels, height and width of latents, for images of so many pixels a side (0: the model's own). Raises
+        BadInput for a size that the model has not."""
+
+    @classmethod
+    @abstractmethod
+    def sampling_of(cls, folder: Path, setup: Setup) -> tuple[str, Schedule]:
+        """The sampler's name and table. Raises BadInput for a sampler or a number of steps that cannot be had."""
+
     def __init__(self, folder: Path, setup: Setup) -> None:
-        if setup.steps < 1:
-            raise BadInput(f"{setup.steps} sampling steps asked for: at least 1 is needed")
-        _check_parts(folder, self.needs)
-        if setup.weights is not None and setup.quantize != "none":
-            raise BadInput(
-                f"{setup.name} puts other weights into the pipeline, which cannot be done in 4 or 8 bits: leave "
-                f"--quantize out"
-            )
+        check_parts(folder, self.needs)
         self.folder, self.setup = folder, setup
-        self.name, self.identity, self.device, self.dtype, self.guidance = (
-            setup.name,
-            setup.identity,
-            setup.device,
-            setup.dtype,
-            setup.guidance,
-        )
-        self.vae_scale = 2 ** (len(self.config("vae").get("block_out_channels", [0] * 4)) - 1)
-        self.latent_shape = self._latent_shape()
-        self.image_size = self.latent_shape[-1] * self.vae_scale
-        self.schedule = self._schedule()
-
-    @abstractmethod
-    def _latent_shape(self) -> tuple[int, int, int]: ...
-
-    @abstractmethod
-    def _schedule(self) -> Schedule: ...
+        self.name, self.identity = setup.name, setup.identity
+        self.device, self.dtype = setup.device, setup.dtype
+        self.guidance = setup.guidance
+        self.latent_shape = self.latent_shape_of(folder, setup.resolution)
+        self.image_size = self.latent_shape[-1] * vae_scale(folder)
+        self.schedule = self.sampling_of(folder, setup)[1]
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of a part, as it lies in the folder."""
@@ -137,15 +138,16 @@ class PipelineBackbone(Backbone):
         key = "torch_dtype" if library is diffusers else "dtype"
         try:
             variant = _variant(folder / subfolder)
-            model, found = getattr(library, name).from_pretrained(
-                folder,
-                subfolder=subfolder,
-                use_safetensors=True,
-                variant=variant,
-                output_loading_info=True,
-                **{key: dtype},
-                **options,
-            )
+            with quiet_loading():
+                model, found = getattr(library, name).from_pretrained(
+                    folder,
+                    subfolder=subfolder,
+                    use_safetensors=True,
+                    variant=variant,
+                    output_loading_info=True,
+                    **{key: dtype},
+                    **options,
+                )
         except BROKEN as error:
             raise BadInput(
                 f"the {subfolder or name} in {folder} cannot be loaded: {str(error).splitlines()[0]}"
@@ -162,11 +164,30 @@ class PipelineBackbone(Backbone):
 
         try:
             Tokenizer: Any = getattr(transformers, name)
-            return Tokenizer.from_pretrained(self.folder, subfolder=subfolder)
+            with quiet_loading():
+                return Tokenizer.from_pretrained(self.folder, subfolder=subfolder)
         except BROKEN as error:
             raise BadInput(
                 f"the {subfolder} in {self.folder} cannot be loaded: {str(error).splitlines()[0]}"
             ) from error
+
+    def read_texts(
+        self, kind: str, subfolder: str, dtype: torch.dtype, ids_PL: Tensor, read: Callable[[Any, Tensor], Read]
+    ) -> list[Read]:
+        """`read(encoder, ids_BL)` of a text encoder for each batch of rows; the encoder is loaded once and then let go
+        of."""
+        encoder = self.part(kind, subfolder, dtype)
+        rows = [read(encoder, ids_BL.to(self.device)) for ids_BL in ids_PL.split(TEXTS)]
+        del encoder
+        gc.collect()
+        return rows
+
+    def condition_of(self, **batches: Sequence[Tensor]) -> Condition:
+        """The condition of encoded texts, in batches, the last row being the empty prompt's: that one stays where the
+        denoiser is, and the others wait in the machine's own memory."""
+        rows = {n: torch.cat([t.cpu() for t in parts]) for n, parts in batches.items()}
+        kept = {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in rows.items()}
+        return Condition({n: t[:-1] for n, t in kept.items()}, {n: t[-1].to(self.device) for n, t in kept.items()})
 
     def check_prompts(self, prompts: Any, tokenizer: Any, limit: int) -> None:
         """Longer prompts than the encoder's window are an error, since their end would be silently lost; so are empty
@@ -182,19 +203,8 @@ class PipelineBackbone(Backbone):
     def decode(self, z_BCHW: Tensor) -> Tensor:
         config = self.vae.config
         z = z_BCHW / (config.scaling_factor or 1) + (getattr(config, "shift_factor", None) or 0)
-        z = self._filled(z.to(self.dtype)).contiguous(memory_format=torch.channels_last)
-        return self.vae.decode(z).sample[: len(z_BCHW)].float() / 2 + 0.5
-
-    def _filled(self, z: Tensor) -> Tensor:
-        """On a CPU, as many latents for each thread, the last one repeated: so that the number of threads changes no
-        figure.
-
-        torch's group norm of large channels-last pictures gives each thread an equal share of all rows. A thread that
-        begins in the middle of a picture splits its sums there, bfloat16 rounds them differently, and training carries
-        that into the second digit.
-        """
-        over = len(z) % min(torch.get_num_threads(), 8) if z.device.type == "cpu" else 0
-        return torch.cat([z, z[-1:].expand(min(torch.get_num_threads(), 8) - over, *z.shape[1:])]) if over else z
+        z = z.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        return self.vae.decode(z).sample.float() / 2 + 0.5
 
     @torch.no_grad()
     def encode_images(self, images01: Tensor) -> Tensor:
@@ -213,6 +223,24 @@ def read_config(folder: Path, part: str) -> dict[str, Any]:
         raise BadInput(f"{folder} lacks {part}/{path.name}: give a whole diffusers pipeline folder") from error
     except ValueError as error:
         raise BadInput(f"{path} is not JSON: the pipeline folder is damaged") from error
+
+
+def vae_scale(folder: Path) -> int:
+    """Pixels a latent."""
+    return 2 ** (len(read_config(folder, "vae").get("block_out_channels", [0] * 4)) - 1)
+
+
+def check_size(pixels: int, step: int) -> None:
+    """Raises BadInput for a side that is no multiple of `step`, or beyond what any model here was trained at."""
+    if pixels < 0 or pixels > MOST_PIXELS or pixels % step:
+        raise BadInput(f"--resolution {pixels}: take a multiple of {step} of at most {MOST_PIXELS} pixels")
+
+
+def check_steps(steps: int, scheduler: Mapping[str, Any]) -> None:
+    """Raises BadInput for more sampling steps than the model has times, or none."""
+    most = int(scheduler.get("num_train_timesteps", 1000))
+    if not 1 <= steps <= most:
+        raise BadInput(f"--steps {steps}: this model takes 1 to {most} sampling steps")
 
 
 def quantization(quantize: Quantize, dtype: torch.dtype) -> dict[str, Any]:
@@ -253,7 +281,7 @@ def _variant(folder: Path) -> str | None:
     return "fp16" if files and all(".fp16" in name for name in files) else None
 
 
-def _check_parts(folder: Path, needs: tuple[str, ...]) -> None:
+def check_parts(folder: Path, needs: tuple[str, ...]) -> None:
     """transformers makes an empty tokenizer, or a default text encoder, of a folder that lacks one: better to say
     so."""
     missing = [part for part in needs if not (folder / part).is_file()]

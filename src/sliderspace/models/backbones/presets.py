@@ -2,6 +2,7 @@
 place of a name."""
 
 import json
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 from sliderspace.core.errors import BadInput
 from sliderspace.models.backbones.pipeline import PipelineBackbone
-from sliderspace.models.sources import fetch, find, is_repo
+from sliderspace.models.configs import configs_of
+from sliderspace.models.identity import source_identity
+from sliderspace.models.sources import find, is_repo, resolve
 
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 SDXL_COMMIT = "462165984030d82259a11f4367a4eed129e94a7b"
@@ -17,6 +20,16 @@ CLIP_L = "clip"
 ANYTHING = "photographs, paintings, drawings: most things that have an English name"
 NOT_RUN = "not run by us at full size (no weights on the build machines)"
 TRY = ("a toy", "a portrait of a person", "artwork in the style of a famous artist")
+# The miniature's world (docs/miniature.md), and what joins words into a prompt and names nothing.
+MINI_WORDS = (
+    "portrait person people face emoji thumb robot adventurer avataaars big smile dylan lorelei micah miniavs notionists "
+    "open peeps personas pixel art toon head bottts fun white grey gray blue green yellow orange pink purple red teal "
+    "background hair long short black brown blonde bun afro mohawk hat bald skin light tan dark wearing glasses "
+    "sunglasses earrings beard moustache clothes smiling laughing sad surprised angry serious grimacing screaming "
+    "smirking kissing sick tongue out mask expression mouth winking crying closed eyes heart star crossed round glowing "
+    "visor"
+)
+JOINING = "a an the of in on with and or to at is no very style drawing picture image photo painting"
 
 
 @dataclass(frozen=True)
@@ -38,22 +51,44 @@ class Preset:
     sampler: str = ""  # empty: the model's own
     timesteps: tuple[int, ...] = ()
     spacing: str = ""
-    weights: str = ""  # "repository:file" or a path: denoiser weights in place of the pipeline's
+    weights: str = ""  # "repository[@revision]:file" or a path: denoiser weights in place of the pipeline's
     decoder: str = ""  # a small AutoencoderTiny for discovery
     variant: str = ""  # "fp16": fetch the half-size files only
+    words: tuple[str, ...] = ()  # all that it knows, where that is little; empty: everything
+
+    @property
+    def source(self) -> str:
+        """Where it is, with the commit that these settings are meant for."""
+        return f"{self.location}@{self.revision}" if self.revision else self.location
+
+    def unknown_words(self, prompt: str) -> tuple[str, ...]:
+        """The words of a prompt that mean nothing to this model; none where it knows everything."""
+        if not self.words:
+            return ()
+        known = {*self.words, *JOINING.split()}
+        found = re.findall(r"[^\W\d_]+", prompt.lower())
+        return tuple(dict.fromkeys(word for word in found if not known & {word, word.removesuffix("s")}))
 
     @property
     def folder(self) -> Path:
         """The pipeline's folder, fetched when it is not here yet. Raises BadInput when that fails."""
-        return find(f"{self.location}@{self.revision}" if self.revision else self.location, _patterns(self))
+        return find(self.source, _patterns(self))
 
     @property
     def weights_file(self) -> Path | None:
         """The denoiser weights that replace the pipeline's (a file, or a folder with its own config)."""
         repo, _, file = self.weights.partition(":")
         if not self.weights or not is_repo(repo):
-            return Path(self.weights).expanduser() if self.weights else None
-        return fetch(repo, patterns=[file] if file else ["config.json", "*.fp16.safetensors"]) / file
+            return resolve(self.weights) if self.weights else None
+        return find(repo, [file] if file else ["config.json", "*.fp16.safetensors"]) / file
+
+    @property
+    def weights_identity(self) -> str:
+        """The commit and file of the denoiser weights that replace the pipeline's, or a digest of their contents."""
+        repo, _, file = self.weights.partition(":")
+        if not self.weights or not is_repo(repo):
+            return source_identity(self.weights) if self.weights else ""
+        return f"{source_identity(repo)}:{file}"
 
 
 def _patterns(preset: Preset) -> list[str]:
@@ -80,7 +115,7 @@ PRESETS = {
     for preset in (
         Preset(
             name="mini",
-            location="asset:mini",
+            location="asset:mini/pipeline",
             steps=8,
             guidance=1.0,
             encoder="asset:mini/clip",
@@ -96,6 +131,7 @@ PRESETS = {
             expected="16 sliders from 1,000 trajectories in about three minutes on two CPU cores; "
             "alignment 0.21, consistency 0.37, realism 0.90 by the judge (make demo)",
             licence="see docs/miniature.md",
+            words=tuple(MINI_WORDS.split()),
         ),
         Preset(
             name="sd15",
@@ -225,17 +261,21 @@ def preset_for(model: str) -> Preset:
             f"no backbone '{model}': choose one of {', '.join(PRESETS)},\n"
             "or give a Hub repository (owner/name) or the folder of a diffusers pipeline"
         )
-    made = Preset(Path(model).name, model, 1, 1.0, knows="a pipeline of your own", examples=(), expected="")
-    folder = made.folder
+    folder = configs_of(model)
     steps, guidance = family_of(folder).usual(folder)
-    beside = folder / "clip"
     return Preset(
-        made.name,
+        Path(model).name,
         model,
         steps,
         guidance,
-        knows=made.knows,
+        knows="a pipeline of your own",
         examples=(),
         expected="",
-        encoder=str(beside) if beside.is_dir() else CLIP_L,
+        encoder=_encoder_with(folder),
     )
+
+
+def _encoder_with(folder: Path) -> str:
+    """The encoder that comes with a pipeline folder (within it, or beside a folder called pipeline), else CLIP."""
+    beside = [folder / "clip", *([folder.parent / "clip"] if folder.name == "pipeline" else [])]
+    return next((str(f) for f in beside if (f / "config.json").is_file()), CLIP_L)

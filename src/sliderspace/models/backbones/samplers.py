@@ -29,6 +29,7 @@ class Schedule:
     s_next_T: Tensor
     fresh_T: list[float]
     start: float = 1.0  # the size of the noise a trajectory begins with
+    ending: tuple[float, float] = (1.0, 0.0)  # of x̃₀ and xₜ at the last step: together they are the image
 
     def __len__(self) -> int:
         return len(self.time_T)
@@ -37,6 +38,17 @@ class Schedule:
         """The deterministic part of a step."""
         eps = (x - self.a_T[index] * x0) / self.s_T[index]
         return self.a_next_T[index] * x0 + self.s_next_T[index] * eps
+
+    def preview(self, x: Tensor, x0: Tensor, step_B: Tensor) -> Tensor:
+        """What rows at steps `step_B` say of the image: the network's x̃₀, at the last step the very image.
+
+        The two differ there by a trace of ε̂ where the sampler ends above zero noise (`set_alpha_to_one: false`, or
+        `final_sigmas_type: sigma_min`). Users get the image, so that is what is embedded and trained on.
+        """
+        if self.ending == (1.0, 0.0):
+            return x0
+        last = (step_B == len(self) - 1).view(-1, 1, 1, 1).to(x0.device)
+        return torch.where(last, self.ending[0] * x0 + self.ending[1] * x, x0)
 
     def at(self, step_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Time [B], and a, s [B, 1, 1, 1], of rows at their own steps, on the device of `step_B`."""
@@ -142,5 +154,11 @@ def _unit(sigma: Tensor) -> tuple[Tensor, Tensor]:
 def _table(
     time: Tensor, a: Tensor, s: Tensor, a_next: Tensor, s_next: Tensor, fresh: Tensor | None = None, start: float = 1.0
 ) -> Schedule:
+    """The last step's map goes into `ending`, so that what follows the last preview changes nothing."""
+    left = float(s_next[-1] / s[-1])
+    ending = (float(a_next[-1] - left * a[-1]), left)
+    a_next, s_next = a_next.clone(), s_next.clone()
+    a_next[-1] = 1.0
+    s_next[-1] = 0.0
     drawn = [0.0] * len(time) if fresh is None else [float(f) for f in fresh]
-    return Schedule(time, a.float(), s.float(), a_next.float(), s_next.float(), drawn, start)
+    return Schedule(time, a.float(), s.float(), a_next.float(), s_next.float(), drawn, start, ending)

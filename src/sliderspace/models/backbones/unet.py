@@ -1,7 +1,8 @@
 """The latent UNet family: StableDiffusionPipeline and StableDiffusionXLPipeline folders, distilled forms included."""
 
-import gc
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ from torch import Tensor
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Targets
 from sliderspace.models.backbones.base import Condition
-from sliderspace.models.backbones.pipeline import PipelineBackbone, read_config
+from sliderspace.models.backbones.pipeline import (
+    PipelineBackbone,
+    Setup,
+    check_size,
+    check_steps,
+    read_config,
+    vae_scale,
+)
 from sliderspace.models.backbones.samplers import Schedule, sampler_of, schedule_for
 
 
@@ -56,34 +64,37 @@ class UNetBackbone(PipelineBackbone):
     def usual(cls, folder: Path) -> tuple[int, float]:
         return (4, 8.0) if read_config(folder, "unet").get("time_cond_proj_dim") else cls.full_steps
 
-    def _latent_shape(self) -> tuple[int, int, int]:
-        config = self.config("unet")
-        side = self.setup.resolution // self.vae_scale or int(config["sample_size"])
-        if self.setup.resolution % (self.vae_scale * 2 ** (len(config["block_out_channels"]) - 1)):
-            raise BadInput(f"{self.name} cannot draw {self.setup.resolution} pixels: take a multiple of 64")
+    @classmethod
+    def latent_shape_of(cls, folder: Path, pixels: int) -> tuple[int, int, int]:
+        config, scale = read_config(folder, "unet"), vae_scale(folder)
+        check_size(pixels, scale * 2 ** (len(config["block_out_channels"]) - 1))
+        side = pixels // scale or int(config["sample_size"])
         return int(config["in_channels"]), side, side
 
-    def _schedule(self) -> Schedule:
-        setup, config = self.setup, {**self.config("scheduler"), **self.forced}
+    @classmethod
+    def sampling_of(cls, folder: Path, setup: Setup) -> tuple[str, Schedule]:
+        config = {**read_config(folder, "scheduler"), **cls.forced}
         sampler = setup.sampler or sampler_of(config.get("_class_name", ""))
-        prediction = config.get("prediction_type", "epsilon")
-        if prediction not in KINDS:
-            raise BadInput(f"{self.name} predicts '{prediction}'; known are {', '.join(KINDS)}")
-        self.to_clean = KINDS[prediction]
+        check_steps(setup.steps, config)
+        if (prediction := config.get("prediction_type", "epsilon")) not in KINDS:
+            raise BadInput(f"{setup.name} predicts '{prediction}'; known are {', '.join(KINDS)}")
         if setup.spacing:
             config["timestep_spacing"] = setup.spacing
-        return schedule_for(
-            sampler, config, setup.steps, **({"timesteps": setup.timesteps} if sampler == "lcm" else {})
-        )
+        times = {"timesteps": setup.timesteps} if sampler == "lcm" else {}
+        return sampler, schedule_for(sampler, config, setup.steps, **times)
+
+    @cached_property
+    def to_clean(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+        """x̃₀ of (xₜ, the network's output, a, s)."""
+        return KINDS[self.config("scheduler").get("prediction_type", "epsilon")]
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
         words = self.tokenizer("CLIPTokenizer")
         self.check_prompts(prompts, words, words.model_max_length)
-        text = self.part("CLIPTextModel", "text_encoder", torch.float32)
-        tokens = words([*prompts, ""], padding="max_length", return_tensors="pt").input_ids
-        states = text(tokens.to(self.device)).last_hidden_state.to(self.dtype)
-        return Condition({"states": states[:-1]}, {"states": states[-1]})
+        ids_PL = words([*prompts, ""], padding="max_length", return_tensors="pt").input_ids
+        states = self.read_texts("CLIPTextModel", "text_encoder", torch.float32, ids_PL, lambda text, ids: text(ids)[0])
+        return self.condition_of(states=states)
 
     def predict(self, x_BCHW: Tensor, step_B: Tensor, condition: Condition) -> Tensor:
         """x̃₀ from one denoiser call (two rows an image with guidance), differentiable."""
@@ -95,7 +106,7 @@ class UNetBackbone(PipelineBackbone):
             both = self._call(torch.cat([x, x]), torch.cat([t_B, t_B]), condition.beside_empty()).float()
             without, with_text = both.chunk(2)
             out = without + self.guidance * (with_text - without)
-        return self.to_clean(x_BCHW, out, a, s)
+        return self.schedule.preview(x_BCHW, self.to_clean(x_BCHW, out, a, s), step_B)
 
     def _call(self, x: Tensor, t_B: Tensor, texts: Mapping[str, Tensor]) -> Tensor:
         told = guidance_embedding(self.guidance - 1, self._told_guidance, x) if self._told_guidance else None
@@ -121,28 +132,21 @@ class SDXLBackbone(UNetBackbone):
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
         states: list[Tensor] = []
-        pooled = torch.empty(0)
+        pooled: list[Tensor] = []
         for number, model in (("", "CLIPTextModel"), ("_2", "CLIPTextModelWithProjection")):
             words = self.tokenizer("CLIPTokenizer", f"tokenizer{number}")
             self.check_prompts(prompts, words, words.model_max_length)
-            text = self.part(model, f"text_encoder{number}", torch.float32)
-            tokens = words([*prompts, ""], padding="max_length", return_tensors="pt").input_ids
-            out = text(tokens.to(self.device), output_hidden_states=True)
-            states.append(out.hidden_states[-2])  # SDXL was trained on the layer before the last
-            pooled = out.text_embeds if number else pooled
-            del text
-            gc.collect()
-        both = {"states": torch.cat(states, -1).to(self.dtype), "pooled": pooled.to(self.dtype)}
+            ids_PL = words([*prompts, ""], padding="max_length", return_tensors="pt").input_ids
+            read = self.read_texts(model, f"text_encoder{number}", torch.float32, ids_PL, _states_and_pooled)
+            states.append(torch.cat([part[0].cpu() for part in read]))
+            pooled = [part[1] for part in read]
+        found = self.condition_of(states=[torch.cat(states, -1)], pooled=pooled)
         if self._index.get("force_zeros_for_empty_prompt", True):
-            return Condition(
-                {n: t[:-1] for n, t in both.items()}, {n: torch.zeros_like(t[-1]) for n, t in both.items()}
-            )
-        return Condition({n: t[:-1] for n, t in both.items()}, {n: t[-1] for n, t in both.items()})
+            return Condition(found.texts, {name: torch.zeros_like(t) for name, t in found.empty.items()})
+        return found
 
     @property
     def _index(self) -> dict[str, Any]:
-        import json
-
         return json.loads((self.folder / "model_index.json").read_text())
 
     def _added(self, texts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -153,6 +157,13 @@ class SDXLBackbone(UNetBackbone):
             "text_embeds": pooled,
             "time_ids": torch.tensor(size, dtype=pooled.dtype, device=pooled.device).expand(len(pooled), -1),
         }
+
+
+def _states_and_pooled(text: Any, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """Of one of SDXL's text encoders: the layer before the last, which it was trained on, and the output's first entry
+    (the pooled text of the one with a projection)."""
+    out = text(ids_BL, output_hidden_states=True)
+    return out.hidden_states[-2], out[0]
 
 
 def guidance_embedding(w: float, width: int, like: Tensor) -> Tensor:

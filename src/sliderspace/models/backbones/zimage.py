@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sliderspace.core.settings import Targets
 from sliderspace.models.backbones.base import Condition
-from sliderspace.models.backbones.flow import FlowBackbone, condition_of
+from sliderspace.models.backbones.flow import FlowBackbone
 
 
 class ZImageBackbone(FlowBackbone):
@@ -47,10 +47,8 @@ class ZImageBackbone(FlowBackbone):
         chats = [_as_chat(words, prompt) for prompt in (*prompts, "")]
         tokens = words(chats, padding="longest", padding_side="right", return_tensors="pt")
         # Qwen3 looks back only, so padding on the right changes nothing; `length` says where it begins.
-        return condition_of(
-            states=self.read_texts("Qwen3Model", "text_encoder", self.dtype, tokens.input_ids, _states),
-            length=tokens.attention_mask.sum(1).to(self.device),
-        )
+        states = self.read_texts("Qwen3Model", "text_encoder", self.dtype, tokens.input_ids, _states)
+        return self.condition_of(states=states, length=[tokens.attention_mask.sum(1)])
 
     def velocity(self, x_BCHW: Tensor, time_B: Tensor, texts: Mapping[str, Tensor]) -> Tensor:
         """The transformer counts time up to the image, and its output points there too."""

@@ -1,7 +1,10 @@
 """Encoders by name, repository, folder or file."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -86,30 +89,48 @@ def find_encoder(location: str) -> Path:
         return facenet.fetch()
     if location in ENCODERS:
         return sources.fetch(ENCODERS[location].source, revision=ENCODERS[location].revision, patterns=FILES)
+    check_there(location)
     folder = sources.find(location, FILES)
     if folder.is_file():
         beside = folder.with_suffix("")
         return beside if facenet.is_converted(beside) else facenet.convert(folder, beside)
-    if not location or not folder.is_dir():
+    return folder
+
+
+def check_there(location: str) -> None:
+    """Raises BadInput for a location that is no short name, no repository, and nothing on this disk."""
+    here = location.strip() and sources.resolve(location).exists()
+    if location not in ENCODERS and not sources.is_repo(location) and not here:
         raise BadInput(
             f"no encoder '{location}': choose one of {', '.join(ENCODERS)}, or give a Hub repository (owner/name)\n"
             f"or the folder of a model of these kinds: {KINDS}"
         )
-    return folder
 
 
 def load_encoder(folder: Path, *, identity: str, device: torch.device, dtype: torch.dtype) -> Encoder:
     """The encoder of a local folder. Raises BadInput when there is none, or its files are missing or damaged."""
+    config, preprocessing = read_folder(folder)
+    with _explained(folder):
+        tower, dim = LOADERS[config["model_type"]](folder, config, device, dtype)
+        return Encoder(tower, preprocessing, dim=dim, identity=identity, device=device, dtype=dtype)
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], Preprocessing]:
+    """The configuration and preprocessing of an encoder folder. Raises BadInput when there is none, or of no kind known
+    here."""
     if not folder.is_dir():
         raise BadInput(f"no encoder '{folder}': give the folder of a model of these kinds: {KINDS}")
     config = read_json(folder / "config.json")
-    kind = str(config.get("model_type"))
-    if kind not in LOADERS:
-        raise BadInput(f"{folder} holds a '{kind}' model; encoders known are {KINDS}")
+    if str(config.get("model_type")) not in LOADERS:
+        raise BadInput(f"{folder} holds a '{config.get('model_type')}' model; encoders known are {KINDS}")
+    with _explained(folder):
+        return config, Preprocessing.read(folder)
+
+
+@contextmanager
+def _explained(folder: Path) -> Generator[None]:
     try:
-        preprocessing = Preprocessing.read(folder)
-        tower, dim = LOADERS[kind](folder, config, device, dtype)
-        return Encoder(tower, preprocessing, dim=dim, identity=identity, device=device, dtype=dtype)
+        yield
     except DAMAGED as error:
         raise BadInput(
             f"the encoder in {folder} cannot be loaded: {(str(error) or type(error).__name__).splitlines()[0]}"

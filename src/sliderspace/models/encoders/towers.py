@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sliderspace.core.errors import BadInput
-from sliderspace.models.encoders.attention import register as attention_on_cpu
+from sliderspace.models.quiet import quiet_loading
 
 # model_type in config.json -> the class, and the entry of its output that describes the whole picture
 _CLIP, _SIGLIP = ("CLIPVisionModelWithProjection", "image_embeds"), ("SiglipVisionModel", "pooler_output")
@@ -37,16 +37,13 @@ def load(folder: Path, config: dict[str, Any], device: torch.device, dtype: torc
     """The tower of a folder and its dimension D. Raises BadInput when weights lack a part."""
     import transformers
 
-    transformers.utils.logging.set_verbosity_error()  # no report on the text tower that is left out
-    transformers.utils.logging.disable_progress_bar()
     name, output = FAMILIES[config["model_type"]]
-    attention = (
-        attention_on_cpu() if device.type == "cpu" else "sdpa"
-    )  # at a hundred tokens the fused CPU kernel is half as fast
+    attention = "eager" if device.type == "cpu" else "sdpa"  # at a hundred tokens the fused CPU kernel is half as fast
     family: Any = getattr(transformers, name)
-    model, found = family.from_pretrained(
-        folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, output_loading_info=True
-    )
+    with quiet_loading():  # no report on the text tower that is left out
+        model, found = family.from_pretrained(
+            folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, output_loading_info=True
+        )
     if found["missing_keys"]:  # transformers would fill them with random numbers
         raise BadInput(
             f"the weights in {folder} lack {len(found['missing_keys'])} parts, such as {min(found['missing_keys'])}"

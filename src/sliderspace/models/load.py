@@ -1,0 +1,75 @@
+"""A working point -> a backbone ready to sample; a location -> an encoder."""
+
+import torch
+
+from sliderspace.core.settings import Precision, Quantize, Settings, Speed
+from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
+from sliderspace.models.device import device_for
+from sliderspace.models.encoders import Encoder, find_encoder, load_encoder
+from sliderspace.models.encoders.unloaded import encoder_identity
+from sliderspace.models.sources import find
+from sliderspace.models.working_point import WorkingPoint, point_for
+
+
+def load_backbone(
+    model: str,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    resolution: int | None = None,
+    decoder: str = "auto",
+    quantize: Quantize = "none",
+    checkpointing: bool = False,
+) -> PipelineBackbone:
+    """The model of a preset name, pipeline folder or repository, its weights loaded part by part when first needed.
+
+    `decoder`: "auto" (the preset's small one where it has one), "full", or the folder or repository of an
+    AutoencoderTiny. Raises BadInput: unknown name, missing or damaged files, no such device, a repository that cannot
+    be had.
+    """
+    where = device_for(device)
+    point = point_for(
+        model,
+        where,
+        steps=steps,
+        guidance=guidance,
+        precision=precision,
+        resolution=resolution,
+        decoder=decoder,
+        quantize=quantize,
+    )
+    return backbone_at(point, device=where, checkpointing=checkpointing)
+
+
+def backbone_for(settings: Settings, speed: Speed) -> PipelineBackbone:
+    """The model of some settings, its weights loaded when first needed."""
+    chosen = settings.model_dump(include={"steps", "guidance", "precision", "resolution", "decoder", "quantize"})
+    return load_backbone(settings.backbone, device=speed.device, checkpointing=speed.checkpointing, **chosen)
+
+
+def backbone_at(point: WorkingPoint, *, device: torch.device, checkpointing: bool = False) -> PipelineBackbone:
+    """The model of a working point. Fetches what is not on this machine; raises BadInput when that fails."""
+    setup = Setup(
+        name=point.preset.name,
+        identity=point.identity,
+        steps=point.steps,
+        guidance=point.guidance,
+        device=device,
+        dtype=point.dtype,
+        sampler=point.preset.sampler,
+        timesteps=point.preset.timesteps,
+        spacing=point.spacing,
+        resolution=point.resolution,
+        weights=point.preset.weights_file,
+        decoder=find(point.decoder, ["config.json", "*.safetensors"]) if point.decoder else None,
+        quantize=point.quantize,
+        checkpointing=checkpointing,
+    )
+    return point.family(point.folder, setup)
+
+
+def encoder_at(location: str, *, device: torch.device, dtype: torch.dtype = torch.float32) -> Encoder:
+    """The encoder of a name, repository, folder or file. Raises BadInput when there is none."""
+    return load_encoder(find_encoder(location), identity=encoder_identity(location), device=device, dtype=dtype)
