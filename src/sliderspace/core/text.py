@@ -1,0 +1,27 @@
+"""Text of strangers, made safe to show."""
+
+import unicodedata
+
+# A line break and a tab move nothing backwards. The joiners belong to Persian and to emoji, and turn nothing round.
+HARMLESS = frozenset("\n\t\u200c\u200d")
+# Control, format (direction marks among them), lone halves of a pair, and separators that terminals do not agree on.
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def shown(text: str) -> str:
+    """Text -> the same with a visible mark for each character that cannot be seen but acts on what is around it.
+
+    ESC and its like command a terminal, U+202E turns a line round on a terminal and on a page; they become ␛ and
+    ⟨U+202E⟩.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c in HARMLESS or unicodedata.category(c) not in UNSEEN else _mark(c) for c in text)
+
+
+def _mark(character: str) -> str:
+    """The control pictures of Unicode where there is one, else the number."""
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
