@@ -35,8 +35,8 @@ def evaluate(
         from sliderspace.engine.bars import watch
         from sliderspace.engine.evaluation import Evaluation
         from sliderspace.engine.local import Engine, stored_settings
+        from sliderspace.measure import results
         from sliderspace.report.from_run import report_run
-        from sliderspace.storage.files import load_json
         from sliderspace.storage.run_folder import RunFolder
 
         run = RunFolder(folder)
@@ -46,8 +46,8 @@ def evaluate(
             asked = Evaluation(engine, seeds, engine.encoder_at(judge) if judge else None)
             watch(asked(), quiet=as_json)
             report = report_run(run)
-            found = load_json(run.evaluation, kind="evaluation")
-        answer_with(found, True) if as_json else print_evaluation(found)
+            found = results.Evaluation.read(run.evaluation)
+        answer_with(found.model_dump(mode="json"), True) if as_json else print_evaluation(found)
         answer_with({"report": str(report)}, False) if not as_json else None
 
     guarded(body)

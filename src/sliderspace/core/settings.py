@@ -122,7 +122,8 @@ class Speed(BaseModel):
 
 
 class Measuring(BaseModel):
-    """How much is drawn to set natural units and to measure sliders, and at which strengths. Part of what measures are made from."""
+    """How much is drawn to set natural units and to measure sliders, and at which strengths. Part of what measures are
+    made from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,13 +1,12 @@
 """`sliderspace evaluate`: all that can be measured of a finished space, with intervals, written to `evaluation.json` of
 its folder.
 
-A discovery measures enough to say which sliders work. Here are more seeds and 95 % intervals, two pairs of eyes, each
-sampler step by itself, what sliders do to each other, and, where a judge can name factors, how the sliders compare with
-controls.
+A discovery measures enough to say which sliders work. Here are more seeds and 95 % intervals, the training encoder and
+the judge beside each other, each sampler step by itself, what sliders do to each other, and, where a judge can name
+factors, how the sliders compare with controls.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import torch
@@ -15,15 +14,16 @@ import torch
 from sliderspace.core.arrays import Array
 from sliderspace.core.seeds import generator_for
 from sliderspace.engine.local import Engine, Progress
-from sliderspace.measure import control, factors
+from sliderspace.measure import control, factors, results
 from sliderspace.measure.factors import factor_table
-from sliderspace.measure.results import with_intervals
-from sliderspace.measure.views import SIZES, View, ends
+from sliderspace.measure.results import ByStep, Control, EvaluatedFactors, Measures, SideEffects, SpaceFile
+from sliderspace.measure.summary import as_table, with_intervals
+from sliderspace.measure.views import View, moved
 from sliderspace.method.denoise import render
 from sliderspace.method.objective import Lanes, Objective, Recipe
 from sliderspace.method.sweeps import FACTOR, Sweep
 from sliderspace.models.encoders import Encoder
-from sliderspace.storage.files import load_json, save_json, stored_fingerprint
+from sliderspace.storage.files import stored_fingerprint
 
 ACTIVE = 3  # sliders on at once, as in the paper's evaluation
 
@@ -50,28 +50,29 @@ class Evaluation:
         engine, run = self.engine, self.engine.run
         engine.load_sliders()
         engine.need(run.measures, engine.measured, "train")
-        self.unit_K = np.array([s["unit"] for s in load_json(run.measures, kind="measures")["sliders"]])
+        self.unit_K = np.array([entry.unit for entry in SpaceFile.read(run.space).sliders])
+        self.sizes = Measures.read(run.measures).sizes
         total = 3 * self.count
-        for sweep in engine.sweeps(PURPOSE, self.seeds, np.outer(self.unit_K, SIZES), self.judge):
+        for sweep in engine.sweeps(PURPOSE, self.seeds, np.outer(self.unit_K, self.sizes), self.judge):
             self.found.append(sweep)
             yield Progress("evaluate", sweep.slider + 1, total, "sweeps")
         by_step = yield from self._by_step(total)
         side_effects = yield from self._side_effects(total)
         trained, judged = engine.views(self.found, self.judge)
         yield Progress("evaluate", total, total, "intervals")
-        result = {
-            "seeds": self.seeds,
-            "views": {"training": with_intervals(trained), "judge": judged and with_intervals(judged)},
-            "orthogonality": control.orthogonality(trained.delta()).tolist(),
-            "by_step": by_step,
-            "side_effects": side_effects,
-            "controls": {"training": self._controls(trained), "judge": judged and self._controls(judged)},
-            "factors": self._factors(),
-            "made_from": stored_fingerprint(run.measures),
-        }
-        save_json(run.evaluation, result, kind="evaluation", fingerprint=engine.measured)
+        result = results.Evaluation(
+            seeds=self.seeds,
+            views=results.Views(training=with_intervals(trained), judge=judged and with_intervals(judged)),
+            orthogonality=as_table(control.orthogonality(trained.delta())),
+            by_step=by_step,
+            side_effects=side_effects,
+            controls=results.Controls(training=self._controls(trained), judge=judged and self._controls(judged)),
+            factors=self._factors(),
+            made_from=stored_fingerprint(run.measures) or "",
+        )
+        result.write(run.evaluation, engine.measured)
 
-    def _by_step(self, total: int) -> Iterator[Progress]:
+    def _by_step(self, total: int) -> Generator[Progress, None, ByStep]:
         """Preview alignment and consistency [K, T] at one unit, on held-out trajectories: where along the way a slider
         does its work."""
         engine = self.engine
@@ -89,22 +90,25 @@ class Evaluation:
                 delta_SD = torch.cat(delta).cpu().double().numpy()
                 table[:, k, t] = control.alignment(delta_SD, v), control.consistency(delta_SD)
             yield Progress("evaluate", self.count + k + 1, total, "step by step")
-        return {"steps": data.steps_T.tolist(), "alignment": table[0].tolist(), "consistency": table[1].tolist()}
+        steps = tuple(int(step) for step in data.steps_T.tolist())
+        return ByStep(steps=steps, alignment=as_table(table[0]), consistency=as_table(table[1]))
 
-    def _side_effects(self, total: int) -> Iterator[Progress]:
+    def _side_effects(self, total: int) -> Generator[Progress, None, SideEffects]:
         """What is left of each slider's own move while others are on, and whether moves add up, on the first seeds of
         the sweeps."""
         count, active = min(SIDE_SEEDS, self.seeds), min(ACTIVE, self.count)
         retained, additive = np.zeros(self.count), np.zeros(self.count)
         for k, v in enumerate(self.engine.directions.components_KD):
-            z_SD, change_SD = self.found[k].z_SMD[:count], ends(self.found[k].z_SMD)[0, :count]
-            base_SD, others_SK = z_SD[:, len(SIZES)], self._others(k, active - 1, count)
+            z_SMD = self.found[k].z_SMD[:count]
+            change_SD = moved(z_SMD, self.sizes)[0]
+            base_SD = z_SMD[:, len(self.sizes)]
+            others_SK = self._others(k, active - 1, count)
             without_SD, with_SD = self._drawn(others_SK), self._drawn(others_SK + self.unit_K * np.eye(self.count)[k])
             own = float((change_SD @ v).mean())
             retained[k] = ((with_SD - without_SD) @ v).mean() / own if own else np.nan
             additive[k] = control.cosines(with_SD - base_SD, change_SD + without_SD - base_SD).mean()
             yield Progress("evaluate", 2 * self.count + k + 1, total, "several at once")
-        return {"active": active, "retained": retained.tolist(), "additivity": additive.tolist()}
+        return SideEffects(active=active, retained=tuple(retained.tolist()), additivity=tuple(additive.tolist()))
 
     def _others(self, slider: int, active: int, count: int) -> Array:
         """Raw strengths [count, K]: `active` random sliders at ±1 unit on each seed, never the one looked at."""
@@ -124,7 +128,7 @@ class Evaluation:
         with torch.no_grad():
             return torch.cat([engine.encoder(b).cpu() for b in batches]).double().numpy()
 
-    def _controls(self, view: View) -> dict[str, Any]:
+    def _controls(self, view: View) -> dict[str, Control]:
         """The same sliders measured on directions that are not theirs: what a score is worth."""
         rng, images = generator_for(self.engine.settings.seed, "controls", 0), view.manifold_ND
         pairs = rng.choice(len(images), size=(2, self.count), replace=False)
@@ -134,11 +138,11 @@ class Evaluation:
         }
         return {name: view.against(v_KD) for name, v_KD in others.items()}
 
-    def _factors(self) -> dict[str, Any] | None:
+    def _factors(self) -> EvaluatedFactors | None:
         """The factor table with intervals, controls, and what the directions tell of the model's own images; None
         without a judge."""
         engine, judge = self.engine, self.judge
-        table = factor_table(self.found, judge.classes) if judge else None
+        table = factor_table(self.found, judge.classes, self.sizes) if judge else None
         if table is None or judge is None:
             return None
         shown = engine.judged(engine.seen, judge)
@@ -147,16 +151,14 @@ class Evaluation:
         chance = generator_for(engine.settings.seed, "controls", 2)
         z_ND, v_KD = engine.seen.z_NTD[:, -1].double().numpy(), engine.directions.components_KD
         random_KD = np.linalg.qr(generator_for(engine.settings.seed, "controls", 1).standard_normal(v_KD.shape).T)[0].T
-        told = {
-            name: factors.told(z_ND @ v.T, labels_NF, list(judge.classes))
-            for name, v in (("directions", v_KD), ("random", random_KD))
+        own, random = (factors.informed(z_ND @ v.T, labels_NF, list(judge.classes)) for v in (v_KD, random_KD))
+        unrelated = factors.unrelated(read, chance, sliders=self.count, seeds=self.seeds)
+        more = {
+            "mean": factors.with_intervals(self.found, judge.classes, self.sizes),
+            "controls": {"unrelated images": unrelated},
+            "told_by_random_directions": random,
         }
-        return table | {
-            "mean": factors.with_intervals(self.found, judge.classes),
-            "controls": {"unrelated images": factors.unrelated(read, chance, sliders=self.count, seeds=self.seeds)},
-            **told["directions"],
-            "told_by_random_directions": told["random"],
-        }
+        return EvaluatedFactors.model_validate(dict(table) | dict(own) | more)
 
 
 def _lanes(slider: int, step: int, count: int, strength: float) -> Lanes:

@@ -16,10 +16,12 @@ import torch
 from sliderspace.concepts.pictures import Pictures, read_folder
 from sliderspace.core.errors import BadInput
 from sliderspace.core.seeds import seed_for
-from sliderspace.core.settings import Settings, Speed, settings_from
+from sliderspace.core.settings import Measuring, Settings, Speed, settings_from
+from sliderspace.engine import fingerprints
 from sliderspace.measure.factors import factor_table
-from sliderspace.measure.results import measures
-from sliderspace.measure.views import SIZES, View, judges_view, training_view
+from sliderspace.measure.results import MadeFrom, Measures, SpaceEntry, SpaceFile
+from sliderspace.measure.summary import measures
+from sliderspace.measure.views import View, judges_view, training_view
 from sliderspace.method import calibration, trajectories
 from sliderspace.method.baselines.axes import chosen_images, control_axes
 from sliderspace.method.baselines.customisation import Customisation
@@ -44,11 +46,7 @@ CALIBRATION_SEEDS = 6
 MEASURE_SEEDS = 16
 SHOWN_SEEDS = 4
 BASE_IMAGES = 32
-
-# The settings that a stage adds to those before it.
-FITTED = {"samples", "sliders", "centring", "rotation", "control"}
-SHAPED = {"rank", "targets", "up"}  # of the bank; the rest are the recipe's
-TRAINED = {*SHAPED, "objective", "both_signs", "until", "hold", "updates", "lr"}
+SIZES = Measuring().sizes
 
 
 @dataclass(frozen=True)
@@ -153,15 +151,15 @@ class Engine:
 
     @cached_property
     def sampled(self) -> str:
-        return fingerprint(after=self.drawn, count=self.settings.samples + self.settings.held_out)
+        return fingerprints.sampled(self.settings, self.drawn)
 
     @cached_property
     def fitted(self) -> str:
-        return fingerprint(stage="fit", after=self.sampled, **self.settings.model_dump(include=FITTED))
+        return fingerprints.fitted(self.settings, self.sampled)
 
     @cached_property
     def trained(self) -> str:
-        return fingerprint(stage="train", after=self.fitted, **self.settings.model_dump(include=TRAINED))
+        return fingerprints.trained(self.settings, self.fitted)
 
     @cached_property
     def measured(self) -> str:
@@ -240,7 +238,7 @@ class Engine:
             yield Progress("train", total, total)
             return
         s = self.settings
-        recipe = Recipe(**s.model_dump(include=TRAINED - SHAPED), lanes=self.speed.lanes)
+        recipe = Recipe(**s.model_dump(include=fingerprints.TRAINED - fingerprints.SHAPED), lanes=self.speed.lanes)
         about = (self.backbone, self.encoder, self.shown, self.bank, self.directions, recipe)
         objective = Objective(*about)
         if s.objective == "customised":
@@ -280,7 +278,7 @@ class Engine:
             found.append(sweep)
             yield Progress("measure", len(self.bank) + sweep.slider + 1, total, "held-out seeds")
         trained, judged = self.views(found, self.judge)
-        factors = factor_table(found, self.judge.classes) if self.judge else None
+        factors = factor_table(found, self.judge.classes, SIZES) if self.judge else None
         self._save_measured(measures(trained, judged, self.directions, np.array(units), reached, factors), found)
 
     def load_sliders(self) -> None:
@@ -291,7 +289,7 @@ class Engine:
     def views(self, found: Sequence[Sweep], judge: Encoder | None) -> tuple[View, View | None]:
         """What the encoder and the judge see in sweeps, beside the finished images of the trajectories."""
         manifold_ND, fresh_ND = (data.z_NTD[:, -1].double().numpy() for data in (self.seen, self.unseen))
-        trained = training_view(found, manifold_ND, fresh_ND, self.directions)
+        trained = training_view(found, SIZES, manifold_ND, fresh_ND, self.directions)
         if judge is None:
             return trained, None
         manifold_NE, fresh_NE = (self.judged(data, judge)["judge"].numpy() for data in (self.seen, self.unseen))
@@ -302,7 +300,7 @@ class Engine:
         images = trajectories.finished(self.backbone, self.shown, data, self.speed.batch)
         return joined([judged(batch, judge) for batch in images])
 
-    def _save_measured(self, result: dict[str, Any], found: list[Sweep]) -> None:
+    def _save_measured(self, result: Measures, found: list[Sweep]) -> None:
         shown = np.stack([thumbnails(s.images_SMHWC) for s in found])
         save_tensors(
             self.run.strips,
@@ -310,10 +308,10 @@ class Engine:
             kind="strips",
             fingerprint=self.measured,
         )
-        save_json(self.run.measures, result, kind="measures", fingerprint=self.measured)
-        entries = [{"index": s["index"], "name": None, "unit": s["unit"]} for s in result["sliders"]]
-        made_from = {"config": self.trained, "directions": self.fitted, "sliders": self.trained}
-        save_json(self.run.space, {"made_from": made_from, "sliders": entries}, kind="space", fingerprint=self.measured)
+        result.write(self.run.measures, self.measured)
+        made_from = MadeFrom(config=self.trained, directions=self.fitted, sliders=self.trained)
+        entries = tuple(SpaceEntry.model_validate({"index": s.index, "unit": s.unit}) for s in result.sliders)
+        SpaceFile(made_from=made_from, settings=self.settings, sliders=entries).write(self.run.space, self.measured)
 
     def base_images(self) -> "np.ndarray[Any, np.dtype[np.uint8]]":
         """The first finished images of the model alone, uint8 [N, H, W, 3], on the seeds 0 … 31."""

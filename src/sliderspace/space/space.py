@@ -13,6 +13,7 @@ import torch
 from sliderspace.core.arrays import Images
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.settings import Settings, Speed, settings_from
+from sliderspace.measure.results import SpaceFile
 from sliderspace.method.denoise import render
 from sliderspace.method.directions import Directions
 from sliderspace.method.sliders import SliderBank
@@ -53,24 +54,18 @@ class SliderSpace:
                     f"{run.root} is unfinished, {path.name} is missing.\nRun `sliderspace {stage} {run.root}` to go on."
                 )
         settings = settings_from(load_json(run.config, kind="config"))
-        space, directions, values = (
-            load_json(run.space, kind="space"),
-            Directions.load(run.directions),
-            load_tensors(run.sliders, kind="sliders")[0],
-        )
+        space = SpaceFile.read(run.space)
+        directions = Directions.load(run.directions)
+        values = load_tensors(run.sliders, kind="sliders")[0]
         parts = {"config": run.config, "directions": run.directions, "sliders": run.sliders}
-        if space.get("made_from") != {name: stored_fingerprint(path) for name, path in parts.items()}:
+        if space.made_from.model_dump() != {name: stored_fingerprint(path) for name, path in parts.items()}:
             raise BadInput(
                 f"{run.root} is half-way to other settings: its parts do not belong together.\nRun `sliderspace "
                 f"discover --out {run.root}`."
             )
-        listed = space.get("sliders")
-        units = np.array([entry.get("unit") for entry in listed] if isinstance(listed, list) else [], dtype=np.float64)
-        if len(units) != settings.sliders or not np.isfinite(units).all():
-            raise DamagedFile(
-                f"{run.space} does not list {settings.sliders} sliders.\nDelete it and run `sliderspace train "
-                f"{run.root}`."
-            )
+        if len(space.sliders) != settings.sliders:
+            raise DamagedFile(f"{run.space} does not list {settings.sliders} sliders.\n{space.mending(run.space)}")
+        units = np.array([entry.unit for entry in space.sliders])
         return cls(settings, directions, units, values, run.root, speed or Speed())
 
     def __len__(self) -> int:
