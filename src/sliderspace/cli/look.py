@@ -15,8 +15,8 @@ def info(folder: Folder, as_json: Json = False) -> None:
         from sliderspace.cli.tables import print_run
         from sliderspace.engine.status import describe_run
 
-        told = describe_run(folder)
-        answer_with(told, True) if as_json else print_run(told)
+        status = describe_run(folder)
+        answer_with(status.plain(), True) if as_json else print_run(status)
 
     guarded(body)
 

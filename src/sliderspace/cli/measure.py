@@ -36,8 +36,8 @@ def evaluate(
         from sliderspace.engine.begin import space_settings
         from sliderspace.engine.evaluation import Evaluation
         from sliderspace.engine.models import Models
+        from sliderspace.measure import results
         from sliderspace.report.from_run import report_run
-        from sliderspace.storage.files import load_json
         from sliderspace.storage.run_folder import RunFolder
 
         run = RunFolder(folder)
@@ -47,8 +47,8 @@ def evaluate(
             asked = Evaluation(models, seeds, models.encoder_at(judge) if judge else None)
             watch(asked(), quiet=as_json)
             report = report_run(run)
-            found = load_json(run.evaluation, kind="evaluation")
-        answer_with(found, True) if as_json else print_evaluation(found)
+            found = results.Evaluation.read(run.evaluation)
+        answer_with(found.model_dump(mode="json"), True) if as_json else print_evaluation(found)
         answer_with({"report": str(report)}, False) if not as_json else None
 
     guarded(body)

@@ -1,85 +1,102 @@
 """What is known of a run, as tables on a terminal."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sliderspace.core.numbers import number
+from sliderspace.core.text import shown
+
+if TYPE_CHECKING:
+    from sliderspace.engine.status import Status
+    from sliderspace.measure.results import EvaluatedFactors, Evaluation, Interval, Measures
+
+COLUMNS = {  # measure -> its heading: all fit beside each other in 80 columns
+    "alignment": "alignment",
+    "consistency": "consistency",
+    "selectivity": "selectivity",
+    "monotone_share": "monotone",
+    "realism": "realism",
+    "explained_variance_ratio": "variance",
+    "unit": "unit",
+}
 
 
-def print_run(told: dict[str, Any]) -> None:
-    """The same for a person, as a table."""
+def print_run(status: "Status") -> None:
+    """The concept, the model, what is done and what is of other settings, and the measures of the finished space."""
+    from rich.console import Console
+
+    console, settings = Console(), status.settings
+    about = f"{status.folder}: {', '.join(settings.prompts)} on {settings.backbone}, seed {settings.seed}"
+    console.print(shown(about), markup=False)
+    for state in ("done", "of other settings"):
+        if stages := [stage for stage, found in status.stages.items() if found == state]:
+            console.print(f"{state}: {', '.join(stages)}")
+    if status.earlier:
+        console.print(
+            shown("\n".join(["The sliders below were made with earlier settings:", *status.changed])), markup=False
+        )
+    if status.measures:
+        _print_measures(status.measures)
+
+
+def _print_measures(measures: "Measures") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console, settings = Console(), told["settings"]
-    console.print(
-        f"{told['folder']}: {', '.join(settings['prompts'])} on {settings['backbone']}, seed {settings['seed']}",
-        markup=False,
-    )
-    console.print("done: " + ", ".join(s for s, done in told["stages"].items() if done))
-    if "sliders" not in told:
-        return
-    columns = (
-        "alignment",
-        "consistency",
-        "selectivity",
-        "monotone_share",
-        "realism",
-        "explained_variance_ratio",
-        "unit",
-    )
-    table = Table("slider", *(c.replace("_", " ") for c in columns))
-    for s in told["sliders"]:
-        table.add_row(str(s["index"]), *(_three_places(s[c]) for c in columns))
-    table.add_row("mean", *(_three_places(told["mean"][c]) for c in columns))
-    console.print(table)
+    table = Table("slider", *COLUMNS.values())
+    for k, slider in enumerate(measures.sliders):
+        table.add_row(str(k), *(_number(getattr(slider, name)) for name in COLUMNS))
+    table.add_row("mean", *(_number(getattr(measures.mean, name)) for name in COLUMNS))
+    Console().print(table)
 
 
-def _three_places(value: object) -> str:
-    """A measure that has no value (the selectivity of a slider that is alone) is a dash."""
-    found = number(value)
-    return "–" if found is None else f"{found:.3f}"
-
-
-def print_evaluation(found: dict[str, Any]) -> None:
+def print_evaluation(found: "Evaluation") -> None:
     """The means of an evaluation for a person, with their intervals."""
     from rich.console import Console
     from rich.table import Table
 
-    views = {name: view for name, view in found["views"].items() if view}
-    table = Table(f"mean over the sliders, {found['seeds']} seeds", *(f"seen by {name}" for name in views))
-    for key in views["training"]["mean"]:
-        table.add_row(key.replace("_", " "), *(_with_interval(view["mean"][key]) for view in views.values()))
-    for other in found["controls"]["training"]:
-        table.add_row(
-            f"alignment with {other}", *(_number(found["controls"][name][other]["alignment"]) for name in views)
-        )
-    effects = found["side_effects"]
-    if effects["active"] > 1:
-        table.add_row(f"own effect left with {effects['active']} on", _number(float(np.nanmean(effects["retained"]))))
+    views = {"training encoder": found.views.training} | ({"judge": found.views.judge} if found.views.judge else {})
+    table = Table(f"mean over the sliders, {found.seeds} seeds", *views)
+    for key in type(found.views.training.mean).model_fields:
+        table.add_row(key.replace("_", " "), *(_with_interval(getattr(view.mean, key)) for view in views.values()))
+    for name, control in found.controls.training.items():
+        judge = (found.controls.judge or {}).get(name)
+        row = (control, judge) if judge else (control,)
+        table.add_row(f"alignment with {name}", *(_number(c.alignment) for c in row))
+    active = found.side_effects.active
+    if active > 1:
+        retained = np.array(found.side_effects.retained, dtype=float)
+        left = None if np.isnan(retained).all() else float(np.nanmean(retained))
+        table.add_row(f"own effect left with {active} on", _number(left))
     Console().print(table)
-    if found["factors"]:
-        _print_factors(found["factors"])
+    if found.factors:
+        _print_factors(found.factors)
 
 
-def _print_factors(told: dict[str, Any]) -> None:
+def _print_factors(found: "EvaluatedFactors") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("factors, by the judge", "sliders", *told["controls"])
-    for key, value in told["mean"].items():
-        table.add_row(key, _with_interval(value), *(_number(control[key]) for control in told["controls"].values()))
-    for key in ("own_sliders", "single_factor"):
+    controls = found.controls.values()
+    table = Table("factors, by the judge", "sliders", *found.controls)
+    for key in type(found.mean).model_fields:
         table.add_row(
-            key.replace("_", " "), str(told[key]), *(str(control[key]) for control in told["controls"].values())
+            key.replace("_", " "),
+            _with_interval(getattr(found.mean, key)),
+            *(_number(getattr(c, key)) for c in controls),
         )
+    for key in ("own_sliders", "single_factor"):
+        counts = [getattr(found, key), *(getattr(c, key) for c in controls)]
+        table.add_row(key.replace("_", " "), *("–" if n is None else str(n) for n in counts))
     Console().print(table)
 
 
-def _with_interval(value: dict[str, Any]) -> str:
-    return f"{_number(value['value'])}  {_number(value['low'])} … {_number(value['high'])}"
+def _with_interval(value: "Interval | None") -> str:
+    return f"{_number(value.value)}  {_number(value.low)} … {_number(value.high)}" if value else "–"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _number(value: object) -> str:
+    """A measure that has no value (the selectivity of a slider that is alone) is a dash."""
+    found = number(value)
+    return "–" if found is None else f"{found:.3f}"

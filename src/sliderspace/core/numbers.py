@@ -9,7 +9,11 @@ import numpy as np
 
 def number(value: object) -> float | None:
     """A finite number, or None for whatever has no value (a measure that could not be taken is stored as null)."""
-    return float(value) if isinstance(value, int | float | np.number) and math.isfinite(value) else None
+    try:
+        found = float(value) if isinstance(value, int | float | np.number) else math.nan
+    except OverflowError:  # a whole number beyond all floats
+        return None
+    return found if math.isfinite(found) else None
 
 
 def written(value: object, *, share: bool = False) -> str:

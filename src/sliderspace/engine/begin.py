@@ -4,7 +4,9 @@ from typing import Any
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Settings, Speed, settings_from
+from sliderspace.core.text import shown
 from sliderspace.engine.models import Models
+from sliderspace.measure.results import SpaceFile
 from sliderspace.storage.files import exists, load_json, save_json
 from sliderspace.storage.run_folder import RunFolder
 
@@ -26,7 +28,7 @@ def space_settings(run: RunFolder) -> Settings:
         raise BadInput(
             f"{run.root} holds no finished space yet.\nRun `sliderspace discover --out {run.root}` to go on."
         )
-    return settings_from(load_json(files["space"], kind="space")["settings"])
+    return SpaceFile.read(files["space"]).settings
 
 
 def begin(settings: Settings, speed: Speed, run: RunFolder, *, replace: bool = False) -> tuple[Models, list[str]]:
@@ -54,15 +56,14 @@ def _check_replaced(settings: Settings, run: RunFolder) -> None:
     """BadInput where a space lies that these settings would replace by something else than itself."""
     if not exists(run.space):
         return
-    space = load_json(run.space, kind="space")
-    made_with = space.get("settings", {})
-    if space.get("imported"):
+    space = SpaceFile.read(run.space)
+    if space.imported:
         raise BadInput(
             f"{run.root} holds imported sliders, which cannot be made again from it.\n"
             "Choose another folder with --out, or say --replace."
         )
-    if list(made_with.get("prompts", ())) != list(settings.prompts):
+    if space.settings.prompts != settings.prompts:
         raise BadInput(
-            f"{run.root} holds the sliders of another prompt ({', '.join(made_with.get('prompts', ()))}).\n"
+            f"{run.root} holds the sliders of another prompt ({shown(', '.join(space.settings.prompts[:3]))}).\n"
             "Choose another folder with --out, or say --replace."
         )

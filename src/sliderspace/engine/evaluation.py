@@ -21,14 +21,15 @@ from sliderspace.engine import stages
 from sliderspace.engine.fingerprints import stamp
 from sliderspace.engine.models import Models
 from sliderspace.engine.progress import Progress
-from sliderspace.measure import control, factors
+from sliderspace.measure import control, factors, results
 from sliderspace.measure.factors import factor_table
-from sliderspace.measure.results import with_intervals
-from sliderspace.measure.views import SIZES, View, ends
+from sliderspace.measure.results import ByStep, Control, EvaluatedFactors, Measures, SideEffects
+from sliderspace.measure.summary import as_table, with_intervals
+from sliderspace.measure.views import View, moved
 from sliderspace.method.objective import Lanes, Objective, Recipe
 from sliderspace.method.sweeps import FACTOR, Seen, Sweep
 from sliderspace.models.encoders import Encoder
-from sliderspace.storage.files import is_done, load_json, load_tensors, save_json, save_tensors, stored_fingerprint
+from sliderspace.storage.files import is_done, load_tensors, save_tensors, stored_fingerprint
 
 ACTIVE = 3  # sliders on at once, as in the paper's evaluation
 STEP_TRAJECTORIES = 16
@@ -45,6 +46,7 @@ class Evaluation:
         self.count = models.settings.sliders
         self.judge = judge or models.judge
         self.seeds = models.seeds(PURPOSE, seeds)
+        self.sizes = models.measuring.sizes
         self.viewer = models.viewer(self.judge)
         self.folder = models.run.unfinished.root / "evaluation"
         by = self.judge.identity if self.judge else ""
@@ -54,7 +56,7 @@ class Evaluation:
     def unit_K(self) -> Array:
         """Raw strengths of one natural unit, as the space was measured with."""
         path = self.models.need(self.models.run.measures, self.models.prints.measured, "measure")
-        return np.array([s["unit"] for s in load_json(path, kind="measures")["sliders"]])
+        return np.array([slider.unit for slider in Measures.read(path).sliders])
 
     def __call__(self) -> Iterator[Progress]:
         total = self.count + len(self.models.shards) * bool(self.judge) + 1
@@ -62,7 +64,7 @@ class Evaluation:
             yield Progress("evaluate", done, total - 1)
         yield Progress("evaluate", total - 1, total, "intervals")
         path = self.models.run.evaluation
-        save_json(path, self.gathered(), kind="evaluation", fingerprint=self.fingerprint)
+        self.gathered().write(path, self.fingerprint)
         shutil.rmtree(self.folder)
         yield Progress("evaluate", total, total)
 
@@ -92,7 +94,7 @@ class Evaluation:
         path, made_from = self._file(f"{slider:03d}")
         if is_done(path, made_from):
             return
-        sizes = [float(self.unit_K[slider]) * size for size in SIZES]
+        sizes = [float(self.unit_K[slider]) * size for size in self.sizes]
         found = self.viewer.sweep(slider, self.seeds, sizes, self._base())
         meta = {"by_step": self._by_step(slider), "side_effects": self._side_effects(slider, found)}
         save_tensors(path, found.tensors(), kind="sweep", fingerprint=made_from, **meta)
@@ -125,7 +127,7 @@ class Evaluation:
         """The share of a slider's own move that is left while others are on, and whether moves add up."""
         count, active = min(SIDE_SEEDS, len(self.seeds)), min(ACTIVE, self.count)
         v_D = self.models.directions.components_KD[slider]
-        base_SD, change_SD = found.z_SMD[:count, len(SIZES)], ends(found.z_SMD)[0, :count]
+        base_SD, change_SD = found.z_SMD[:count, len(self.sizes)], moved(found.z_SMD, self.sizes)[0, :count]
         others_SK = self._others(slider, active - 1, count)
         without_SD = self._embedded(others_SK)
         with_SD = self._embedded(others_SK + self.unit_K * np.eye(self.count)[slider])
@@ -155,24 +157,24 @@ class Evaluation:
 
     # ---- the whole
 
-    def gathered(self) -> dict[str, Any]:
+    def gathered(self) -> results.Evaluation:
         """All tasks' results as one record."""
         loaded = [load_tensors(self._file(f"{k:03d}")[0], kind="sweep") for k in range(self.count)]
         found = [Sweep.from_tensors(k, tensors) for k, (tensors, _) in enumerate(loaded)]
         by_judge = self._judged()
         trained, judged = stages.views(self.models, found, by_judge)
-        steps = {"steps": list(self.models.point.embed_T)}
-        side = {"active": min(ACTIVE, self.count)}
-        return {
-            "seeds": len(self.seeds),
-            "views": {"training": with_intervals(trained), "judge": judged and with_intervals(judged)},
-            "orthogonality": control.orthogonality(trained.delta()).tolist(),
-            "by_step": steps | _columns([meta["by_step"] for _, meta in loaded]),
-            "side_effects": side | _columns([meta["side_effects"] for _, meta in loaded]),
-            "controls": {"training": self._controls(trained), "judge": judged and self._controls(judged)},
-            "factors": self._factors(found, by_judge),
-            "made_from": stored_fingerprint(self.models.run.measures),
-        }
+        by_step = _columns([meta["by_step"] for _, meta in loaded])
+        side_effects = _columns([meta["side_effects"] for _, meta in loaded])
+        return results.Evaluation(
+            seeds=len(self.seeds),
+            views=results.Views(training=with_intervals(trained), judge=judged and with_intervals(judged)),
+            orthogonality=as_table(control.orthogonality(trained.delta())),
+            by_step=ByStep.model_validate({"steps": self.models.point.embed_T, **by_step}),
+            side_effects=SideEffects.model_validate({"active": min(ACTIVE, self.count), **side_effects}),
+            controls=results.Controls(training=self._controls(trained), judge=judged and self._controls(judged)),
+            factors=self._factors(found, by_judge),
+            made_from=stored_fingerprint(self.models.run.measures) or "",
+        )
 
     def _judged(self) -> Seen | None:
         if self.judge is None:
@@ -181,7 +183,7 @@ class Evaluation:
         parts = [load_tensors(path, kind="judged")[0] for path in files]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    def _controls(self, view: View) -> dict[str, Any]:
+    def _controls(self, view: View) -> dict[str, Control]:
         """The same sliders measured on directions that are not theirs: what a score is worth."""
         rng, images = generator_for(self.models.settings.seed, "controls", 0), view.manifold_ND
         pairs = rng.choice(len(images), size=(2, self.count), replace=False)
@@ -191,11 +193,11 @@ class Evaluation:
         }
         return {name: view.against(v_KD) for name, v_KD in others.items()}
 
-    def _factors(self, found: list[Sweep], by_judge: Seen | None) -> dict[str, Any] | None:
+    def _factors(self, found: list[Sweep], by_judge: Seen | None) -> EvaluatedFactors | None:
         """The factor table with intervals, controls, and what the directions tell of the model's own images; None
         without a judge."""
         models, judge = self.models, self.judge
-        table = factor_table(found, judge.classes) if judge else None
+        table = factor_table(found, judge.classes, self.sizes) if judge else None
         if table is None or judge is None or by_judge is None:
             return None
         shown = {name: by_judge[FACTOR + name][: models.settings.samples].numpy() for name in judge.classes}
@@ -203,15 +205,15 @@ class Evaluation:
         seed, v_KD = models.settings.seed, models.directions.components_KD
         z_ND = models.seen.z_NTD[:, -1].double().numpy()
         random_KD = np.linalg.qr(generator_for(seed, "controls", 1).standard_normal(v_KD.shape).T)[0].T
-        told, by_chance = (factors.told(z_ND @ v.T, labels_NF, list(judge.classes)) for v in (v_KD, random_KD))
+        own, by_chance = (factors.informed(z_ND @ v.T, labels_NF, list(judge.classes)) for v in (v_KD, random_KD))
         chance = generator_for(seed, "controls", 2)
         unrelated = factors.unrelated(shown, chance, sliders=self.count, seeds=len(self.seeds))
-        return table | {
-            "mean": factors.with_intervals(found, judge.classes),
+        more = {
+            "mean": factors.with_intervals(found, judge.classes, self.sizes),
             "controls": {"unrelated images": unrelated},
-            **told,
             "told_by_random_directions": by_chance,
         }
+        return EvaluatedFactors.model_validate(dict(table) | dict(own) | more)
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

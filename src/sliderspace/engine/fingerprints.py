@@ -38,11 +38,26 @@ class Fingerprints:
             embed=point.embed_T,
             pictures=pictures,
         )
-        sampled = fingerprint(after=drawn, count=settings.samples + settings.held_out)
-        fitted = stamp("fit", after=sampled, **settings.model_dump(include=FITTED))
-        trained = stamp("train", after=fitted, **settings.model_dump(include=TRAINED))
-        measured = stamp("measure", after=trained, how=measuring.model_dump(), judge=point.judge_identity)
-        return cls(drawn, sampled, fitted, trained, measured)
+        first = sampled(settings, drawn)
+        second = fitted(settings, first)
+        third = trained(settings, second)
+        measured = stamp("measure", after=third, how=measuring.model_dump(), judge=point.judge_identity)
+        return cls(drawn, first, second, third, measured)
+
+
+def sampled(settings: Settings, drawn: str) -> str:
+    """Of all trajectories, from that of each."""
+    return fingerprint(after=drawn, count=settings.samples + settings.held_out)
+
+
+def fitted(settings: Settings, sampled: str) -> str:
+    """Of the directions."""
+    return stamp("fit", after=sampled, **settings.model_dump(include=FITTED))
+
+
+def trained(settings: Settings, fitted: str) -> str:
+    """Of the sliders, and of config.json."""
+    return stamp("train", after=fitted, **settings.model_dump(include=TRAINED))
 
 
 def stamp(stage: str, **inputs: object) -> str:

@@ -16,7 +16,8 @@ from sliderspace.core.errors import BadInput
 from sliderspace.engine.fingerprints import SHAPED, TRAINED
 from sliderspace.engine.models import Models
 from sliderspace.measure.factors import factor_table
-from sliderspace.measure.results import measures
+from sliderspace.measure.results import MadeFrom, SpaceEntry, SpaceFile
+from sliderspace.measure.summary import measures
 from sliderspace.measure.views import View, judges_view, training_view
 from sliderspace.method.baselines.axes import chosen_images, control_axes
 from sliderspace.method.baselines.customisation import Customisation
@@ -28,7 +29,7 @@ from sliderspace.method.sweeps import Seen, Sweep, embedded
 from sliderspace.method.training import Update, train
 from sliderspace.method.trajectories import finished, from_pictures, from_prompts, sample_shard
 from sliderspace.models.encoders import Encoder
-from sliderspace.storage.files import is_done, load_tensors, save_json, save_tensors
+from sliderspace.storage.files import is_done, load_tensors, save_tensors
 
 # ---- sample
 
@@ -220,13 +221,13 @@ def _gather_measures(models: Models) -> bool:
     loaded = [load_tensors(_measured(models, f"{k:03d}"), kind="sweep") for k in range(count)]
     found = [Sweep.from_tensors(k, tensors) for k, (tensors, _) in enumerate(loaded)]
     trained, seen_by_judge = views(models, found, _judged_shards(models))
-    factors = factor_table(found, models.judge.classes) if models.judge else None
+    factors = factor_table(found, models.judge.classes, models.measuring.sizes) if models.judge else None
     unit_K = np.array([meta["unit"] for _, meta in loaded])
     reached_K = [bool(meta["reached"]) for _, meta in loaded]
     result = measures(trained, seen_by_judge, models.directions, unit_K, reached_K, factors)
     strips = {"sliders": np.stack([s.images_SMHWC for s in found]), "base": _base(models)["shown"]["images"].numpy()}
     save_tensors(run.strips, strips, kind="strips", fingerprint=made_from)
-    save_json(run.measures, result, kind="measures", fingerprint=made_from)
+    result.write(run.measures, made_from)
     _save_space(models, unit_K)
     models.run.publish([place.name for place in (run.directions, run.sliders, run.measures, run.strips, run.space)])
     return True
@@ -242,16 +243,16 @@ def is_measured(models: Models) -> bool:
 
 def _save_space(models: Models, unit_K: "np.ndarray[Any, Any]") -> None:
     prints = models.prints
-    made_from = {"directions": prints.fitted, "sliders": prints.trained}
-    entries = [{"index": k, "name": None, "unit": float(unit)} for k, unit in enumerate(unit_K)]
-    space = {"made_from": made_from, "settings": models.settings.model_dump(mode="json"), "sliders": entries}
-    save_json(models.run.unfinished.space, space, kind="space", fingerprint=prints.measured)
+    made_from = MadeFrom(directions=prints.fitted, sliders=prints.trained)
+    entries = tuple(SpaceEntry(index=k, unit=float(unit)) for k, unit in enumerate(unit_K))
+    space = SpaceFile(made_from=made_from, settings=models.settings, sliders=entries)
+    space.write(models.run.unfinished.space, prints.measured)
 
 
 def views(models: Models, found: Sequence[Sweep], by_judge: Seen | None) -> tuple[View, View | None]:
     """What the encoder and the judge see in sweeps, beside the finished images of the trajectories."""
     manifold_ND, fresh_ND = (data.z_NTD[:, -1].double().numpy() for data in (models.seen, models.unseen))
-    trained = training_view(found, manifold_ND, fresh_ND, models.directions)
+    trained = training_view(found, models.measuring.sizes, manifold_ND, fresh_ND, models.directions)
     if by_judge is None:
         return trained, None
     z_NE, samples = by_judge["judge"].numpy(), models.settings.samples

@@ -1,105 +1,331 @@
-"""The control measures of a finished space, on finished images of seeds that neither PCA nor training nor calibration
-saw.
+"""What is stored of a finished space, as types: the records of measures.json, evaluation.json and space.json.
 
-The same measures are taken through two pairs of eyes: the encoder that trained the sliders, and a judge that did not.
+A number that has no value (the selectivity of a slider that is alone) is None, and null in the file. Keys that a later
+version adds are passed over. K sliders, F factors, T sampler steps.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, model_validator
 
-from sliderspace.core.arrays import Array
-from sliderspace.measure import control
-from sliderspace.measure.intervals import bootstrap
-from sliderspace.measure.views import SIZES, View
-from sliderspace.method.directions import Directions
-
-
-def measures(
-    trained: View,
-    judged: View | None,
-    directions: Directions,
-    unit_K: Array,
-    reached_K: Sequence[bool],
-    factors: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """`measures.json`: one entry a slider, their means, and the leakage matrix (rows: sliders, columns: directions).
-
-    Realism is the judge's where there is one: an encoder cannot see where its own training led images astray.
-    """
-    table, seen = trained.measures(), None if judged is None else judged.measures()
-    if seen is not None:
-        table |= {key: seen[key] for key in ("realism", "realism_2")}
-    table["explained_variance_ratio"], table["unit"] = directions.explained_variance_ratio_K, unit_K
-    table["unit_reached"] = np.array(reached_K, dtype=float)
-    sizes_KM, span_K2 = trained.consistency_by_size(), (judged or trained).spans()
-    rows = rows_of(table)
-    for k, row in enumerate(rows):
-        row |= {
-            "consistency_by_size": sizes_KM[k].tolist(),
-            "span": span_K2[k].tolist(),
-            "unit_reached": bool(row["unit_reached"]),
-        }
-    return {
-        "sliders": rows,
-        "mean": means_of(table) | {"effective_rank": control.effective_rank(trained.delta())},
-        "leakage": trained.leakage().tolist(),
-        "sizes": list(SIZES),
-        "seeds": trained.seeds,
-        "encoder": trained.encoder,
-        "realism_encoder": (judged or trained).encoder,
-        "judge": judged and seen and {**table_of(judged, seen), "encoder": judged.encoder},
-        "factors": factors,
-    }
+from sliderspace.core.errors import DamagedFile
+from sliderspace.core.numbers import number
+from sliderspace.core.settings import Measuring, Settings
+from sliderspace.storage.files import load_json, save_json, stored_fingerprint
+from sliderspace.storage.run_folder import RunFolder
 
 
-def table_of(view: View, seen: Mapping[str, Array]) -> dict[str, Any]:
-    return {"sliders": rows_of(seen), "mean": means_of(seen), "leakage": view.leakage().tolist()}
+def _finite(value: object) -> object:
+    """NaN and infinities are no values; what is no number at all is left for the type to refuse."""
+    return number(value) if isinstance(value, float | int | np.number) and not isinstance(value, bool) else value
 
 
-def rows_of(table: Mapping[str, Array]) -> list[dict[str, Any]]:
-    """One entry a slider of measures [K]."""
-    rows = [
-        {"index": k, **{key: float(values[k]) for key, values in table.items()}} for k in range(len(table["alignment"]))
-    ]
-    return [{**row, "own_direction_largest": bool(row["own_direction_largest"])} for row in rows]
+Number = Annotated[Annotated[float, Strict()] | None, BeforeValidator(_finite)]
+Finite = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Numbers = tuple[Number, ...]
+Table = tuple[Numbers, ...]
 
 
-def means_of(table: Mapping[str, Array]) -> dict[str, float]:
-    return {key: float(values.mean()) for key, values in table.items()}
+class Record(BaseModel):
+    """Part of a stored result."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-def with_intervals(view: View) -> dict[str, Any]:
-    """The same tables with 95 % intervals over seeds: every number becomes {"value", "low", "high"}.
+class Stored(Record):
+    """The contents of a whole file of a run folder."""
 
-    Images of one seed resemble each other, so seeds are drawn again, not images (`intervals.bootstrap`). A seed drawn
-    twice agrees with itself, which lifts consistency: so the spread of the resamples is laid about the value, not about
-    their own middle.
-    """
-    table = view.measures()
-    value, edges = _stacked(table), bootstrap(lambda seeds: _stacked(view.measures(seeds)), view.seeds, centred=True)
-    top = {key: np.inf if key in UNBOUNDED else 1.0 for key in table}
-    named = {
-        key: (value[i], *(np.minimum(value[i] + end[i], top[key]) for end in edges)) for i, key in enumerate(table)
-    }
-    whole = {
-        key: {name: float(part[-1]) for name, part in zip(PARTS, parts, strict=True)} for key, parts in named.items()
-    }
-    rows = [
-        {"index": k}
-        | {key: {name: float(part[k]) for name, part in zip(PARTS, parts, strict=True)} for key, parts in named.items()}
-        for k in range(len(view.z_KSMD))
-    ]
-    return {"encoder": view.encoder, "sliders": rows, "mean": whole, "leakage": view.leakage().tolist()}
+    kind: ClassVar[str]
+    advice: ClassVar[str]  # what to do about a damaged file of {folder}
 
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """BadInput when there is no such file, DamagedFile when it is broken, foreign, or holds what it cannot hold."""
+        try:
+            return cls.model_validate(load_json(path, kind=cls.kind))
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), first["msg"][:200]])
+            raise DamagedFile(f"{path} holds what it should not ({what}).\n{cls.mending(path)}") from error
 
-PARTS = ("value", "low", "high")
+    @classmethod
+    def mending(cls, path: Path) -> str:
+        """What to do about a damaged file."""
+        return cls.advice.format(folder=path.parent)
 
-
-UNBOUNDED = ("selectivity", "realism", "realism_2")  # all other measures are at most 1
+    def write(self, path: Path, fingerprint: str) -> None:
+        """Atomically, stamped with what it was made from; errors as `save_json`."""
+        save_json(path, self.model_dump(mode="json"), kind=self.kind, fingerprint=fingerprint)
 
 
-def _stacked(table: Mapping[str, Array]) -> Array:
-    """Measures × (sliders and their mean)."""
-    return np.stack([np.append(values, values.mean()) for values in table.values()])
+class Interval(Record):
+    """A number and the ends of its 95 % interval."""
+
+    value: Number
+    low: Number = None
+    high: Number = None
+
+
+T = TypeVar("T")
+
+
+class Scores(Record, Generic[T]):
+    """The measures that every view takes, of one slider or on average over all; T is Number or Interval."""
+
+    alignment: T | None = None
+    consistency: T | None = None
+    selectivity: T | None = None
+    monotone_share: T | None = None
+    realism: T | None = None
+    realism_2: T | None = None
+    own_direction_largest: T | bool | None = None  # of one slider yes or no, on average a share
+
+
+class SliderScores(Scores[Number]):
+    index: int | None = None
+
+
+class SliderMeasures(SliderScores):
+    """All that a discovery measures of one slider."""
+
+    explained_variance_ratio: Number = None
+    unit: Number = None  # raw strength
+    unit_reached: bool | None = None
+    consistency_by_size: Numbers = ()
+    span: tuple[Number, Number] | None = None  # usable, in units
+
+
+class Means(Scores[Number]):
+    explained_variance_ratio: Number = None
+    unit: Number = None
+    unit_reached: Number = None
+    effective_rank: Number = None
+
+
+class JudgeView(Record):
+    """What an encoder that trained nothing sees."""
+
+    encoder: str
+    sliders: tuple[SliderScores, ...]
+    mean: Scores[Number]
+    leakage: Table
+
+
+class FactorMeans(Record, Generic[T]):
+    """How cleanly sliders take factors apart, on average."""
+
+    gap: T | None = None
+    disentanglement: T | None = None
+    disentanglement_of_shares: T | None = None
+    completeness: T | None = None
+
+
+class FactorControl(FactorMeans[Number]):
+    """The same of changes that no slider made."""
+
+    own_sliders: int | None = None
+    single_factor: int | None = None
+
+
+class Informed(Record):
+    """What coordinates along directions tell of each factor."""
+
+    informativeness: dict[str, Number]
+    mutual_information_gap: dict[str, Number]
+
+
+class FactorTable(Record):
+    """Effects [K, F] on each factor from −1 to +1 unit, and what it becomes: the value there is most of at each end."""
+
+    names: tuple[str, ...]
+    effects: Table
+    becomes: tuple[tuple[tuple[str, str] | None, ...], ...]
+    gap: Numbers
+    own_sliders: int
+    single_factor: int
+
+    @model_validator(mode="after")
+    def _of_one_shape(self) -> Self:
+        _expect("gap", len(self.gap), len(self.effects))
+        _expect("becomes", len(self.becomes), len(self.effects))
+        for name, rows in (("effects", self.effects), ("becomes", self.becomes)):
+            for row in rows:
+                _expect(f"a row of {name}", len(row), len(self.names))
+        return self
+
+
+class Factors(FactorTable):
+    mean: FactorMeans[Number]
+
+
+class EvaluatedFactors(FactorTable, Informed):
+    mean: FactorMeans[Interval]
+    controls: dict[str, FactorControl]
+    told_by_random_directions: Informed
+
+
+class Measures(Stored):
+    """measures.json: what a discovery measures, on seeds that neither PCA nor training nor calibration saw."""
+
+    kind: ClassVar[str] = "measures"
+    advice: ClassVar[str] = "Delete it and run `sliderspace measure {folder}` to make it again."
+
+    sliders: tuple[SliderMeasures, ...]
+    mean: Means
+    leakage: Table  # rows: sliders, columns: directions
+    sizes: tuple[Finite, ...] = Measuring().sizes
+    seeds: int | None = None
+    encoder: str = ""
+    realism_encoder: str = ""
+    judge: JudgeView | None = None
+    factors: Factors | None = None
+
+    @model_validator(mode="after")
+    def _of_one_space(self) -> Self:
+        _expect_square("leakage", self.leakage, len(self.sliders))
+        if self.judge:
+            _expect("judge.sliders", len(self.judge.sliders), len(self.sliders))
+            _expect_square("judge.leakage", self.judge.leakage, len(self.sliders))
+        if self.factors:
+            _expect("factors.effects", len(self.factors.effects), len(self.sliders))
+        return self
+
+
+# ---- evaluation.json
+
+
+class SliderIntervals(Scores[Interval]):
+    index: int | None = None
+
+
+class EvaluatedView(Record):
+    encoder: str
+    sliders: tuple[SliderIntervals, ...]
+    mean: Scores[Interval]
+    leakage: Table
+
+
+class Control(Record):
+    """The same moves on directions that are not the sliders' own."""
+
+    alignment: Number = None
+    selectivity: Number = None
+    own_direction_largest: Number = None
+
+
+class Views(Record):
+    training: EvaluatedView
+    judge: EvaluatedView | None
+
+
+class Controls(Record):
+    training: dict[str, Control]
+    judge: dict[str, Control] | None
+
+
+class ByStep(Record):
+    """Preview measures [K, T] of each sampler step alone."""
+
+    steps: tuple[int, ...]
+    alignment: Table
+    consistency: Table
+
+
+class SideEffects(Record):
+    """What is left of each slider's own move while `active` are on, and whether moves add up."""
+
+    active: int
+    retained: Numbers
+    additivity: Numbers
+
+
+class Evaluation(Stored):
+    """evaluation.json: what `evaluate` measures of a finished space."""
+
+    kind: ClassVar[str] = "evaluation"
+    advice: ClassVar[str] = "Delete it and run `sliderspace evaluate {folder}` to make it again."
+
+    seeds: int
+    views: Views
+    orthogonality: Table
+    by_step: ByStep
+    side_effects: SideEffects
+    controls: Controls
+    factors: EvaluatedFactors | None
+    made_from: str  # the fingerprint of the measures
+
+    @model_validator(mode="after")
+    def _of_one_space(self) -> Self:
+        count = len(self.views.training.sliders)
+        views = {"training": self.views.training, "judge": self.views.judge}
+        for name, view in views.items():
+            if view:
+                _expect(f"views.{name}.sliders", len(view.sliders), count)
+                _expect_square(f"views.{name}.leakage", view.leakage, count)
+        _expect_square("orthogonality", self.orthogonality, count)
+        for name, table in (("alignment", self.by_step.alignment), ("consistency", self.by_step.consistency)):
+            _expect(f"by_step.{name}", len(table), count)
+            for row in table:
+                _expect(f"a row of by_step.{name}", len(row), len(self.by_step.steps))
+        if self.factors:
+            _expect("factors.effects", len(self.factors.effects), count)
+        return self
+
+
+# ---- space.json
+
+
+class MadeFrom(Record):
+    """The fingerprints of the files that a space is made of."""
+
+    directions: str
+    sliders: str
+
+
+class SpaceEntry(Record):
+    """One slider of a space: `unit` is its raw strength at 1.0; an imported one brings its measures along."""
+
+    index: int | None = None
+    name: str | None = None
+    unit: Finite
+    measures: SliderMeasures | None = None
+
+
+class SpaceFile(Stored):
+    """space.json: the sliders of a finished space, their names and units, and the settings they were made with."""
+
+    kind: ClassVar[str] = "space"
+    advice: ClassVar[str] = (
+        "Undo the last change of it; of a space that was discovered here, delete it and run `sliderspace measure "
+        "{folder}`."
+    )
+
+    made_from: MadeFrom
+    settings: Settings
+    imported: bool = False  # such sliders cannot be made again from their folder
+    sliders: tuple[SpaceEntry, ...]
+
+    def foreign(self, run: RunFolder) -> list[Path]:
+        """The files of its folder that were made for another space; what is missing is not among them."""
+        own = stored_fingerprint(run.space)
+        due = {run.directions: self.made_from.directions, run.sliders: self.made_from.sliders}
+        due |= {run.measures: own, run.strips: own}
+        return [path for path, made_from in due.items() if stored_fingerprint(path) not in (None, made_from)]
+
+    def changed(self, asked: Settings) -> tuple[str, ...]:
+        """What `asked` has in place of this space's settings, as lines to show."""
+        own, other = (s.model_dump(mode="json") for s in (self.settings, asked))
+        return tuple(f"{key}: {own[key]} → {other[key]}" for key in own if own[key] != other[key])
+
+
+def _expect(what: str, count: int, due: int) -> None:
+    if count != due:
+        raise ValueError(f"{what} has {count} entries where {due} are due")
+
+
+def _expect_square(what: str, table: Table, count: int) -> None:
+    _expect(what, len(table), count)
+    for row in table:
+        _expect(f"a row of {what}", len(row), count)

@@ -66,7 +66,7 @@ class _Checkpoint:
                 key: state[f"adam/{n}/{key}"].to("cpu" if key == "step" else p.device)
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
-        return [Update(**{**h, "held_out_K": tuple(h["held_out_K"])}) for h in meta["history"]]
+        return [Update(h["index"], h["loss"], h["alignment"], tuple(h["held_out_K"])) for h in meta["history"]]
 
 
 def train(

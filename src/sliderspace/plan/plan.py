@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from sliderspace.core.settings import Quantize, Settings, Speed
+from sliderspace.core.settings import Measuring, Quantize, Settings, Speed
 from sliderspace.engine.local import BASE_IMAGES, CALIBRATION_SEEDS, MEASURE_SEEDS
-from sliderspace.measure.views import SIZES
 from sliderspace.method.calibration import GRID
 from sliderspace.method.objective import Recipe
 from sliderspace.models.backbones import Preset, preset_for
@@ -167,7 +166,7 @@ def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None
 
 
 def _work(settings: Settings, backbone: PipelineBackbone) -> Work:
-    swept = 2 * (len(GRID) * CALIBRATION_SEEDS + len(SIZES) * MEASURE_SEEDS)
+    swept = 2 * (len(GRID) * CALIBRATION_SEEDS + len(Measuring().sizes) * MEASURE_SEEDS)
     base = CALIBRATION_SEEDS + MEASURE_SEEDS + BASE_IMAGES
     return Work(
         samples=settings.samples,

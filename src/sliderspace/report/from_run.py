@@ -1,79 +1,110 @@
-"""From a run folder to words and to the report page: what `info` prints and `report.html` shows."""
+"""A run folder -> its report page, `report.html`."""
 
-from collections.abc import Mapping
+import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from sliderspace.core.errors import DamagedFile
+import numpy as np
+
+from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.settings import settings_from
-from sliderspace.measure.views import SCALES
+from sliderspace.measure.results import Evaluation, Measures, SpaceFile
 from sliderspace.method.directions import Directions
-from sliderspace.report.page import ReportData, SliderEntry, write_report
-from sliderspace.report.verdicts import warnings_for
+from sliderspace.report.page import MADE_FROM, ReportData, write_report
 from sliderspace.storage.files import load_json, load_tensors, stored_fingerprint
 from sliderspace.storage.run_folder import RunFolder
 
-
-def whole(path: Path, values: Mapping[str, Any], *needed: str) -> Mapping[str, Any]:
-    """The contents of a run's file, or DamagedFile where a part that every such file has is missing."""
-    if missing := [name for name in needed if name not in values]:
-        raise DamagedFile(
-            f"{path} lacks {', '.join(missing)}.\nDelete it and run `sliderspace train {path.parent}` to make it again."
-        )
-    return values
+HEAD = 4096  # bytes of a page that hold what it was made from
 
 
 def report_run(run: RunFolder) -> Path:
-    """Write `report.html` from the files of a finished run, and return its path. Raises BadInput when measures are
-    missing."""
+    """Write `report.html` from the files of a finished run, and return its path.
+
+    Raises BadInput when measures are missing, or are of other settings than the space.
+    """
     run.check_exists()
-    measured = whole(run.measures, load_json(run.measures, kind="measures"), "sliders", "mean", "leakage")
-    drawn = whole(run.strips, load_tensors(run.strips, kind="strips")[0], "sliders", "base")
-    settings, directions = settings_from(load_json(run.config, kind="config")), Directions.load(run.directions)
-    leakage = measured["leakage"]
-    names = [s["name"] for s in whole(run.space, load_json(run.space, kind="space"), "sliders")["sliders"]]
-    entries = [
-        SliderEntry(
-            index=m["index"],
-            name=names[k],
-            strips=drawn["sliders"][k].numpy(),
-            scales=SCALES.tolist(),
-            measures=m,
-            warnings=warnings_for(m, measured["mean"], leakage[k]),
+    space = SpaceFile.read(run.space)
+    if foreign := space.foreign(run):
+        raise BadInput(
+            f"{', '.join(path.name for path in foreign)} of {run.root} belong to other settings than its finished "
+            f"space.\nRun `sliderspace discover --out {run.root}` to finish, and the report is written too."
         )
-        for k, m in enumerate(measured["sliders"])
-    ]
-    trained = whole(run.sliders, load_tensors(run.sliders, kind="sliders")[1], "history")
-    write_report(
-        run.report,
-        ReportData(
-            title=settings.prompts[0],
-            prompts=settings.prompts,
-            backbone=settings.backbone,
-            encoder=settings.encoder or "the preset's own",
-            created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-            settings=list(settings.model_dump(mode="json", exclude={"prompts"}).items()),
-            base_images=drawn["base"].numpy(),
-            explained_variance_ratio=directions.explained_variance_ratio_K,
-            step_share=directions.step_share,
-            sliders=entries,
-            leakage=leakage,
-            mean=measured["mean"],
-            history=trained["history"],
-            folder=str(run.root),
-            sizes=measured.get("sizes"),
-            judge=measured.get("judge"),
-            factors=measured.get("factors"),
-            evaluation=_evaluation(run),
-        ),
+    asked = settings_from(load_json(run.config, kind="config"))
+    measured = Measures.read(run.measures)
+    directions = Directions.load(run.directions)
+    strips, base = _pictures(run, measured)
+    data = ReportData(
+        settings=space.settings,
+        measures=measured,
+        evaluation=_evaluation(run, len(measured.sliders)),
+        names=[entry.name for entry in space.sliders],
+        strips=strips,
+        base_images=base,
+        explained_variance_ratio_K=directions.explained_variance_ratio_K,
+        step_share=directions.step_share,
+        history=_history(run),
+        created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        folder=str(run.root),
+        notes=_notes(space.changed(asked)),
+        made_from=stored_fingerprint(run.measures) or "",
     )
+    _check_counts(run, data)
+    write_report(run.report, data)
     return run.report
 
 
-def _evaluation(run: RunFolder) -> dict[str, Any] | None:
+def reported_of(page: Path) -> str | None:
+    """The fingerprint of the measures that a report shows; None if there is no page, "" if it does not say."""
+    if not page.exists():
+        return None
+    with page.open("rb") as file:
+        found = re.search(rf'name="{MADE_FROM}" content="(\w*)"'.encode(), file.read(HEAD))
+    return found[1].decode() if found else ""
+
+
+def _notes(changed: tuple[str, ...]) -> list[str]:
+    if not changed:
+        return []
+    return [f"This page shows the finished space. The folder asks for other settings by now: {'; '.join(changed)}."]
+
+
+def _evaluation(run: RunFolder, count: int) -> Evaluation | None:
     """What `evaluate` found of these very sliders; None where it was not run, or before they were last measured."""
     if not run.evaluation.exists():
         return None
-    found = load_json(run.evaluation, kind="evaluation")
-    return found if found.get("made_from") == stored_fingerprint(run.measures) else None
+    found = Evaluation.read(run.evaluation)
+    if found.made_from != stored_fingerprint(run.measures):
+        return None
+    if len(found.views.training.sliders) != count:
+        raise DamagedFile(f"{run.evaluation} is not of these {count} sliders.\n{found.mending(run.evaluation)}")
+    return found
+
+
+def _pictures(run: RunFolder, measured: Measures) -> tuple[np.ndarray, np.ndarray]:
+    """Strips uint8 [K, S, M, H, W, 3] and images of the base model [N, H, W, 3]. Raises DamagedFile where they are of
+    other sliders or sizes than the measures."""
+    drawn, _ = load_tensors(run.strips, kind="strips")
+    due = (len(measured.sliders), 2 * len(measured.sizes) + 1)
+    strips, base = (drawn[name].numpy() if name in drawn else np.zeros(0) for name in ("sliders", "base"))
+    shape: tuple[int, ...] = strips.shape
+    fits = len(shape) == 6 and (shape[0], shape[2]) == due and base.ndim == 4 and min(strips.size, base.size) > 0
+    if not fits or strips.dtype != np.uint8 or base.dtype != np.uint8:
+        raise DamagedFile(f"{run.strips} does not hold the pictures of these sliders.\n{Measures.mending(run.strips)}")
+    return strips, base
+
+
+def _history(run: RunFolder) -> list[tuple[float, float]]:
+    """Updates and held-out alignment, as training stored them."""
+    history = load_tensors(run.sliders, kind="sliders")[1].get("history")
+    try:
+        return [(float(update), float(found)) for update, found in history or ()]
+    except (TypeError, ValueError) as error:
+        raise DamagedFile(f"{run.sliders} holds no history of a training.\n{Measures.mending(run.sliders)}") from error
+
+
+def _check_counts(run: RunFolder, data: ReportData) -> None:
+    """DamagedFile where the files are of different numbers of sliders."""
+    count = len(data.measures.sliders)
+    for path, found in ((run.space, len(data.names)), (run.directions, len(data.explained_variance_ratio_K))):
+        if found != count:
+            raise DamagedFile(f"{path} is not of the {count} sliders that were measured.\n{Measures.mending(path)}")

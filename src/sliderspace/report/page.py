@@ -17,101 +17,116 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from sliderspace.core.arrays import Array
 from sliderspace.core.numbers import number, written
-from sliderspace.report import charts
-from sliderspace.report.charts import Numbers
-from sliderspace.report.verdicts import MEASURES, chance, factors, part, steps, summary, view
+from sliderspace.core.settings import Settings
+from sliderspace.core.text import shown
+from sliderspace.measure.results import Evaluation, Measures, SliderMeasures
+from sliderspace.method.sweeps import both_ways
+from sliderspace.report import charts, verdicts
+from sliderspace.report.cells import heats
 from sliderspace.storage.files import save_text
 from sliderspace.storage.images import checked, data_uri, scale_label, thumbnails
 
 THUMBNAIL = 256  # pixels
-
-
-@dataclass(frozen=True)
-class SliderEntry:
-    """One slider: `strips` uint8 [S seeds, M scales, H, W, 3] at `scales` natural units, its measures, and what to
-    beware of."""
-
-    index: int
-    name: str | None
-    strips: npt.ArrayLike
-    scales: Sequence[float]
-    measures: Numbers
-    warnings: Sequence[str] = ()
+MADE_FROM = "sliderspace-measures"  # names the fingerprint of the measures that a page shows
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """All the page shows. `base_images` uint8 [N, H, W, 3]; `leakage` [K, K]; `history` (updates, held-out alignment)
-    pairs.
+    """All the page shows. `strips` uint8 [K, S seeds, M scales, H, W, 3] at ±`measures.sizes` units and 0,
+    `base_images` uint8 [N, H, W, 3]; `history` (updates, held-out alignment) pairs.
 
-    `step_share` 0 … 1; `folder` as a user would type it, for the commands on the page. `sizes` are those of
-    `consistency_by_size`;
-    `judge` and `factors` are those parts of measures.json, `evaluation` is evaluation.json. The page shows what there
-    is of them.
+    `step_share` 0 … 1; `folder` as a user would type it, for the commands on the page; `notes` stand at its top.
     """
 
-    title: str
-    prompts: Sequence[str]
-    backbone: str
-    encoder: str
-    created: str
-    settings: Sequence[tuple[str, object]]
+    settings: Settings
+    measures: Measures
+    strips: npt.ArrayLike
+    names: Sequence[str | None]
     base_images: npt.ArrayLike
-    explained_variance_ratio: npt.ArrayLike
+    explained_variance_ratio_K: Array
     step_share: float
-    sliders: Sequence[SliderEntry]
-    leakage: npt.ArrayLike
-    mean: Numbers
-    history: Sequence[tuple[float, float]] | Sequence[Sequence[float]] = ()
+    created: str
+    evaluation: Evaluation | None = None
+    history: Sequence[Sequence[float]] = ()
     notes: Sequence[str] = ()
     folder: str = "DIR"
-    sizes: Sequence[float] | None = None
-    judge: Numbers | None = None
-    factors: Numbers | None = None
-    evaluation: Numbers | None = None
+    made_from: str = ""
 
 
 # ---- one slider
 
 
-def _meters(measures: Numbers) -> list[dict[str, Any]]:
-    """The measures of one slider as bars of 0 … 100 %."""
-    shown = [m for m in MEASURES if m.key in measures and m.key != "own_direction_largest"]
-    values = [number(measures[m.key]) for m in shown]
+@dataclass(frozen=True)
+class Meter:
+    """A measure of one slider as a bar of 0 … 100 %."""
+
+    measure: verdicts.Measure
+    text: str
+    fill: float
+    low: bool
+
+
+@dataclass(frozen=True)
+class Card:
+    """One slider: a strip of pictures a seed, its measures, and what to beware of."""
+
+    index: int
+    name: str | None
+    warnings: list[str]
+    labels: list[str]
+    scales: list[float]
+    rows: list[list[str]]
+    seeds: list[str]
+    meters: list[Meter]
+    share: float | None
+    unit: float | None
+    span: str
+    width: int
+    height: int
+    glance: list[tuple[str, str]]
+
+
+def _meters(slider: SliderMeasures) -> list[Meter]:
+    measures = [m for m in verdicts.MEASURES if m.key != "own_direction_largest"]
+    values = [number(getattr(slider, m.key)) for m in measures]
     return [
-        {
-            "measure": m,
-            "text": written(v, share=m.share),
-            "fill": 100 * min(max((v or 0) / m.top, 0), 1),
-            "low": v is not None and m.warn is not None and v < m.warn,
-        }
-        for m, v in zip(shown, values, strict=True)
+        Meter(
+            measure=m,
+            text=written(v, share=m.share),
+            fill=100 * min(max((v or 0) / m.top, 0), 1),
+            low=v is not None and m.warn is not None and v < m.warn,
+        )
+        for m, v in zip(measures, values, strict=True)
     ]
 
 
-def _card(entry: SliderEntry) -> dict[str, Any]:
-    strips = thumbnails(checked(entry.strips, 5), THUMBNAIL)
-    scales = [float(s) for s in entry.scales]
+def _card(data: ReportData, k: int, images: npt.NDArray[np.uint8]) -> Card:
+    slider = data.measures.sliders[k]
+    strips = thumbnails(images, THUMBNAIL)
+    scales: list[float] = both_ways(data.measures.sizes).tolist()
     labels = ["base" if s == 0 else scale_label(s) for s in scales]
     rows = [[data_uri(image) for image in row] for row in strips]
-    return {
-        "index": entry.index,
-        "name": entry.name,
-        "warnings": list(entry.warnings),
-        "labels": labels,
-        "scales": scales,
-        "rows": rows,
-        "seeds": [_letters(s) for s in range(len(rows))],
-        "meters": _meters(entry.measures),
-        "share": number(entry.measures.get("explained_variance_ratio")),
-        "unit": number(entry.measures.get("unit")),
-        "span": " … ".join(scale_label(end) for end in charts.span(entry.measures) or ()),
-        "width": strips.shape[3],
-        "height": strips.shape[2],
-        "glance": [(rows[0][m], labels[m]) for m in _ends(scales, charts.span(entry.measures))],
-    }
+    span = charts.span(slider)
+    return Card(
+        index=k,
+        name=data.names[k],
+        warnings=verdicts.warnings_for(slider, data.measures.mean, data.measures.leakage[k]),
+        labels=labels,
+        scales=scales,
+        rows=rows,
+        seeds=[_letters(s) for s in range(len(rows))],
+        meters=_meters(slider),
+        share=slider.explained_variance_ratio,
+        unit=slider.unit,
+        span=" … ".join(scale_label(end) for end in span or ()),
+        width=strips.shape[3],
+        height=strips.shape[2],
+        glance=[(rows[0][m], labels[m]) for m in _ends(scales, span)],
+    )
 
 
 def _ends(scales: Sequence[float], span: tuple[float, float] | None) -> list[int]:
@@ -134,9 +149,19 @@ def _letters(index: int) -> str:
 def _template() -> Any:
     loader = PackageLoader("sliderspace.report", "templates")
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        finalize=_marked,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2")
+
+
+def _marked(value: object) -> object:
+    """Every text on the page, with a mark for what cannot be seen; what is drawn is left alone."""
+    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache
@@ -148,36 +173,53 @@ def _script_digest() -> str:
 
 def render(data: ReportData) -> str:
     """The page as HTML. Raises BadInput where pictures are not uint8 RGB."""
+    measures, evaluation, settings = data.measures, data.evaluation, data.settings
     base = thumbnails(checked(data.base_images, 4), THUMBNAIL)
-    own = {"mean": data.mean, "sliders": [entry.measures for entry in data.sliders], "leakage": data.leakage}
-    views = [
-        view(found, part(data.evaluation, "views", eyes)) for eyes, found in (("training", own), ("judge", data.judge))
-    ]
-    seen, judged = views
+    seen = verdicts.training_view(measures, evaluation)
+    judged = verdicts.judges_view(measures.judge, evaluation)
+    cards = [_card(data, k, images) for k, images in enumerate(checked(data.strips, 6))]
     return _template().render(
         data=data,
-        cards=[_card(entry) for entry in data.sliders],
+        title=settings.prompts[0],
+        encoder=settings.encoder or "the preset's own",
+        settings=settings.model_dump(mode="json", exclude={"prompts"}).items(),
+        cards=cards,
         base=[data_uri(image) for image in base],
-        summary=summary(seen["mean"], judged.get("mean") or {}, data.evaluation, len(data.sliders)),
-        rank=number(data.mean.get("effective_rank")),
-        variance=charts.bars(data.explained_variance_ratio),
-        curve=charts.training(data.history),
-        heats=charts.heats([found["leakage"] for found in views if found.get("leakage") is not None]),
-        reach=charts.reach(seen["sliders"], data.sizes or (1, 2, 3)),
-        factors=factors(data.factors, part(data.evaluation, "factors")),
-        steps=steps(data.evaluation),
-        chance=chance(data.evaluation),
-        judged=bool(judged),
-        seeds=number(part(data.evaluation, "seeds")),
-        together=number(part(data.evaluation, "side_effects", "active")),
-        flawed=sum(bool(entry.warnings) for entry in data.sliders),
+        summary=verdicts.summary(seen, judged, evaluation),
+        rank=measures.mean.effective_rank,
+        variance=charts.variance(data.explained_variance_ratio_K),
+        explained=float(np.nansum(charts.known(data.explained_variance_ratio_K))),
+        training=charts.training(data.history),
+        heats=heats([view.leakage for view in (seen, judged) if view]),
+        consistency=charts.consistency(
+            measures.sliders, [verdicts.as_interval(s.consistency) for s in seen.sliders], measures.sizes
+        ),
+        spans=charts.spans(measures.sliders, measures.sizes),
+        factors=verdicts.factors((evaluation and evaluation.factors) or measures.factors),
+        steps=_steps(evaluation),
+        chance=verdicts.chance(evaluation),
+        judged=judged is not None,
+        seeds=evaluation and evaluation.seeds,
+        together=evaluation and evaluation.side_effects.active,
+        flawed=sum(bool(card.warnings) for card in cards),
         written=written,
         folder=shlex.quote(data.folder),
         digest=_script_digest(),
+        made_from_name=MADE_FROM,
         thumbnail=base.shape[1:3],
     )
 
 
+def _steps(evaluation: Evaluation | None) -> list[tuple[str, Markup]]:
+    """What sliders do at each sampler step, as named curves."""
+    if evaluation is None:
+        return []
+    found = evaluation.by_step
+    tables = {"Alignment": found.alignment, "Consistency": found.consistency}
+    curves = {name: charts.by_step(name, found.steps, values) for name, values in tables.items()}
+    return [(name, curve) for name, curve in curves.items() if curve]
+
+
 def write_report(path: str | Path, data: ReportData) -> None:
-    """Write the page to `path`, atomically; errors as `store.save_bytes`."""
+    """Write the page to `path`, atomically; errors as `storage.files.save_bytes`."""
     save_text(path, render(data))

@@ -1,23 +1,38 @@
 """How good a space is, in plain words: the tables of the report, the aims beside them, and what to beware of in a
 slider.
 
-Two pairs of eyes look at a space: the encoder that trained it and a judge that did not. A discovery measures once; an
-evaluation again, with intervals. Where both spoke, the evaluation is shown.
+A space is measured in two views: by the encoder that trained it, and by a judge that did not. A discovery measures
+once; an evaluation again, with intervals. Where both have a number, the evaluation's is shown.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from sliderspace.core.arrays import Array
 from sliderspace.core.numbers import number, written
-from sliderspace.report import charts
-from sliderspace.report.charts import Estimate, Numbers, estimate, known
+from sliderspace.measure.results import (
+    Control,
+    EvaluatedFactors,
+    EvaluatedView,
+    Evaluation,
+    FactorControl,
+    Factors,
+    Interval,
+    JudgeView,
+    Means,
+    Measures,
+    Number,
+    Scores,
+    SliderMeasures,
+    SliderScores,
+    Table,
+)
+from sliderspace.report import cells
+from sliderspace.report.charts import ends_of, known
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,7 @@ class Measure:
     warn: float | None = None  # below this, one slider earns a warning
     top: float = 1.0  # the value that fills a meter
     share: bool = False  # written in per cent
-    judged: bool = False  # what counts is how the judge sees it, where there is one
+    judged: bool = False  # the judge's number decides, where there is one
 
 
 MEASURES = (
@@ -92,21 +107,21 @@ CLEAN = (
 COUNTS = ("own_sliders", "single_factor")
 
 
-def warnings_for(measures: Numbers, mean: Numbers | None = None, leakage_row: npt.ArrayLike | None = None) -> list[str]:
-    """What a user should beware of in one slider, in plain words. `leakage_row` [K] tells which slider it really looks
-    like."""
-    found = {key: number(value) for key, value in measures.items()}
-    said = [text for key, text in _LOW.items() if (v := found.get(key)) is not None and v < _WARN[key]]
-    if found.get("own_direction_largest") == 0:
-        said.append(_looks_like(found, leakage_row))
-    if found.get("unit_reached") == 0:
-        said.append("It never moved the images by a whole natural unit, so its unit is an estimate.")
-    usual = number((mean or {}).get("alignment"))
-    if not said and usual is not None and (own := found.get("alignment")) is not None and own < usual / 2:
-        said.append(
-            f"It is much less aimed than the others: alignment {written(own)}, and {written(usual)} on average."
+def warnings_for(slider: SliderMeasures, mean: Means | None = None, leakage_K: Sequence[Number] = ()) -> list[str]:
+    """What a user should beware of in one slider, in plain words. `leakage_K` is its row."""
+    found = {key: number(getattr(slider, key)) for key in _WARN}
+    warnings = [_LOW[key] for key, value in found.items() if value is not None and value < _WARN[key]]
+    if slider.own_direction_largest is False:
+        warnings.append(_looks_like(slider.index, leakage_K))
+    if slider.unit_reached is False:
+        warnings.append("It never moved the images by a whole natural unit, so its unit is an estimate.")
+    usual = mean.alignment if mean else None
+    if not warnings and usual is not None and slider.alignment is not None and slider.alignment < usual / 2:
+        warnings.append(
+            f"It is much less aimed than the others: alignment {written(slider.alignment)}, and {written(usual)} on "
+            f"average."
         )
-    return said
+    return warnings
 
 
 _WARN = {m.key: m.warn for m in MEASURES if m.warn is not None}
@@ -119,78 +134,119 @@ _LOW = {
 }
 
 
-def _looks_like(found: Mapping[str, float | None], leakage_row: npt.ArrayLike | None) -> str:
-    if leakage_row is None:
+def _looks_like(index: int | None, leakage_K: Sequence[Number]) -> str:
+    row = np.nan_to_num(known(leakage_K))
+    if not row.any():
         return "It moves another slider's direction more than its own."
-    row = np.nan_to_num(np.asarray(leakage_row, dtype=float))
     other = int(np.abs(row).argmax())
-    if other == found.get("index"):
+    if other == index:
         return "It moves another slider's direction about as much as its own."
     turned = " turned round" if row[other] < 0 else ""
     return f"It really looks like slider {other}{turned}: it moves that direction more than its own."
 
 
-# ---- what was measured, and who saw it
+# ---- what was measured, in both views
 
 
-def part(data: object, *path: str) -> Any:
-    """What lies at the end of a path of keys; None where any of it is absent."""
-    for key in path:
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data
+@dataclass(frozen=True)
+class View:
+    """One view as the page shows it: the evaluation's numbers where it has them, else the discovery's."""
+
+    mean: Scores[Interval]
+    sliders: tuple[Scores[Interval], ...]
+    leakage: Table
 
 
-def _over(old: object, new: object) -> dict[str, Any]:
-    """Both tables as one; what is absent in the new one stays as it was."""
-    before, after = (dict(table) if isinstance(table, Mapping) else {} for table in (old, new))
-    return before | {key: value for key, value in after.items() if value is not None}
+def training_view(measures: Measures, evaluation: Evaluation | None) -> View:
+    return _over(measures.mean, measures.sliders, measures.leakage, evaluation and evaluation.views.training)
 
 
-def view(discovered: Numbers | None, evaluated: Numbers | None) -> dict[str, Any]:
-    """What one pair of eyes saw: `mean` and `sliders` always, `leakage` where it was taken. Empty if it saw nothing."""
-    rows = zip_longest(part(discovered, "sliders") or (), part(evaluated, "sliders") or ())
-    both = {
-        "mean": _over(part(discovered, "mean"), part(evaluated, "mean")),
-        "sliders": [_over(old, new) for old, new in rows],
-    }
-    return _over(discovered, evaluated) | both if discovered or evaluated else {}
+def judges_view(judge: JudgeView | None, evaluation: Evaluation | None) -> View | None:
+    """None where no judge saw the space."""
+    evaluated = evaluation and evaluation.views.judge
+    if judge:
+        return _over(judge.mean, judge.sliders, judge.leakage, evaluated)
+    return View(evaluated.mean, evaluated.sliders, evaluated.leakage) if evaluated else None
 
 
-def summary(seen: Numbers, judged: Numbers, evaluation: Numbers | None, count: int) -> list[dict[str, Any]]:
-    """The means of both views of `count` sliders, [seen, judged] in `cells`, beside their aims."""
+def _over(
+    mean: Scores[Number], sliders: Sequence[SliderScores], leakage: Table, evaluated: EvaluatedView | None
+) -> View:
+    if evaluated is None:
+        return View(_scores(mean), tuple(_scores(s) for s in sliders), leakage)
+    both = zip(sliders, evaluated.sliders, strict=True)
+    return View(_scores(mean, evaluated.mean), tuple(_scores(s, e) for s, e in both), evaluated.leakage)
+
+
+def _scores(found: Scores[Number], evaluated: Scores[Interval] | None = None) -> Scores[Interval]:
+    values: dict[str, Interval] = {}
+    for key in Scores.model_fields:
+        new = as_interval(getattr(evaluated, key, None))
+        values[key] = as_interval(getattr(found, key)) if new.value is None else new
+    return Scores[Interval].model_validate(values)
+
+
+def as_interval(value: object) -> Interval:
+    return value if isinstance(value, Interval) else Interval(value=number(value))
+
+
+# ---- the table of the means
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A number as it is written, and its interval."""
+
+    text: str
+    range: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measure in each view; `target` and whether it is met, where there is an aim."""
+
+    measure: Measure
+    cells: list[Shown]
+    target: str | None = None
+    met: bool | None = None
+
+
+def summary(seen: View, judged: View | None, evaluation: Evaluation | None) -> list[Row]:
+    """The means of both views, [training encoder, judge] in `cells`, beside their aims."""
+    count = len(seen.sliders)
+    judge = judged.mean if judged else Scores[Interval]()
     rows = [
-        _row(m, estimate(seen.get(m.key)), estimate(judged.get(m.key)), count)
-        for m in MEASURES
-        if m.key in {*seen, *judged}
+        _row(m, as_interval(getattr(seen.mean, m.key)), as_interval(getattr(judge, m.key)), count) for m in MEASURES
     ]
-    together, unseen = (
-        _together(evaluation),
-        {"text": "", "range": None},
-    )  # what sliders do to each other the judge is not asked
-    cells = {
-        m: [_cell(Estimate(together[m.key]), partial(written, share=m.share), written), unseen]
-        for m in TOGETHER
-        if m.key in together
-    }
-    return rows + [{"measure": m, "cells": told, "target": None, "met": None} for m, told in cells.items()]
+    together = _together(evaluation) if evaluation else {}
+    # What sliders do to each other is measured in the training encoder alone.
+    return rows + [
+        Row(m, [Shown(written(together[m.key], share=m.share)), Shown("")]) for m in TOGETHER if m.key in together
+    ]
 
 
-def _row(m: Measure, seen: Estimate, judged: Estimate, count: int) -> dict[str, Any]:
+def _row(m: Measure, seen: Interval, judged: Interval, count: int) -> Row:
     """A mean meets its aim if it does so as written."""
-    said, ends, aim = partial(written, share=m.share), partial(written, share=m.share), m.target
+    form: Callable[[float | None], str] = partial(written, share=m.share)
+    ends: Callable[[float], str] = partial(written, share=m.share)
+    aim = m.target
     if m.key == "own_direction_largest" and aim is not None:  # a share of few sliders reads best as a count
-        seen, judged, aim = seen.times(count), judged.times(count), math.ceil(aim * count)
-        said, ends = partial(_of, count), _whole
+        seen, judged, aim = _times(seen, count), _times(judged, count), math.ceil(aim * count)
+        form, ends = partial(_of, count), _whole
     decides = judged if m.judged and judged.value is not None else seen
-    if decides is judged and seen.low is None:  # of realism a discovery has the judge's word alone
-        seen = Estimate(None)
+    if decides is judged and seen.low is None:  # a discovery stores the judge's realism alone
+        seen = Interval(value=None)
     met = None if decides.value is None or aim is None else round(decides.value, 2) >= aim
-    cells = [_cell(value, said, ends) for value in (seen, judged)]
-    return {"measure": m, "cells": cells, "target": None if aim is None else said(aim), "met": met}
+    return Row(m, [_shown(v, form, ends) for v in (seen, judged)], None if aim is None else form(aim), met)
 
 
-def _cell(value: Estimate, said: Callable[[float | None], str], ends: Callable[[float], str]) -> dict[str, Any]:
-    return {"text": said(value.value), "range": value.range(ends)}
+def _times(value: Interval, count: int) -> Interval:
+    ends = {key: None if end is None else end * count for key, end in value}
+    return Interval.model_validate(ends)
+
+
+def _shown(value: Interval, form: Callable[[float | None], str], ends: Callable[[float], str]) -> Shown:
+    return Shown(form(value.value), ends_of(value, ends))
 
 
 def _of(count: int, value: float | None) -> str:
@@ -201,55 +257,65 @@ def _whole(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f}"
 
 
-def _together(evaluation: Numbers | None) -> dict[str, float]:
+def _together(evaluation: Evaluation) -> dict[str, float]:
     """What sliders do to each other, on average; empty where it was not looked at."""
-    cosines, several = (
-        known(part(evaluation, "orthogonality")),
-        (number(part(evaluation, "side_effects", "active")) or 0) > 1,
-    )
-    values = {key: known(part(evaluation, "side_effects", key)) for key in ("retained", "additivity") if several}
-    values["overlap"] = cosines[~np.eye(len(cosines), dtype=bool)] if cosines.ndim == 2 else cosines
+    effects, cosines_KK = evaluation.side_effects, known(evaluation.orthogonality)
+    values: dict[str, Array] = {"overlap": cosines_KK[~np.eye(len(cosines_KK), dtype=bool)]}
+    if effects.active > 1:
+        values |= {"retained": known(effects.retained), "additivity": known(effects.additivity)}
     return {key: float(np.nanmean(found)) for key, found in values.items() if not np.isnan(found).all()}
 
 
-def chance(evaluation: Numbers | None) -> list[dict[str, str]]:
-    """Alignment of the same moves with directions that are not the sliders' own, for both views: what a score is
-    worth."""
-    views = {eyes: part(evaluation, "controls", eyes) or {} for eyes in ("training", "judge")}
+@dataclass(frozen=True)
+class Chance:
+    """Alignment of the same moves with directions that are not the sliders' own, in both views."""
+
+    name: str
+    training: str
+    judge: str
+
+
+def chance(evaluation: Evaluation | None) -> list[Chance]:
+    """What a score is worth."""
+    if evaluation is None:
+        return []
+    judge = evaluation.controls.judge or {}
     return [
-        {"name": name} | {eyes: written(part(told, name, "alignment")) for eyes, told in views.items()}
-        for name in views["training"]
+        Chance(name, written(control.alignment), written(judge.get(name, Control()).alignment))
+        for name, control in evaluation.controls.training.items()
     ]
 
 
-def factors(discovered: Numbers | None, evaluated: Numbers | None) -> dict[str, Any] | None:
-    """The true factors of the images: the table of effects, and how cleanly the sliders take them apart, beside
-    controls."""
-    found = _over(discovered, evaluated)
-    table, controls = (
-        charts.effect_table(found),
-        {name: _over(values, None) for name, values in (found.get("controls") or {}).items()},
-    )
-    if table is None:
+# ---- the true factors
+
+
+@dataclass(frozen=True)
+class FactorPart:
+    """The table of effects, and how cleanly the sliders take the factors apart, beside controls."""
+
+    table: cells.EffectTable
+    clean: list[Row]
+    controls: list[str]
+    own_sliders: int
+    single_factor: int
+
+
+def factors(found: Factors | EvaluatedFactors | None) -> FactorPart | None:
+    """The factors' part of the page; None where no judge named any."""
+    table = cells.effect_table(found) if found else None
+    if found is None or table is None:
         return None
-    counts = {key: number(found.get(key)) for key in COUNTS}
-    columns = [_over(counts, found.get("mean")), *controls.values()]
-    told = [
-        m for m in CLEAN if any(column.get(m.key) is not None for column in columns[m.key in COUNTS :])
-    ]  # own counts are said above it
-    forms = {m.key: _whole if m.key in COUNTS else written for m in told}
+    controls = found.controls if isinstance(found, EvaluatedFactors) else {}
+    columns = [_column(found), *map(_column, controls.values())]
     rows = [
-        {"measure": m, "cells": [_cell(estimate(c.get(m.key)), forms[m.key], forms[m.key]) for c in columns]}
-        for m in told
+        Row(m, [_shown(c[m.key], *[_whole if m.key in COUNTS else written] * 2) for c in columns])
+        for m in CLEAN
+        # the space's own counts stand above the table
+        if any(column[m.key].value is not None for column in columns[m.key in COUNTS :])
     ]
-    return table | {"clean": rows, "controls": list(controls)} | counts
+    return FactorPart(table, rows, list(controls), found.own_sliders, found.single_factor)
 
 
-def steps(evaluation: Numbers | None) -> list[tuple[str, dict[str, Any]]]:
-    """What sliders do at each sampler step, as named curves."""
-    found = part(evaluation, "by_step")
-    curves = {
-        name: charts.by_step(part(found, "steps") or (), part(found, name.lower()))
-        for name in ("Alignment", "Consistency")
-    }
-    return [(name, curve) for name, curve in curves.items() if curve]
+def _column(found: Factors | EvaluatedFactors | FactorControl) -> dict[str, Interval]:
+    means = found if isinstance(found, FactorControl) else found.mean
+    return {m.key: as_interval(getattr(found if m.key in COUNTS else means, m.key)) for m in CLEAN}

@@ -20,10 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sliderspace.core.errors import BadInput, DamagedFile
+from sliderspace.measure.results import Measures, SliderMeasures, SpaceFile
 from sliderspace.method.directions import Directions
 from sliderspace.share.lora_names import FORMATS, LABELS, Format, component_of, family_of, keys_for
 from sliderspace.space.space import SliderSpace
-from sliderspace.storage.files import load_json, save_bytes, stored_fingerprint
+from sliderspace.storage.files import save_bytes, stored_fingerprint
 from sliderspace.storage.images import writable
 from sliderspace.storage.run_folder import RunFolder
 
@@ -69,7 +70,7 @@ class About(BaseModel):
     component: str
     layout: Format
     layers: list[str]
-    measures: dict[str, Any] | None
+    measures: SliderMeasures | None
     settings: dict[str, Any]
     direction: Direction
 
@@ -104,17 +105,12 @@ def export(
 def slider_notes(space: SliderSpace) -> list[dict[str, Any]]:
     """For each slider its `name` and its `measures`, where the run folder has them (else None)."""
     run = RunFolder(space.folder)
-    listed = load_json(run.space, kind="space")["sliders"]
-    measured = (
-        load_json(run.measures, kind="measures").get("sliders")
-        if run.measures.exists()
-        else [e.get("measures") for e in listed]
-    )
-    if not isinstance(measured, list) or len(measured) != len(listed):
-        raise DamagedFile(
-            f"{run.measures} is not of these {len(listed)} sliders.\nDelete it and run `sliderspace train {run.root}`."
-        )
-    return [{"name": entry.get("name"), "measures": found} for entry, found in zip(listed, measured, strict=True)]
+    listed = SpaceFile.read(run.space).sliders
+    measured = Measures.read(run.measures).sliders if run.measures.exists() else [entry.measures for entry in listed]
+    if len(measured) != len(listed):
+        raise DamagedFile(f"{run.measures} is not of these {len(listed)} sliders.\n{Measures.mending(run.measures)}")
+    found = [None if m is None else m.model_dump(mode="json", exclude_unset=True) for m in measured]
+    return [{"name": entry.name, "measures": m} for entry, m in zip(listed, found, strict=True)]
 
 
 def file_name(prompt: str, index: int, name: str | None) -> str:

@@ -16,7 +16,8 @@ from sliderspace.core.arrays import Images
 from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
 from sliderspace.core.numbers import written
 from sliderspace.core.settings import Settings
-from sliderspace.measure.views import SCALES
+from sliderspace.measure.results import Measures
+from sliderspace.method.sweeps import both_ways
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.sources import is_repo
 from sliderspace.share.export import FORMATS, export, slider_notes
@@ -172,7 +173,7 @@ def _pictures(run: RunFolder, folder: Path) -> list[str]:
             f"{run.strips} lacks its pictures.\nDelete it and run `sliderspace train {run.root}` to make it again."
         )
     folder.mkdir()
-    labels = [scale_label(float(s)) for s in SCALES]
+    labels = [scale_label(float(s)) for s in both_ways(Measures.read(run.measures).sizes)]
     exact = max(drawn["base"].shape[1:3]) <= EXACT_UP_TO
     _save_picture(folder / "base", grid(drawn["base"][:16].numpy(), 8), exact)
     strips = [labelled_strip(rows[:SHOWN_SEEDS].numpy(), labels) for rows in drawn["sliders"]]

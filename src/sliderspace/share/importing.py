@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.settings import Settings, settings_from
+from sliderspace.measure.results import MadeFrom, SpaceEntry, SpaceFile
 from sliderspace.method.directions import Directions
 from sliderspace.share.export import ENTRY, KIND, NUMBER, About
 from sliderspace.share.lora_names import keys_for
@@ -134,8 +135,8 @@ def import_space(source: str | Path, folder: str | Path, *, backbone: str | None
         save_json(run.config, settings.model_dump(mode="json"), kind="config", fingerprint=made)
         directions.save(run.directions, made)
         save_tensors(run.sliders, _values(files), kind="sliders", fingerprint=made, history=[])
-        made_from = dict.fromkeys(("config", "directions", "sliders"), made)
-        save_json(run.space, {"made_from": made_from, "sliders": _entries(files)}, kind="space", fingerprint=made)
+        made_from = MadeFrom(config=made, directions=made, sliders=made)
+        SpaceFile(made_from=made_from, settings=settings, sliders=_entries(files)).write(run.space, made)
     return SliderSpace.load(folder)
 
 
@@ -155,12 +156,10 @@ def _values(files: list[LoraFile]) -> dict[str, Tensor]:
     }
 
 
-def _entries(files: list[LoraFile]) -> list[dict[str, Any]]:
+def _entries(files: list[LoraFile]) -> tuple[SpaceEntry, ...]:
     """In a file strength 1.0 is `unit` natural units, so one natural unit is a strength of 1 / unit."""
-    return [
-        {"index": k, "name": f.about.name, "unit": 1 / f.about.unit, "measures": f.about.measures}
-        for k, f in enumerate(files)
-    ]
+    about = [file.about for file in files]
+    return tuple(SpaceEntry(index=k, name=a.name, unit=1 / a.unit, measures=a.measures) for k, a in enumerate(about))
 
 
 def _directions(files: list[LoraFile]) -> Directions:

@@ -12,7 +12,8 @@ import torch
 
 from sliderspace.core.arrays import Images
 from sliderspace.core.errors import BadInput, DamagedFile
-from sliderspace.core.settings import Settings, Speed, settings_from
+from sliderspace.core.settings import Settings, Speed
+from sliderspace.measure.results import SpaceFile
 from sliderspace.method.denoise import render
 from sliderspace.method.directions import Directions
 from sliderspace.method.sliders import SliderBank, bank_for
@@ -22,7 +23,7 @@ from sliderspace.models.device import device_for
 from sliderspace.models.load import backbone_at
 from sliderspace.models.texts import stamp, stored
 from sliderspace.models.working_point import WorkingPoint
-from sliderspace.storage.files import is_done, load_json, load_tensors
+from sliderspace.storage.files import is_done, load_tensors
 from sliderspace.storage.images import to_uint8
 from sliderspace.storage.run_folder import RunFolder
 
@@ -51,16 +52,12 @@ class SliderSpace:
             raise BadInput(
                 f"{run.root} holds no finished space yet.\nRun `sliderspace discover --out {run.root}` to go on."
             )
-        space = load_json(files["space"], kind="space")
-        settings = settings_from(space["settings"])
+        space = SpaceFile.read(files["space"])
+        settings = space.settings
+        if len(space.sliders) != settings.sliders:
+            raise DamagedFile(f"{run.space} does not list {settings.sliders} sliders.\n{space.mending(run.space)}")
+        units = np.array([entry.unit for entry in space.sliders])
         directions, values = Directions.load(files["directions"]), load_tensors(files["sliders"], kind="sliders")[0]
-        listed = space.get("sliders")
-        units = np.array([entry.get("unit") for entry in listed] if isinstance(listed, list) else [], dtype=np.float64)
-        if len(units) != settings.sliders or not np.isfinite(units).all():
-            raise DamagedFile(
-                f"{run.space} does not list {settings.sliders} sliders.\n"
-                f"Delete it and run `sliderspace measure {run.root}`."
-            )
         return cls(settings, directions, units, values, run.root, speed or Speed())
 
     def __len__(self) -> int:

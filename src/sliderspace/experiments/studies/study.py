@@ -10,19 +10,21 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.numbers import number
 from sliderspace.core.settings import Settings, Speed, settings_from
 from sliderspace.engine.begin import begin
 from sliderspace.engine.local import discover
 from sliderspace.engine.progress import Progress
+from sliderspace.engine.status import is_measured
 from sliderspace.experiments.studies.questions import Question, Variant
-from sliderspace.storage.files import fingerprint, load_json
+from sliderspace.measure.results import Measures
+from sliderspace.storage.files import fingerprint
 from sliderspace.storage.run_folder import RunFolder
 
 Row = dict[str, float]
-COLUMNS = {  # measures.json -> a short key; those of the judge are what a question is decided by
+COLUMNS = {  # a short name -> where in the measures; those of the judge are what a question is decided by
     "alignment": ("mean", "alignment"),
     "consistency": ("mean", "consistency"),
     "selectivity": ("mean", "selectivity"),
@@ -62,7 +64,7 @@ def cells(question: Question, seeds: Sequence[int], backbone: str) -> list[Cell]
 
 def run_cells(todo: Sequence[Cell], out: Path, speed: Speed) -> Iterator[Progress]:
     """Discover and measure every cell that is not yet; those another process holds are left to it."""
-    for number, cell in enumerate(todo):
+    for place, cell in enumerate(todo):
         run = cell.folder(out)
         if row(run) is None:
             try:
@@ -74,9 +76,9 @@ def run_cells(todo: Sequence[Cell], out: Path, speed: Speed) -> Iterator[Progres
             with run:
                 for progress in _discover(cell, run, out, speed):
                     yield Progress(
-                        "study", number, len(todo), f"{cell.variant.label}, seed {cell.settings.seed}: {progress.stage}"
+                        "study", place, len(todo), f"{cell.variant.label}, seed {cell.settings.seed}: {progress.stage}"
                     )
-        yield Progress("study", number + 1, len(todo), cell.variant.label)
+        yield Progress("study", place + 1, len(todo), cell.variant.label)
 
 
 def _discover(cell: Cell, run: RunFolder, out: Path, speed: Speed) -> Iterator[Progress]:
@@ -96,22 +98,21 @@ def share(own: Path, common: Path) -> None:
 def row(run: RunFolder) -> Row | None:
     """The measures of a finished cell; None where it is not finished, or was begun anew with other settings."""
     found = measured(run)
-    return (
-        None
-        if found is None
-        else {name: value for name, path in COLUMNS.items() if (value := _at(found, path)) is not None}
-    )
+    if found is None:
+        return None
+    return {name: value for name, path in COLUMNS.items() if (value := _at(found, path)) is not None}
 
 
-def measured(run: RunFolder) -> dict[str, Any] | None:
-    """`measures.json` of a finished cell."""
-    return load_json(run.measures, kind="measures") if run.measures.exists() and run.space.exists() else None
+def measured(run: RunFolder) -> Measures | None:
+    """The measures of a finished cell, of the settings it has now."""
+    return Measures.read(run.measures) if is_measured(run) else None
 
 
-def _at(values: Any, path: Sequence[str]) -> float | None:
-    for key in path:
-        values = values.get(key) if isinstance(values, dict) else None
-    return values
+def _at(record: object, path: Sequence[str]) -> float | None:
+    """The number at the end of a path of names; None where any of it is absent."""
+    for name in path:
+        record = getattr(record, name, None)
+    return number(record)
 
 
 def rows(question: Question, seeds: Sequence[int], backbone: str, out: Path) -> dict[str, list[Row]]:

@@ -94,11 +94,9 @@ def plot(question: Question, found: Mapping[str, Sequence[Row]]) -> bytes:
 
 
 def figure(title: str) -> Any:
-    """An empty figure for six panels. Raises BadInput where matplotlib is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BadInput("plots need matplotlib: pip install 'sliderspace[study]'") from error
+    """An empty figure for six panels."""
+    from matplotlib.figure import Figure
+
     made = Figure(figsize=(11, 5.6), layout="constrained")
     made.suptitle(title, fontsize=11)
     return made

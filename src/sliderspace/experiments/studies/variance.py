@@ -2,34 +2,35 @@
 finished runs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from sliderspace.core.arrays import Array
 from sliderspace.experiments.studies.tables import figure, png
 from sliderspace.measure.control import spearman
+from sliderspace.measure.results import Measures
 
-Measured = Mapping[str, Any]  # a measures.json
 
-
-def by_slider(measured: Measured) -> dict[str, Array]:
+def by_slider(measured: Measures) -> dict[str, Array]:
     """Measure -> [K], in the order of the directions' variance. Those of a judge where there was one."""
-    sliders, judge, factors = measured["sliders"], measured.get("judge"), measured.get("factors")
-    found = {"alignment": [s["alignment"] for s in sliders], "monotone share": [s["monotone_share"] for s in sliders]}
+    judge, factors = measured.judge, measured.factors
+    found = {
+        "alignment": [s.alignment for s in measured.sliders],
+        "monotone share": [s.monotone_share for s in measured.sliders],
+    }
     if judge:
-        found |= {
-            f"{key} (judge)": [s[key] for s in judge["sliders"]] for key in ("alignment", "consistency", "selectivity")
-        }
+        keys = ("alignment", "consistency", "selectivity")
+        found |= {f"{key} (judge)": [getattr(s, key) for s in judge.sliders] for key in keys}
     if factors:
-        found |= {"factor gap": factors["gap"], "largest effect on a factor": [max(row) for row in factors["effects"]]}
+        found["factor gap"] = list(factors.gap)
+        found["largest effect on a factor"] = [max(e or 0.0 for e in row) for row in factors.effects]
     return {key: np.array(values, dtype=np.float64) for key, values in found.items()}
 
 
-def answer(runs: Sequence[Measured]) -> tuple[str, bytes]:
+def answer(runs: Sequence[Measures]) -> tuple[str, bytes]:
     """Markdown table of Spearman's ρ between a direction's variance and what its slider does, within each run, and its
     scatter plot."""
-    variance = [np.array([s["explained_variance_ratio"] for s in run["sliders"]]) for run in runs]
+    variance = [np.array([s.explained_variance_ratio for s in run.sliders], dtype=np.float64) for run in runs]
     tables = [by_slider(run) for run in runs]
     names = [name for name in tables[0] if all(name in t for t in tables)]
     rho = {name: [spearman(v, t[name]) for v, t in zip(variance, tables, strict=True)] for name in names}
