@@ -78,8 +78,7 @@ def write_tensors(
     ready = {name: _ready(tensors[name]) for name in sorted(tensors)}
     # Wide types first, so that every value is aligned, as the format asks.
     ordered = dict(sorted(ready.items(), key=lambda item: -item[1].element_size()))
-    listed = {n: [_dtype(t), list(t.shape), _digest([_bytes(t)])] for n, t in ordered.items()}
-    whole = {"format": FORMAT, **stamp, "tensors": listed}
+    whole = {"format": FORMAT, **stamp, "tensors": listed(ordered)}
     text = json.dumps({**whole, "checksum": checksum(whole)}, sort_keys=True)
     header = _header(ordered, text)
     size = len(header) + sum(t.nbytes for t in ordered.values())
@@ -87,6 +86,11 @@ def write_tensors(
         file.write(header)
         for tensor in ordered.values():
             file.write(_bytes(tensor))
+
+
+def listed(tensors: "Mapping[str, torch.Tensor]") -> dict[str, list[object]]:
+    """Type, shape and checksum of each of some tensors that lie in the CPU's memory, as JSON."""
+    return {name: [_dtype(t), list(t.shape), _digest([_bytes(t)])] for name, t in tensors.items()}
 
 
 def _ready(value: "torch.Tensor | np.ndarray[Any, Any]") -> "torch.Tensor":
