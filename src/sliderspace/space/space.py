@@ -1,5 +1,6 @@
 """SliderSpace: what a discovery yields. Load it from its run folder, look at it, draw with it."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,8 @@ from sliderspace.storage.files import load_json, load_tensors, stored_fingerprin
 from sliderspace.storage.images import to_uint8
 from sliderspace.storage.run_folder import RunFolder
 
+ELSEWHERE = "local:"  # begins the name of what lies in a folder of another machine, whose path never leaves it
+
 
 @dataclass(frozen=True)
 class SliderSpace:
@@ -31,7 +34,7 @@ class SliderSpace:
     """
 
     settings: Settings
-    directions: Directions
+    directions: Directions | None  # sliders made of other programs' files were trained for none
     units_K: npt.NDArray[np.float64]
     values: dict[str, torch.Tensor]
     folder: Path
@@ -48,17 +51,16 @@ class SliderSpace:
             (run.sliders, "train"),
             (run.space, "train"),
         ):
-            if not path.exists():
+            if not path.exists() and not (path == run.directions and _has_no_directions(run)):
                 raise BadInput(
                     f"{run.root} is unfinished, {path.name} is missing.\nRun `sliderspace {stage} {run.root}` to go on."
                 )
         settings = settings_from(load_json(run.config, kind="config"))
-        space, directions, values = (
-            load_json(run.space, kind="space"),
-            Directions.load(run.directions),
-            load_tensors(run.sliders, kind="sliders")[0],
-        )
-        parts = {"config": run.config, "directions": run.directions, "sliders": run.sliders}
+        space, values = load_json(run.space, kind="space"), load_tensors(run.sliders, kind="sliders")[0]
+        parts = {"config": run.config, "sliders": run.sliders}
+        directions = None
+        if not _has_no_directions(run):
+            directions, parts["directions"] = Directions.load(run.directions), run.directions
         if space.get("made_from") != {name: stored_fingerprint(path) for name, path in parts.items()}:
             raise BadInput(
                 f"{run.root} is half-way to other settings: its parts do not belong together.\nRun `sliderspace "
@@ -78,7 +80,12 @@ class SliderSpace:
 
     @cached_property
     def backbone(self) -> Backbone:
-        """The model, loaded when first needed."""
+        """The model, loaded when first needed. Raises BadInput where it is a folder of another machine."""
+        if self.settings.backbone.startswith(ELSEWHERE):
+            raise BadInput(
+                f"the base model of these sliders is '{self.settings.backbone.removeprefix(ELSEWHERE)}', a folder of "
+                f"another machine.\nSay where it lies here: give `import` or `pull` again with --backbone FOLDER."
+            )
         whole = self.settings.decoder == "auto"  # pictures for people come from the full decoder
         return backbone_for(
             self.settings.model_copy(update={"decoder": "full"}) if whole else self.settings, self.speed
@@ -86,8 +93,12 @@ class SliderSpace:
 
     @cached_property
     def bank(self) -> SliderBank:
-        """The trained sliders on that model."""
-        bank = bank_for(self.settings, self.backbone)
+        """The trained sliders on that model, on the layers and of the rank that their values have."""
+        rank_of = {name.removesuffix(".down"): v.shape[1] for name, v in self.values.items() if name.endswith(".down")}
+        pattern = "|".join(map(re.escape, rank_of))
+        if missing := rank_of.keys() - dict(self.backbone.denoiser.named_modules()).keys():
+            raise BadInput(f"these sliders were made for another model: {self.backbone.name} has no {min(missing)}")
+        bank = SliderBank(self.backbone.denoiser, len(self), pattern=pattern, rank=max(rank_of.values(), default=1))
         bank.load_tensors(self.values)
         return bank
 
@@ -178,18 +189,26 @@ class SliderSpace:
             {
                 "index": k,
                 "unit": float(self.units_K[k]),
-                "explained_variance_ratio": float(d.explained_variance_ratio_K[k]),
+                "explained_variance_ratio": float(d.explained_variance_ratio_K[k]) if d else None,
             }
             for k in range(len(self))
         ]
         return {
             "prompts": list(s.prompts),
             "backbone": s.backbone,
-            "encoder": d.encoder,
-            "trajectories": d.trajectories,
-            "step_share": d.step_share,
+            "encoder": d.encoder if d else None,
+            "trajectories": d.trajectories if d else None,
+            "step_share": d.step_share if d else None,
             "sliders": sliders,
         }
+
+
+def _has_no_directions(run: RunFolder) -> bool:
+    """Whether the folder is of imported sliders that were trained for no directions."""
+    if not run.space.exists():
+        return False
+    made_from = load_json(run.space, kind="space").get("made_from")
+    return isinstance(made_from, dict) and "directions" not in made_from
 
 
 def backbone_for(settings: Settings, speed: Speed) -> Backbone:
