@@ -69,7 +69,8 @@ def card(
         autoescape=False,
     )
     environment.filters |= {"plain": _plain, "written": written, "code": repr}
-    s, found = space.settings, space.directions
+    s = space.settings
+    found = space.directions
     return environment.get_template("card.md.j2").render(
         settings=s,
         # without names of local folders
@@ -86,7 +87,8 @@ def card(
 
 
 def _sliders(space: SliderSpace, files: list[Path], pictures: list[str]) -> list[dict[str, Any]]:
-    notes, found = slider_notes(space), space.directions
+    notes = slider_notes(space)
+    found = space.directions
     return [
         {
             "index": k,

@@ -37,15 +37,17 @@ def export(
         raise BadInput(f"a unit of {unit:g}: strength 1.0 has to be some natural units above 0, for example 1")
     chosen = list(range(len(space)) if sliders is None else sliders)
     space.strengths(dict.fromkeys(chosen, 0.0))  # raises for sliders there are not
-    folder, notes = writable(Path(folder)), slider_notes(space)
-    settings, made_from = shareable(space.settings), stored_fingerprint(RunFolder(space.folder).sliders) or ""
+    folder = writable(Path(folder))
+    notes = slider_notes(space)
+    settings = shareable(space.settings)
+    made_from = stored_fingerprint(RunFolder(space.folder).sliders) or ""
     paths = [folder / file_name(settings.prompts[0], settings.backbone, k, notes[k]["name"]) for k in chosen]
     for path in paths:
         _check_replaceable(path, made_from)
-    down = {name.removesuffix(".down"): v for name, v in space.values.items() if name.endswith(".down")}
-    said = {"space": made_from, "unit": unit, "component": component_of(down)}
+    layers = [name.removesuffix(".down") for name in space.values if name.endswith(".down")]
+    shared = {"space": made_from, "unit": unit, "component": component_of(layers)}
     for k, path in zip(chosen, paths, strict=True):
-        save_bytes(path, _lora_file(space, k, about(settings, space.directions, k, **said, **notes[k])))
+        save_bytes(path, _lora_file(space, k, about(settings, space.directions, k, **shared, **notes[k])))
     return paths
 
 

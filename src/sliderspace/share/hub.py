@@ -77,7 +77,8 @@ def pull(
     """
     from huggingface_hub import HfApi
 
-    folder, named = Path(folder), {"backbone": backbone_here(backbone)} if backbone else {}
+    folder = Path(folder)
+    named = {"backbone": backbone_here(backbone)} if backbone else {}
     if folder.exists() and not (
         folder.is_dir() and (not any(folder.iterdir()) or (folder / ".cache" / "huggingface").is_dir())
     ):
@@ -97,9 +98,9 @@ def pull(
 
 
 def _change(path: Path, kind: str, **changed: object) -> None:
-    """Put values into a JSON file of a run; what it was made from stays said."""
-    values, made_from = load_json(path, kind=kind), stored_fingerprint(path) or ""
-    save_json(path, {**values, **changed}, kind=kind, fingerprint=made_from)
+    """Put values into a JSON file of a run; its fingerprint stays."""
+    values = load_json(path, kind=kind)
+    save_json(path, {**values, **changed}, kind=kind, fingerprint=stored_fingerprint(path) or "")
 
 
 @contextmanager
@@ -163,7 +164,8 @@ def prepare(folder: str | Path, target: str | Path, repo_id: str, *, licence: st
     settings = shareable(settings_from(load_json(run.config, kind="config")))
     made_from = stored_fingerprint(run.config) or ""
     save_json(target / run.config.name, settings.model_dump(mode="json"), kind="config", fingerprint=made_from)
-    files, pictures = export(space, target / "lora"), _pictures(run, target / "images")
+    files = export(space, target / "lora")
+    pictures = _pictures(run, target / "images")
     save_text(target / "README.md", card(space, repo_id, files, pictures, licence=licence, base=base_model))
 
 

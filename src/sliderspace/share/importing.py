@@ -92,11 +92,10 @@ def make_space(
     files: Sequence[LoraFile], folder: str | Path, *, backbone: str | None = None, prompt: str | None = None
 ) -> SliderSpace:
     """`import_space` of files read already."""
-    settings, directions = _settings(files, backbone, prompt), _directions(files)
+    settings = _settings(files, backbone, prompt)
+    directions = _directions(files)
     values = _values(files)
-    made = fingerprint(
-        imported=[file.digest for file in files], backbone=settings.backbone, **({"prompt": prompt} if prompt else {})
-    )
+    made = fingerprint(imported=[file.digest for file in files])  # so that the same files can be given another model
     run = RunFolder(folder)
     if run.config.exists() and stored_fingerprint(run.config) != made:
         raise BadInput(f"{run.root} already holds another run.\nChoose a new folder; nothing was changed.")
@@ -140,7 +139,8 @@ def _settings(files: Sequence[LoraFile], backbone: str | None, prompt: str | Non
 
 def _values(files: Sequence[LoraFile]) -> dict[str, Tensor]:
     """The bank's flat names -> [K, r, in] and [K, out, r]. Layers and ranks that a file has not are zeros there."""
-    rank, first = max(file.rank for file in files), dict[str, LoraFile]()
+    rank = max(file.rank for file in files)
+    first: dict[str, LoraFile] = {}
     values: dict[str, Tensor] = {}
     for k, file in enumerate(files):
         for layer, down_RI in file.down.items():

@@ -106,9 +106,10 @@ def denoiser_layers(tensors: Mapping[str, Tensor]) -> tuple[dict[str, tuple[Tens
     text = [name for name in found if name.startswith("text_encoder")]
     halves = {name.partition(".")[2]: value for name, value in found.items() if name not in text}
     downs = {name.removesuffix(".lora_A.weight") for name in halves if name.endswith(".lora_A.weight")}
-    pairs = {f"{path}.lora_{half}.weight" for path in downs for half in "AB"}
-    if not downs or (odd := sorted(halves.keys() ^ pairs)):
-        raise BadInput(f"'{odd[0]}' is no half of a LoRA layer" if downs else "it changes text encoders only")
+    if not halves:
+        raise BadInput("it changes text encoders only")
+    if odd := halves.keys() ^ {f"{path}.lora_{half}.weight" for path in downs for half in "AB"}:
+        raise BadInput(f"'{min(odd)}' is no half of a LoRA layer")
     return {path: (halves[f"{path}.lora_A.weight"], halves[f"{path}.lora_B.weight"]) for path in sorted(downs)}, len(
         text
     )

@@ -35,7 +35,8 @@ def place_name(location: str, *, digest: bool = True) -> str:
     path = Path(location).expanduser().resolve()
     if path.parent.name == "snapshots" and SNAPSHOT.fullmatch(path.name):
         return f"{identity_of(path).partition('@')[0]}@{path.name}"
-    name, found = re.sub(r"[^\w. -]", "-", path.name), _digest(path) if digest else ""
+    name = re.sub(r"[^\w. -]", "-", path.name)
+    found = _digest(path) if digest else ""
     return f"{ELSEWHERE}{name}@{found}" if found else f"{ELSEWHERE}{name}"
 
 
