@@ -105,10 +105,10 @@ OPTIONS = {
     "info": {"folder", "--json"},
     "report": {"folder", "--json"},
     "backbones": {"--json"},
-    "export": {"folder", "--format", "--sliders", "--unit", "--out", "--json"},
-    "import": {"source", "--out", "--backbone", "--json"},
+    "export": {"folder", "--sliders", "--unit", "--out", "--json"},
+    "import": {"source", "--out", "--backbone", "--prompt", "--json"},
     "push": {"folder", "repository", "--private", "--licence", "--base-model", "--json"},
-    "pull": {"repository", "--out", "--revision", "--json"},
+    "pull": {"repository", "--out", "--backbone", "--revision", "--json"},
 }
 VERBS = sorted(OPTIONS)
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -125,8 +125,8 @@ def test_discovery_export_and_round_trip(
     (file,) = (tmp_path / "lora").iterdir()
     assert np.abs(in_diffusers(preset, file).astype(int) - drawn).max() <= 1, "uint8: a rounding apart"
 
-    call("export", tmp_path / "run", "--format=comfyui", "--out", tmp_path / "comfy")
-    again = import_space(tmp_path / "comfy", tmp_path / "again")
+    call("export", tmp_path / "run")
+    again = import_space(tmp_path / "run" / "lora", tmp_path / "again")
     assert np.abs(again.generate(SEEDS, {1: 2.0}).astype(int) - drawn).max() <= 1
 
 

@@ -41,7 +41,7 @@ RUN_FILES = {
     "space.json",
     "strips.safetensors",
 }
-LORAS = {f"a-robot-{k:02d}.safetensors" for k in range(3)}
+LORAS = {f"a-robot--velocity-{k:02d}.safetensors" for k in range(3)}
 
 
 # ---- what is uploaded
@@ -63,9 +63,11 @@ def test_what_is_uploaded(made: Path, finished: Path) -> None:
         "README.md",
         *RUN_FILES,
         *pictures,
-        *(f"{kind}/{name}" for kind in ("diffusers", "comfyui") for name in LORAS),
+        *(f"lora/{name}" for name in LORAS),
     }
-    assert all((made / name).read_bytes() == (finished / name).read_bytes() for name in RUN_FILES)
+    assert all((made / name).read_bytes() == (finished / name).read_bytes() for name in RUN_FILES - {"config.json"})
+    here, there = (json.loads((folder / "config.json").read_text()) for folder in (finished, made))
+    assert {key for key in here if here[key] != there[key]} == {"backbone", "encoder"}, "folders of this machine"
     strip = np.asarray(Image.open(made / "images" / "slider-01.png"))
     assert strip.shape[1] == 7 * (32 + 2) - 2 and strip.shape[0] > 2 * 32 and strip.std() > 5, (
         "two seeds at seven strengths"
@@ -141,7 +143,7 @@ def test_the_card_names_every_part_of_a_presets_model(finished: Path, tmp_path: 
 
 
 def test_a_space_without_pictures_has_a_card_too(made: Path, tmp_path: Path) -> None:
-    import_space(made / "comfyui", tmp_path / "run")
+    import_space(made / "lora", tmp_path / "run")
     (tmp_path / "made").mkdir()
     prepare(tmp_path / "run", tmp_path / "made", "jane/robots", licence="Some Licence 2.0 (beta)")
     text = (tmp_path / "made" / "README.md").read_text()
@@ -280,20 +282,33 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
     server.server_close()
 
 
-def test_what_was_pushed_is_what_is_pulled(hub: type[Hub], finished: Path, tmp_path: Path) -> None:
+def test_what_was_pushed_is_what_is_pulled(hub: type[Hub], finished: Path, tiny: Tiny, tmp_path: Path) -> None:
     address = push(finished, "jane/robots", token="writer", licence="Apache-2.0")
     assert (
         address.endswith("/jane/robots")
         and RUN_FILES | {"README.md"} <= hub.repos["jane/robots"].keys()
         and not hub.private
     )
-    space = pull("jane/robots", tmp_path / "pulled")
+    space = pull("jane/robots", tmp_path / "pulled", backbone=str(tiny.velocity))
     own = SliderSpace.load(finished, Speed(device="cpu"))
-    assert space.settings == own.settings and all(
-        np.array_equal(space.values[name], own.values[name]) for name in own.values
-    )
+    assert space.settings == own.settings.model_copy(update={"encoder": space.settings.encoder})
+    assert all(np.array_equal(space.values[name], own.values[name]) for name in own.values)
     assert np.array_equal(space.generate([3], {1: 1.0}), own.generate([3], {1: 1.0}))
-    assert (tmp_path / "pulled" / "images" / "slider-00.png").is_file() and (tmp_path / "pulled" / "diffusers").is_dir()
+    assert (tmp_path / "pulled" / "images" / "slider-00.png").is_file() and (tmp_path / "pulled" / "lora").is_dir()
+
+
+def test_a_pulled_space_says_where_its_model_was(hub: type[Hub], finished: Path, tiny: Tiny, tmp_path: Path) -> None:
+    """A model in somebody's folder: its name and digest, never its place; and how to say where it lies here."""
+    push(finished, "jane/robots", token="writer")
+    space = pull("jane/robots", tmp_path / "pulled")
+    assert space.settings.backbone == f"local:velocity@{sources.identity_of(tiny.velocity)}"
+    assert json.loads((tmp_path / "pulled" / "space.json").read_text())["imported"] is True
+    with pytest.raises(BadInput, match=r"'velocity@.*', a folder of another machine.*\n.*--backbone FOLDER"):
+        space.generate([1])
+    with pytest.raises(BadInput):
+        pull("jane/robots", tmp_path / "other", backbone=str(tmp_path / "nothing"))
+    assert not (tmp_path / "other").exists()
+    assert pull("jane/robots", tmp_path / "pulled", backbone=str(tiny.velocity)).generate([1]).shape == (1, 32, 32, 3)
 
 
 def test_a_second_push_leaves_nothing_of_the_first_behind(hub: type[Hub], finished: Path, tmp_path: Path) -> None:
@@ -303,10 +318,10 @@ def test_a_second_push_leaves_nothing_of_the_first_behind(hub: type[Hub], finish
     told["sliders"][1]["name"] = "a hat"
     (folder / "space.json").write_text(json.dumps(told))
     push(folder, "jane/robots", token="writer")
-    files = {name.partition("/")[2] for name in hub.repos["jane/robots"] if name.startswith("diffusers/")}
-    assert files == LORAS - {"a-robot-01.safetensors"} | {"a-robot-01-a-hat.safetensors"} and hub.private == {
-        "jane/robots"
-    }
+    files = {name.partition("/")[2] for name in hub.repos["jane/robots"] if name.startswith("lora/")}
+    assert files == LORAS - {"a-robot--velocity-01.safetensors"} | {
+        "a-robot--velocity-01-a-hat.safetensors"
+    } and hub.private == {"jane/robots"}
     with pytest.raises(BadInput, match="private"):
         pull("jane/robots", tmp_path / "pulled")
     pull("jane/robots", tmp_path / "pulled", token="writer", revision="main")

@@ -1,8 +1,9 @@
 """The verbs that carry sliders in and out: LoRA files, and the Hub."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+import typer
 from typer import Argument, Option
 
 from sliderspace.cli import parsing
@@ -10,29 +11,30 @@ from sliderspace.cli.app import app
 from sliderspace.cli.common import answer_with, guarded
 from sliderspace.cli.options import Folder, Json
 
+BaseModel = Annotated[
+    str | None,
+    Option("--backbone", help="The base model: a preset, a Hub repository, or its folder on this machine."),
+]
 Repository = Annotated[str, Argument(metavar="OWNER/NAME", help="A repository of the Hugging Face Hub.")]
 
 
-@app.command(epilog="Example: sliderspace export runs/person --format comfyui --sliders 0,3,7-9 --out loras")
+@app.command(epilog="Example: sliderspace export runs/person --sliders 0,3,7-9 --out ~/ComfyUI/models/loras")
 def export(
     folder: Folder,
-    format: Annotated[
-        Literal["diffusers", "comfyui"], Option(help="diffusers: for load_lora_weights; comfyui: also A1111.")
-    ] = "diffusers",
     sliders: Annotated[str | None, Option(help="Which sliders, such as 0,3,7-9; default: all.")] = None,
     unit: Annotated[float, Option(help="Natural units that a strength of 1.0 shall be.")] = 1.0,
-    out: Annotated[Path | None, Option(help="Where the files go; default DIR/lora-<format>.")] = None,
+    out: Annotated[Path | None, Option(help="Where the files go; default DIR/lora.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write each slider as a LoRA file that other tools load, its natural unit baked in."""
+    """Write each slider as a LoRA file that diffusers, ComfyUI, A1111 and Forge load, its natural unit baked in."""
 
     def body() -> None:
-        from sliderspace.share import export as formats
+        from sliderspace.share import export as files
         from sliderspace.space.space import SliderSpace
 
         chosen = None if sliders is None else parsing.seeds(sliders, "--sliders")
-        target = out or folder / f"lora-{format}"
-        paths = formats.export(SliderSpace.load(folder), target, format=format, sliders=chosen, unit=unit)
+        target = out or folder / "lora"
+        paths = files.export(SliderSpace.load(folder), target, sliders=chosen, unit=unit)
         answer_with(
             {"files": [str(p) for p in paths], "folder": str(target)}
             if as_json
@@ -46,18 +48,22 @@ def export(
 @app.command("import", epilog="Example: sliderspace import loras --out runs/person-again --backbone mini")
 def import_(
     source: Annotated[
-        Path, Argument(metavar="FOLDER", help="A folder of files that `export` wrote, of either format.")
+        Path, Argument(metavar="PATH", help="A LoRA file, or a folder of them: from `export`, or of other origin.")
     ],
     out: Annotated[Path, Option(help="The run folder to make.")],
-    backbone: Annotated[str | None, Option(help="The base model, where it lies elsewhere on this machine.")] = None,
+    backbone: BaseModel = None,
+    prompt: Annotated[str | None, Option(help="What to draw, where no file says it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a folder of exported LoRA files a space again: to draw with, sweep, export and share."""
+    """Make LoRA files a space again: to draw with, sweep, export and share."""
 
     def body() -> None:
-        from sliderspace.share.importing import import_space
+        from sliderspace.share.importing import load_files, make_space, notes_on
 
-        space = import_space(source, out, backbone=backbone)
+        files = load_files(source)
+        space = make_space(files, out, backbone=backbone, prompt=prompt)
+        for note in notes_on(files, space.settings):
+            typer.echo(note, err=True)
         answer_with({"sliders": len(space), "folder": str(out)}, as_json)
 
     guarded(body)
@@ -89,15 +95,18 @@ def push(
 def pull(
     repository: Repository,
     out: Annotated[Path, Option(help="The run folder to fill.")],
+    backbone: BaseModel = None,
     revision: Annotated[str | None, Option(help="A branch, tag or commit.")] = None,
     as_json: Json = False,
 ) -> None:
     """Fetch a space that somebody shared with `push`."""
 
     def body() -> None:
-        from sliderspace.share import hub
+        from sliderspace.share import hub, places
 
-        space = hub.pull(repository, out, revision=revision)
+        space = hub.pull(repository, out, backbone=backbone, revision=revision)
+        if note := places.note_on(space.settings):
+            typer.echo(note, err=True)
         answer_with({"sliders": len(space), "folder": str(out)}, as_json)
 
     guarded(body)

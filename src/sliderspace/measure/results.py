@@ -280,7 +280,7 @@ class Evaluation(Stored):
 class MadeFrom(Record):
     """The fingerprints of the files that a space is made of."""
 
-    directions: str
+    directions: str | None = None  # imported sliders may have been trained for none
     sliders: str
 
 

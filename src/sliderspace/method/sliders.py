@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +22,32 @@ from sliderspace.models.backbones.base import Backbone
 CROSS_KV = r".*\.attn2\.to_[kv]"  # a UNet's keys and values of cross-attention, as published
 
 
-def target_layers(denoiser: nn.Module, pattern: str) -> dict[str, nn.Linear]:
-    """The linear layers whose whole module path matches a regular expression. None at all is an error, never a slider
-    that does nothing."""
-    found = {n: m for n, m in denoiser.named_modules() if re.fullmatch(pattern, n) and isinstance(m, nn.Linear)}
+def target_layers(denoiser: nn.Module, pattern: str) -> dict[str, nn.Linear | nn.Conv2d]:
+    """The linear layers whose whole module path matches a regular expression; a convolution of one pixel is one. None
+    at all is an error, never a slider that does nothing."""
+    found = {n: m for n, m in denoiser.named_modules() if re.fullmatch(pattern, n) and is_linear(m)}
     if not found:
         raise BadInput(
             f"no linear layer of {type(denoiser).__name__} has a path like {pattern}: sliders would do nothing"
         )
     return found
+
+
+def is_linear(layer: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    """Whether a layer is one matrix for each token or pixel."""
+    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1))
+
+
+def _widths(layer: nn.Linear | nn.Conv2d) -> tuple[int, int]:
+    """Features in and out."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    return layer.in_channels, layer.out_channels
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """A layer's input as [B, L, features]; a convolution's is [B, features, H, W], an embedding's [B, features]."""
+    return x.flatten(2).mT if x.ndim == 4 else x.unsqueeze(1) if x.ndim == 2 else x
 
 
 class SliderBank(nn.Module):
@@ -73,8 +90,9 @@ class SliderBank(nn.Module):
         """One slider's A [r, in] and B [out, r] of every layer: a function of its own generator alone."""
         found: dict[str, tuple[Tensor, Tensor]] = {}
         for path, layer in self.layers.items():
-            a_RI = torch.randn((self.rank, layer.in_features), generator=random) / math.sqrt(layer.in_features)
-            b_OR = nn.functional.normalize(torch.randn((layer.out_features, self.rank), generator=random), dim=0)
+            inputs, outputs = _widths(layer)
+            a_RI = torch.randn((self.rank, inputs), generator=random) / math.sqrt(inputs)
+            b_OR = nn.functional.normalize(torch.randn((outputs, self.rank), generator=random), dim=0)
             found[path] = (a_RI * 0.01, b_OR) if self.up == "frozen" else (a_RI, torch.zeros_like(b_OR))
         return found
 
@@ -111,12 +129,13 @@ class SliderBank(nn.Module):
         a_UI, b_UO = down_KRI.flatten(0, 1), up_KOR.transpose(1, 2).flatten(0, 1)
 
         def add(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-            x_BLI = inputs[0]
+            x_BLI = _tokens(inputs[0])
             rows = (
                 s_B1U.to(x_BLI) if len(x_BLI) == len(s_B1U) else s_B1U.to(x_BLI).repeat(len(x_BLI) // len(s_B1U), 1, 1)
             )
             low_BLU = (x_BLI @ a_UI.T.to(x_BLI.dtype)) * rows
-            return out + low_BLU @ b_UO.to(x_BLI.dtype)
+            change_BLO = low_BLU @ b_UO.to(x_BLI.dtype)
+            return out + (change_BLO if out.ndim < 4 else change_BLO.mT).reshape(out.shape)
 
         return add
 

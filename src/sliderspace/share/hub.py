@@ -1,38 +1,30 @@
-"""A space on the Hugging Face Hub: its run folder, LoRA files for other tools, and a card that shows the sliders.
+"""A space on the Hugging Face Hub: its run folder, LoRA files for other programs, and a card that shows the sliders.
 
 What is pushed is enough to draw, export and report with: the settings, directions, sliders, measures and strips.
 Trajectories stay.
 """
 
-import re
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sliderspace.core.arrays import Images
 from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
-from sliderspace.core.numbers import written
-from sliderspace.core.settings import Settings
-from sliderspace.measure.results import Measures
+from sliderspace.measure.results import Measures, SpaceFile
 from sliderspace.method.sweeps import both_ways
-from sliderspace.models.backbones import PRESETS
-from sliderspace.models.sources import is_repo
-from sliderspace.share.export import FORMATS, export, slider_notes
-from sliderspace.share.lora_names import component_of
+from sliderspace.share.card import card
+from sliderspace.share.export import export
+from sliderspace.share.importing import backbone_here
+from sliderspace.share.places import shareable
 from sliderspace.space.space import SliderSpace
-from sliderspace.storage.files import load_tensors, save_bytes, save_text
+from sliderspace.storage.files import load_tensors, save_bytes, save_json, save_text, stored_fingerprint
 from sliderspace.storage.images import EXACT_UP_TO, encode_jpeg, encode_png, grid, labelled_strip, scale_label
 from sliderspace.storage.run_folder import RunFolder
 
 SHOWN_SEEDS = 2  # rows of a strip on the card
-MADE = (
-    "diffusers/*",
-    "comfyui/*",
-    "images/*",
-)  # what each push makes anew: leftovers of an earlier one are removed there
+MADE = ("lora/*", "images/*")  # what each push makes anew: leftovers of an earlier one are removed there
 PULLED = ("*.json", "*.safetensors", "*.md", "images/*.png", "images/*.jpg")  # no page that a browser would run
 
 
@@ -51,7 +43,7 @@ def push(
     """Upload a finished space to the Hub repository `repo_id` ("owner/name"), made if need be; returns its address.
 
     `licence` and `base_model` (a Hub id) are named on the card; the preset knows those of its model. The settings go
-    along, and with them the paths of a base model, encoder or pictures that lie in a local folder.
+    along, a local folder in them by its name alone.
     Raises BadInput: no finished space, a name that is none, not logged in, no right to write. SliderSpaceError: no
     network.
     """
@@ -69,15 +61,24 @@ def push(
     return str(address)
 
 
-def pull(repo_id: str, folder: str | Path, *, revision: str | None = None, token: str | None = None) -> SliderSpace:
+def pull(
+    repo_id: str,
+    folder: str | Path,
+    *,
+    backbone: str | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+) -> SliderSpace:
     """Download a space that `push` uploaded into the run folder `folder`: new, empty, or filled by an earlier pull.
 
-    Raises BadInput: no such repository or revision, gated, without a space in it, or other files in `folder`.
-    SliderSpaceError: no network.
+    `backbone` names the base model where it lies elsewhere on this machine. Raises BadInput: no such repository or
+    revision, gated, without a space in it, other files in `folder`, or no such base model. SliderSpaceError: no
+    network.
     """
     from huggingface_hub import HfApi
 
     folder = Path(folder)
+    named = {"backbone": backbone_here(backbone)} if backbone else {}
     if folder.exists() and not (
         folder.is_dir() and (not any(folder.iterdir()) or (folder / ".cache" / "huggingface").is_dir())
     ):
@@ -90,7 +91,19 @@ def pull(repo_id: str, folder: str | Path, *, revision: str | None = None, token
         if not {"config.json", "space.json"} <= {file.rfilename for file in found.siblings or []}:
             raise BadInput(f"{repo_id} holds no space that `sliderspace push` uploaded.")
         api.snapshot_download(repo_id, revision=found.sha, local_dir=folder, allow_patterns=list(PULLED))
+    _receive(RunFolder(folder), named)
     return SliderSpace.load(folder)
+
+
+def _receive(run: RunFolder, named: dict[str, str]) -> None:
+    """Say in the folder where the base model lies here, and that its sliders cannot be made again from it: their
+    trajectories are elsewhere."""
+    space = SpaceFile.read(run.space)
+    settings = space.settings.model_copy(update=named)
+    made_from = stored_fingerprint(run.space) or ""
+    space.model_copy(update={"settings": settings, "imported": True}).write(run.space, made_from)
+    config = stored_fingerprint(run.config) or ""
+    save_json(run.config, settings.model_dump(mode="json"), kind="config", fingerprint=config)
 
 
 @contextmanager
@@ -148,18 +161,17 @@ def _refused(repo_id: str, status: int) -> SliderSpaceError:
 def prepare(folder: str | Path, target: str | Path, repo_id: str, *, licence: str = "", base_model: str = "") -> None:
     """Fill the empty folder `target` with all that a push uploads."""
     space, run, target = SliderSpace.load(folder), RunFolder(folder), Path(target)
-    for path in (run.config, run.directions, run.sliders, run.space, run.measures, run.strips):
+    for path in (run.directions, run.sliders, run.measures, run.strips):
         if path.exists():
             shutil.copyfile(path, target / path.name)
-    formats = FORMATS if _is_unet(space) else FORMATS[:1]  # of a transformer, diffusers and ComfyUI read the same names
-    files = {format: export(space, target / format, format=format) for format in formats}
+    settings = shareable(space.settings)
+    shared = SpaceFile.read(run.space).model_copy(update={"settings": settings})
+    shared.write(target / run.space.name, stored_fingerprint(run.space) or "")
+    made_from = shared.made_from.sliders
+    save_json(target / run.config.name, settings.model_dump(mode="json"), kind="config", fingerprint=made_from)
+    files = export(space, target / "lora")
     pictures = _pictures(run, target / "images")
-    base = _base_model(space.settings, licence, base_model)
-    save_text(target / "README.md", _card(space, base, repo_id, files["diffusers"], pictures))
-
-
-def _is_unet(space: SliderSpace) -> bool:
-    return component_of(name.rpartition(".")[0] for name in space.values) == "unet"
+    save_text(target / "README.md", card(space, repo_id, files, pictures, licence=licence, base=base_model))
 
 
 def _pictures(run: RunFolder, folder: Path) -> list[str]:
@@ -173,7 +185,8 @@ def _pictures(run: RunFolder, folder: Path) -> list[str]:
             f"{run.strips} lacks its pictures.\nDelete it and run `sliderspace train {run.root}` to make it again."
         )
     folder.mkdir()
-    labels = [scale_label(float(s)) for s in both_ways(Measures.read(run.measures).sizes)]
+    sizes = Measures.read(run.measures).sizes
+    labels = [scale_label(float(s)) for s in both_ways(sizes)]
     exact = max(drawn["base"].shape[1:3]) <= EXACT_UP_TO
     _save_picture(folder / "base", grid(drawn["base"][:16].numpy(), 8), exact)
     strips = [labelled_strip(rows[:SHOWN_SEEDS].numpy(), labels) for rows in drawn["sliders"]]
@@ -184,97 +197,3 @@ def _save_picture(path: Path, image: Images, exact: bool) -> str:
     path = path.with_suffix(".png" if exact else ".jpg")
     save_bytes(path, encode_png(image) if exact else encode_jpeg(image))
     return f"images/{path.name}"
-
-
-# ---- the card
-
-
-HUB_LICENCES = {  # the Hub's short names of those that base models have
-    "Apache-2.0": "apache-2.0", "MIT": "mit", "CreativeML Open RAIL-M": "creativeml-openrail-m", "CreativeML Open "
-    "RAIL++-M": "openrail++",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class BaseModel:
-    """The model sliders belong to: `repos` are its Hub ids (pipeline first, then weights put into it), `licence` its
-    licence if told."""
-
-    name: str
-    repos: list[str]
-    licence: str
-
-    @property
-    def hub_licence(self) -> str:
-        return HUB_LICENCES.get(self.licence, "other")
-
-    @property
-    def licence_slug(self) -> str:
-        """The Hub's metadata take a name of small letters, digits, dots and dashes for a licence it does not list."""
-        return re.sub(r"[^a-z0-9.]+", "-", self.licence.lower()).strip("-.")
-
-
-def _base_model(settings: Settings, licence: str, repo: str) -> BaseModel:
-    preset = PRESETS.get(settings.backbone)
-    parts = [repo] if repo else [preset.location, preset.weights.partition(":")[0]] if preset else [settings.backbone]
-    repos = [part.partition("@")[0] for part in parts if repo or is_repo(part)]
-    name = (
-        preset.name if preset else repos[0] if repos else Path(settings.backbone).name
-    )  # of a local folder no more than its name
-    return BaseModel(name, repos, licence or (preset.licence if preset else ""))
-
-
-def _card(space: SliderSpace, base: BaseModel, repo_id: str, files: list[Path], pictures: list[str]) -> str:
-    """README.md: metadata for the Hub, every slider with its strip and measures, and how to use them."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("sliderspace.share", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters |= {"plain": _plain, "written": written, "code": repr}
-    notes, ratio_K = slider_notes(space), space.directions.explained_variance_ratio_K
-    sliders = [
-        {
-            "index": k,
-            "file": file.name,
-            "name": notes[k]["name"],
-            "measures": notes[k]["measures"] or {},
-            "share": float(ratio_K[k]),
-        }
-        | {"picture": pictures[k] if pictures else None}
-        for k, file in enumerate(files)
-    ]
-    return environment.get_template("card.md.j2").render(
-        settings=space.settings,
-        told=space.settings.model_dump(
-            mode="json", exclude={"prompts", "backbone", "encoder", "images"}
-        ),  # without names of local folders
-        base=base,
-        repo_id=repo_id,
-        sliders=sliders,
-        share=float(ratio_K.sum()),
-        call=_call(space.settings),
-        sampler=getattr(PRESETS.get(space.settings.backbone), "sampler", ""),
-        unet=_is_unet(space),
-    )
-
-
-def _call(settings: Settings) -> str:
-    """The arguments that make diffusers draw as the discovery did."""
-    preset = PRESETS.get(settings.backbone)
-    steps = settings.steps or (preset.steps if preset else None)
-    guidance = settings.guidance if settings.guidance is not None or preset is None else preset.guidance
-    said = {"num_inference_steps": steps, "guidance_scale": guidance}
-    return ", ".join(
-        [repr(settings.prompts[0]), *(f"{name}={value:g}" for name, value in said.items() if value is not None)]
-    )
-
-
-def _plain(text: str) -> str:
-    """Text of strangers inside Markdown: on one line, and none of it read as markup."""
-    return re.sub(r"([\\`*_{}\[\]<>()#!|~&])", r"\\\1", " ".join(text.encode(errors="replace").decode().split()))

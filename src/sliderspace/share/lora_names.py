@@ -1,24 +1,32 @@
-"""How other tools name the layers of a slider in a LoRA file.
+"""How other programs name the layers of a LoRA file: the names we write, and those that are read.
 
-`diffusers`: PEFT names, `<component>.<path>.lora_A.weight`, what `pipeline.load_lora_weights` reads.
-`comfyui`: for UNets kohya's names, `lora_unet_<path with underscores>.lora_down.weight` and `.alpha`; for transformers
-the PEFT names.
-
-Both were taken from the readers' own sources; tests/test_formats.py holds the mappings and says where each was found.
+Written is the one layout a family that every program reads: for UNets kohya's, `lora_unet_<path with
+underscores>.lora_down.weight`, `.lora_up.weight` and `.alpha`; for transformers PEFT's,
+`transformer.<path>.lora_A.weight` and `.lora_B.weight`. tests/share/test_lora_names.py holds what ComfyUI, A1111 and
+diffusers map, and where it was found. Read is whatever diffusers turns into its own module paths.
 """
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+import re
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-Format = Literal["diffusers", "comfyui"]
-FORMATS: tuple[Format, ...] = ("diffusers", "comfyui")
+from sliderspace.core.errors import BadInput
+
 UNET_PARTS = ("down_blocks.", "mid_block.", "up_blocks.")
+TRANSFORMER_PARTS = (
+    "transformer_blocks.",
+    "single_transformer_blocks.",
+    "layers.",
+    "noise_refiner.",
+    "context_refiner.",
+)
 
 
 class Keys(NamedTuple):
-    """The names of one layer's values in a file; `alpha` is empty where the format has none."""
+    """The names of one layer's values in a file; `alpha` is empty where the layout has none."""
 
     down: str
     up: str
@@ -30,15 +38,15 @@ def component_of(paths: Iterable[str]) -> str:
     return "unet" if all(path.startswith(UNET_PARTS) for path in paths) else "transformer"
 
 
-def keys_for(path: str, component: str, layout: Format) -> Keys:
-    """The names of the layer at module path `path`."""
-    if layout == "comfyui" and component == "unet":
+def keys_for(path: str, component: str) -> Keys:
+    """The names that the layer at module path `path` has in a file we write."""
+    if component == "unet":
         name = f"lora_unet_{path.replace('.', '_')}"
         return Keys(f"{name}.lora_down.weight", f"{name}.lora_up.weight", f"{name}.alpha")
-    return Keys(f"{component}.{path}.lora_A.weight", f"{component}.{path}.lora_B.weight", "")
+    return Keys(f"transformer.{path}.lora_A.weight", f"transformer.{path}.lora_B.weight", "")
 
 
-def family_of(down: dict[str, Tensor]) -> str:
+def family_of(down: Mapping[str, Tensor]) -> str:
     """ "sd1", "sd2", "sdxl" or "": the Stable Diffusion whose text width the cross-attention inputs [r, in] of a UNet
     have."""
     widths = {value.shape[-1] for path, value in down.items() if path.endswith(("attn2.to_k", "attn2.to_v"))}
@@ -52,3 +60,77 @@ LABELS = {
     "sd2": {"ss_base_model_version": "sd_v2", "ss_v2": "True"},
     "sdxl": {"ss_base_model_version": "sdxl_base_v1-0", "modelspec.architecture": "stable-diffusion-xl-v1-base/lora"},
 }
+
+
+# ---- reading
+
+# A part of a key -> the kind of adaptor it belongs to. None of them is a product of two matrices alone.
+OTHER_KINDS = {
+    "hada_w": "LoHa",
+    "lokr_w": "LoKr",
+    "lokr_t": "LoKr",
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "lora_mid": "LoCon with a core",
+    "oft_": "OFT",
+    "boft_": "OFT",
+}
+# (part of a key, the pipeline of diffusers that reads such files)
+READERS = (
+    (r"(down|up|input|output)_blocks|(mid|middle)_block", "StableDiffusionXLPipeline"),
+    (r"(double|single|transformer)_blocks", "FluxPipeline"),
+    (r"layers[._]\d|refiner", "ZImagePipeline"),
+)
+UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError)  # what those readers raise
+
+
+def other_kind(names: Iterable[str]) -> str:
+    """The kind of adaptor that tensor names are of, where it is not a LoRA ("LoHa", …); else ""."""
+    return next((kind for name in names for part, kind in OTHER_KINDS.items() if part in name), "")
+
+
+def denoiser_layers(tensors: Mapping[str, Tensor]) -> tuple[dict[str, tuple[Tensor, Tensor]], int]:
+    """LoRA tensors under any names that diffusers reads -> {module path: (down, up)} of the denoiser, and how many
+    tensors are a text encoder's.
+
+    The scale of an alpha must be in the values already. Raises BadInput where a name is not known.
+    """
+    renamed = {_rooted(name): value for name, value in tensors.items()}
+    reader = next((reader for part, reader in READERS if any(re.search(part, name) for name in renamed)), "")
+    if not reader:
+        raise BadInput("it names no layer of a model known here")
+    try:
+        found = _read(reader, renamed)
+    except UNREADABLE as error:
+        raise BadInput(f"diffusers does not know its layers: {str(error).splitlines()[0][:80]}") from error
+    text = [name for name in found if name.startswith("text_encoder")]
+    halves = {name.partition(".")[2]: value for name, value in found.items() if name not in text}
+    downs = {name.removesuffix(".lora_A.weight") for name in halves if name.endswith(".lora_A.weight")}
+    if not halves:
+        raise BadInput("it changes text encoders only")
+    if odd := halves.keys() ^ {f"{path}.lora_{half}.weight" for path in downs for half in "AB"}:
+        raise BadInput(f"'{min(odd)}' is no half of a LoRA layer")
+    return {path: (halves[f"{path}.lora_A.weight"], halves[f"{path}.lora_B.weight"]) for path in sorted(downs)}, len(
+        text
+    )
+
+
+def _rooted(name: str) -> str:
+    """PEFT's own files, and some trainers', name layers from the denoiser on."""
+    path = name.removeprefix("base_model.model.")
+    if path.startswith(UNET_PARTS):
+        return f"unet.{path}"
+    return f"transformer.{path}" if path.startswith(TRANSFORMER_PARTS) else name
+
+
+def _read(reader: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names as PEFT has them, `<component>.<module path>.lora_A.weight`."""
+    import diffusers
+    from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
+
+    pipeline: Any = getattr(diffusers, reader)
+    if reader != "StableDiffusionXLPipeline":
+        return pipeline.lora_state_dict(tensors)
+    # Both Stable Diffusion pipelines read alike; SDXL files of kohya's trainer count blocks as the original code does.
+    found, _ = pipeline.lora_state_dict(tensors, unet_config=SimpleNamespace(layers_per_block=2))
+    return convert_unet_state_dict_to_peft(found)

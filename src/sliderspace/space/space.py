@@ -1,5 +1,6 @@
 """SliderSpace: what a discovery yields. Load it from its run folder, look at it, draw with it."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,16 +17,18 @@ from sliderspace.core.settings import Settings, Speed
 from sliderspace.measure.results import SpaceFile
 from sliderspace.method.denoise import render
 from sliderspace.method.directions import Directions
-from sliderspace.method.sliders import SliderBank, bank_for
+from sliderspace.method.sliders import SliderBank
 from sliderspace.method.strengths import sparse_mix, sweep_rows
 from sliderspace.models.backbones import Backbone, Condition
 from sliderspace.models.device import device_for
 from sliderspace.models.load import backbone_at
 from sliderspace.models.texts import stamp, stored
-from sliderspace.models.working_point import WorkingPoint
+from sliderspace.models.working_point import WorkingPoint, point_for
 from sliderspace.storage.files import is_done, load_tensors
 from sliderspace.storage.images import to_uint8
 from sliderspace.storage.run_folder import RunFolder
+
+ELSEWHERE = "local:"  # begins the name of what lies in a folder of another machine, whose path never leaves it
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class SliderSpace:
     """
 
     settings: Settings
-    directions: Directions
+    directions: Directions | None  # sliders made of other programs' files were trained for none
     units_K: npt.NDArray[np.float64]
     values: dict[str, torch.Tensor]
     folder: Path
@@ -57,7 +60,8 @@ class SliderSpace:
         if len(space.sliders) != settings.sliders:
             raise DamagedFile(f"{run.space} does not list {settings.sliders} sliders.\n{space.mending(run.space)}")
         units = np.array([entry.unit for entry in space.sliders])
-        directions, values = Directions.load(files["directions"]), load_tensors(files["sliders"], kind="sliders")[0]
+        directions = Directions.load(files["directions"]) if "directions" in files else None
+        values = load_tensors(files["sliders"], kind="sliders")[0]
         return cls(settings, directions, units, values, run.root, speed or Speed())
 
     def __len__(self) -> int:
@@ -65,9 +69,24 @@ class SliderSpace:
 
     @cached_property
     def point(self) -> WorkingPoint:
-        """The model's working point; pictures for people come from its full decoder."""
-        update = {"decoder": "full"} if self.settings.decoder == "auto" else {}
-        return WorkingPoint.of(self.settings.model_copy(update=update), device_for(self.speed.device))
+        """The model's working point; pictures for people come from its full decoder. Raises BadInput where it is a
+        folder of another machine."""
+        if self.settings.backbone.startswith(ELSEWHERE):
+            raise BadInput(
+                f"the base model of these sliders is '{self.settings.backbone.removeprefix(ELSEWHERE)}', a folder of "
+                f"another machine.\nSay where it lies here: give `import` or `pull` again with --backbone FOLDER."
+            )
+        s = self.settings
+        return point_for(
+            s.backbone,
+            device_for(self.speed.device),
+            steps=s.steps,
+            guidance=s.guidance,
+            precision=s.precision,
+            resolution=s.resolution,
+            decoder="full" if s.decoder == "auto" else s.decoder,
+            quantize=s.quantize,
+        )
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -76,8 +95,12 @@ class SliderSpace:
 
     @cached_property
     def bank(self) -> SliderBank:
-        """The trained sliders on that model."""
-        bank = bank_for(self.settings, self.backbone)
+        """The trained sliders on that model, on the layers and of the rank that their values have."""
+        rank_of = {name.removesuffix(".down"): v.shape[1] for name, v in self.values.items() if name.endswith(".down")}
+        pattern = "|".join(map(re.escape, rank_of))
+        if missing := rank_of.keys() - dict(self.backbone.denoiser.named_modules()).keys():
+            raise BadInput(f"these sliders were made for another model: {self.backbone.name} has no {min(missing)}")
+        bank = SliderBank(self.backbone.denoiser, len(self), pattern=pattern, rank=max(rank_of.values(), default=1))
         bank.load_tensors(self.values)
         return bank
 
@@ -175,15 +198,15 @@ class SliderSpace:
             {
                 "index": k,
                 "unit": float(self.units_K[k]),
-                "explained_variance_ratio": float(d.explained_variance_ratio_K[k]),
+                "explained_variance_ratio": float(d.explained_variance_ratio_K[k]) if d else None,
             }
             for k in range(len(self))
         ]
         return {
             "prompts": list(s.prompts),
             "backbone": s.backbone,
-            "encoder": d.encoder,
-            "trajectories": d.trajectories,
-            "step_share": d.step_share,
+            "encoder": d.encoder if d else None,
+            "trajectories": d.trajectories if d else None,
+            "step_share": d.step_share if d else None,
             "sliders": sliders,
         }

@@ -169,6 +169,7 @@ class RunFolder(Places):
             if exists(space):
                 listed: object = load_json(space, kind="space").get("made_from")
                 made_from = cast("dict[str, Any]", listed) if isinstance(listed, dict) else {}
+                made_from = {name: made for name, made in made_from.items() if made is not None}
                 found = {name: self._part(name, made) for name, made in made_from.items()}
                 if found and None not in found.values():
                     return {"space": space, **cast("dict[str, Path]", found)}

@@ -1,0 +1,118 @@
+"""The Hub's card of a space: README.md with every slider, its picture and measures, and how to use them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sliderspace.core.numbers import written
+from sliderspace.core.settings import Settings
+from sliderspace.models.backbones import PRESETS
+from sliderspace.models.sources import is_repo
+from sliderspace.share.export import slider_notes
+from sliderspace.share.lora_names import component_of
+from sliderspace.share.places import place_name, short_name
+from sliderspace.space.space import ELSEWHERE, SliderSpace
+
+HUB_LICENCES = {  # the Hub's short names of those that base models have
+    "Apache-2.0": "apache-2.0",
+    "MIT": "mit",
+    "CreativeML Open RAIL-M": "creativeml-openrail-m",
+    "CreativeML Open RAIL++-M": "openrail++",
+}
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """The model sliders belong to: `repos` are its Hub ids (pipeline first, then weights put into it), `licence` its
+    licence if told."""
+
+    name: str
+    repos: list[str]
+    licence: str
+
+    @property
+    def hub_licence(self) -> str:
+        return HUB_LICENCES.get(self.licence, "other")
+
+    @property
+    def licence_slug(self) -> str:
+        """The Hub's metadata take a name of small letters, digits, dots and dashes for a licence it does not list."""
+        return re.sub(r"[^a-z0-9.]+", "-", self.licence.lower()).strip("-.")
+
+
+def base_model(settings: Settings, licence: str = "", repo: str = "") -> BaseModel:
+    """The model that settings name; `licence` and `repo` (a Hub id) where somebody says them."""
+    preset = PRESETS.get(settings.backbone)
+    place = place_name(settings.backbone, digest=False)
+    parts = [repo] if repo else [preset.location, preset.weights.partition(":")[0]] if preset else [place]
+    repos = [part.partition("@")[0] for part in parts if repo or is_repo(part)]
+    name = preset.name if preset else repos[0] if repos else short_name(place)
+    return BaseModel(name, repos, licence or (preset.licence if preset else ""))
+
+
+def card(
+    space: SliderSpace, repo_id: str, files: list[Path], pictures: list[str], *, licence: str = "", base: str = ""
+) -> str:
+    """README.md of `space` in the repository `repo_id`: metadata for the Hub, every slider, and how to use them.
+
+    `files` are the exported LoRA files and `pictures` the names of the strips, one a slider, or none.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("sliderspace.share", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters |= {"plain": _plain, "written": written, "code": repr}
+    s = space.settings
+    found = space.directions
+    return environment.get_template("card.md.j2").render(
+        settings=s,
+        # without names of local folders
+        listed=s.model_dump(mode="json", exclude={"prompts", "backbone", "encoder", "decoder", "images"}),
+        base=base_model(s, licence, base),
+        repo_id=repo_id,
+        elsewhere=place_name(s.backbone, digest=False).startswith(ELSEWHERE),  # whoever pulls has to name the model
+        sliders=_sliders(space, files, pictures),
+        share=None if found is None else float(found.explained_variance_ratio_K.sum()),
+        call=_call(s),
+        sampler=getattr(PRESETS.get(s.backbone), "sampler", ""),
+        unet=component_of(name.rpartition(".")[0] for name in space.values) == "unet",
+    )
+
+
+def _sliders(space: SliderSpace, files: list[Path], pictures: list[str]) -> list[dict[str, Any]]:
+    notes = slider_notes(space)
+    found = space.directions
+    return [
+        {
+            "index": k,
+            "file": file.name,
+            "name": notes[k]["name"],
+            "measures": notes[k]["measures"] or {},
+            "share": None if found is None else float(found.explained_variance_ratio_K[k]),
+            "picture": pictures[k] if pictures else None,
+        }
+        for k, file in enumerate(files)
+    ]
+
+
+def _call(settings: Settings) -> str:
+    """The arguments that make diffusers draw as the discovery did."""
+    preset = PRESETS.get(settings.backbone)
+    steps = settings.steps or (preset.steps if preset else None)
+    guidance = settings.guidance if settings.guidance is not None or preset is None else preset.guidance
+    said = {"num_inference_steps": steps, "guidance_scale": guidance}
+    return ", ".join(
+        [repr(settings.prompts[0]), *(f"{name}={value:g}" for name, value in said.items() if value is not None)]
+    )
+
+
+def _plain(text: str) -> str:
+    """Text of strangers inside Markdown: on one line, and none of it read as markup."""
+    return re.sub(r"([\\`*_{}\[\]<>()#!|~&])", r"\\\1", " ".join(text.encode(errors="replace").decode().split()))
