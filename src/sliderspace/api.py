@@ -1,9 +1,11 @@
 """The whole discovery as one call."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from sliderspace.core.settings import Speed, settings_from
+from sliderspace.core.text import folder_name
 from sliderspace.engine.bars import watch
 from sliderspace.engine.local import Engine
 from sliderspace.report.from_run import report_run
@@ -12,22 +14,29 @@ from sliderspace.storage.run_folder import RunFolder
 
 
 def discover(
-    prompt: str | list[str], out: str | Path, *, speed: Speed | None = None, quiet: bool = False, **settings: Any
+    prompt: str | list[str],
+    out: str | Path | None = None,
+    *,
+    speed: Speed | None = None,
+    quiet: bool = False,
+    **settings: Any,
 ) -> SliderSpace:
     """Find the sliders of a prompt (several prompts describe one concept), and write everything to the run folder
-    `out`.
+    `out`: left out, one in `runs` that is named after the prompt.
 
     `settings` are the fields of `Settings`: backbone, sliders, samples, seed, updates, … Called again with the same
     ones it resumes, or returns at once what is there. Raises BadInput for what cannot be used, SliderSpaceError for
     what failed; both say what to do.
     """
-    run, chosen = (
-        RunFolder(out),
-        settings_from({"prompts": (prompt,) if isinstance(prompt, str) else tuple(prompt), **settings}),
-    )
+    prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
+    chosen = settings_from({"prompts": prompts, **settings}).check_carried()
+    place = Path("runs") / folder_name(chosen.prompts) if out is None else Path(out)
+    if out is None and not quiet:
+        print(f"folder: {place}", file=sys.stderr)
+    run = RunFolder(place)
     with run.open_for_writing():
         engine = Engine(chosen, speed or Speed(), run)
         engine.write_config()
         watch(engine.stages(), quiet=quiet)
         report_run(run)
-    return SliderSpace.load(out, speed)
+    return SliderSpace.load(place, speed)

@@ -42,15 +42,11 @@ class SliderSpace:
         """Raises BadInput when the folder holds no finished space, DamagedFile when a file of it is broken."""
         run = RunFolder(folder)
         run.check_exists()
-        for path, stage in (
-            (run.config, "sample"),
-            (run.directions, "fit"),
-            (run.sliders, "train"),
-            (run.space, "train"),
-        ):
+        for path in (run.config, run.directions, run.sliders, run.space):
             if not path.exists():
                 raise BadInput(
-                    f"{run.root} is unfinished, {path.name} is missing.\nRun `sliderspace {stage} {run.root}` to go on."
+                    f"{run.root} is not finished ({path.name} is missing): its run is still going, or was stopped.\n"
+                    f"Wait for it, or go on with it: sliderspace discover --out {run.root}"
                 )
         settings = settings_from(load_json(run.config, kind="config"))
         space, directions, values = (
