@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EVERY_S = 5.0  # between two lines of a log
 WINDOW = 100  # records that the time left is worked out from: a stage need not go at one pace
+AT_ONCE_S = 0.01
 BAR = 24  # characters
 NARROW = 70  # columns below which there is no room for a bar
 
@@ -30,15 +31,18 @@ class Stage:
     def __init__(self, name: str, clock: Clock) -> None:
         self.name, self.clock, self.began = name, clock, clock()
         self.done, self.total, self.note = 0, 1, ""
-        # The first record says where the stage starts, the second what was there already: neither tells the pace.
+        # What was done by a run before comes at once, and tells no pace: counted is from the last of that.
         self.records: deque[tuple[float, int]] = deque(maxlen=WINDOW)
-        self.seen = 0
+        self.seen = False
 
     def update(self, record: "Progress") -> None:
         self.done, self.total, self.note = record.done, record.total, shown(record.note)
-        self.seen += 1
-        if self.seen > 1:
-            self.records.append((self.clock(), record.done))
+        now = self.clock()
+        if len(self.records) == 1 and now - self.records[0][0] < AT_ONCE_S:
+            self.records.clear()
+        if self.seen:
+            self.records.append((now, record.done))
+        self.seen = True
 
     @property
     def ended(self) -> bool:
@@ -56,19 +60,22 @@ class Stage:
         (start, before), (now, done) = self.records[0], self.records[-1]
         return (self.total - done) * (now - start) / (done - before) if done > before else None
 
-    def time(self) -> str:
+    def time(self, wide: bool) -> str:
         left = self.seconds_left()
-        took = self.clock() - self.began
-        return f"{duration(took)}{'' if self.ended or left is None else f', {duration(left)} left'}"
+        took = duration(self.clock() - self.began)
+        if left is None:
+            return took
+        return f"{took}, {duration(left)} left" if wide else f"{duration(left)} left"
 
     def line(self, columns: int) -> str:
         """The stage in one line of at most so many columns: name, count, share, time; a bar and the note where they
         fit."""
         parts = [f"{self.name:<8}", f"{f'{self.done}/{self.total}':>9}", f"{self.percent:>3} %"]
-        if columns >= NARROW:
+        wide = columns >= NARROW
+        if wide:
             filled = BAR * self.percent // 100
             parts.insert(1, "━" * filled + "╌" * (BAR - filled))
-        line = " ".join((*parts, self.time()))
+        line = " ".join((*parts, self.time(wide)))
         room = columns - len(line) - 2
         note = self.note if len(self.note) <= room else f"{self.note[: room - 1]}…"
         return f"{line}  {note}" if self.note and room > 10 else line[:columns]
@@ -83,13 +90,13 @@ class Stage:
 
 
 def duration(seconds: float) -> str:
-    """35 s, 4 min 5 s, 2 h 10 min."""
+    """35 s, 4 min 5 s, 25 min, 2 h 10 min, 14 h: as exact as helps."""
     whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    for unit, name, part, less in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit:
+            rest = f" {whole % unit // part} {less}" if whole < 10 * unit else ""
+            return f"{whole // unit} {name}{rest}"
+    return f"{whole} s"
 
 
 def watch(records: "Iterable[Progress]", *, quiet: bool = False) -> None:
