@@ -2,6 +2,7 @@
 wrong."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from support.tiny import Tiny
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
@@ -55,9 +58,8 @@ def refused(result: Result, *words: str, code: int = 2) -> None:
     assert isinstance(result.exception, SystemExit)
     assert result.stdout == "" and "Traceback" not in result.stderr
     said = result.stderr.strip().splitlines()
-    assert said[-1] and (
-        len([line for line in said if not line.startswith("changed since")]) <= 3 or "Usage:" in said[0]
-    )
+    about_the_refusal = [line for line in said if not re.match(r"changed since|folder: |\w+ \d+/\d+ \(", line)]
+    assert said[-1] and (len(about_the_refusal) <= 3 or "Usage:" in said[0])
     assert all(word.lower() in result.stderr.lower() for word in words), result.stderr
 
 
@@ -217,25 +219,32 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {  # arguments after DIR, and wo
     "negative start": (["generate", "--start-step", "-1"], ["0 … 2"]),
     "mix of too many": (["generate", "--mix", "4"], ["between 1 and 3"]),
     "mix and set": (["generate", "--mix", "2", "--set", "0=1"], ["--mix", "--set"]),
-    "no such device": (["generate", "--device", "warp"], ["device"]),
+    "no such device": (["generate", "--device", "warp"], ["--device: 'warp'"]),
+    "a device that holds no values": (["train", "--device", "meta"], ["--device"]),
     "no batch": (["generate", "--batch", "0"], ["--batch"]),
     "sweep of an unknown slider": (["sweep", "3"], ["no slider 3"]),
     "sweep of a word": (["sweep", "hair"], ["slider", "integer"]),
     "scales are words": (["sweep", "0", "--scales", "a,b"], ["--scales"]),
     "scales are NaN": (["sweep", "0", "--scales", "0,nan"], ["finite"]),
     "scales empty": (["sweep", "0", "--scales", ""], ["--scales"]),
-    "fit of no sliders": (["fit", "--sliders", "0"], ["sliders"]),
+    "fit of no sliders": (["fit", "--sliders", "0"], ["--sliders", "not 0"]),
     "fit of more than the samples carry": (["fit", "--sliders", "500"], ["sliders"]),
     "fit of more than the embedding holds": (["fit", "--sliders", "25"], ["24"]),
-    "unknown centring": (["fit", "--centring", "left"], ["centring"]),
-    "rank 0": (["train", "--rank", "0"], ["rank"]),
-    "unknown targets": (["train", "--targets", "everything"], ["targets"]),
-    "unknown objective": (["train", "--objective", "best"], ["objective"]),
-    "no learning rate": (["train", "--lr", "0"], ["lr"]),
-    "a learning rate that is no number": (["train", "--lr", "nan"], ["lr"]),
-    "an infinite learning rate": (["train", "--lr", "inf"], []),
-    "no updates": (["train", "--updates", "0"], ["updates"]),
-    "training on no steps": (["train", "--until", "0"], ["until"]),
+    "unknown centring": (["fit", "--centring", "left"], ["--centring", "step"]),
+    "rank 0": (["train", "--rank", "0"], ["--rank"]),
+    "a rank beyond all layers": (["train", "--rank", str(2**64)], ["--rank", "1024"]),
+    "unknown targets": (["train", "--targets", "everything"], ["--targets", "cross-kv"]),
+    "unknown objective": (["train", "--objective", "best"], ["--objective", "sized"]),
+    "no learning rate": (["train", "--lr", "0"], ["--lr"]),
+    "a learning rate that is no number": (["train", "--lr", "nan"], ["--lr", "finite"]),
+    "an infinite learning rate": (["train", "--lr", "inf"], ["--lr", "finite"]),
+    "a learning rate beyond all sense": (["train", "--lr", "1e99"], ["--lr", "1e+99"]),
+    "two wrong numbers": (["train", "--lr", "2", "--rank", "0"], ["--lr", "--rank"]),
+    "no target named": (["train", "--targets", ""], ["--targets is empty"]),
+    "a part of the work beyond its parts": (["train", "--shard", "4/4"], ["--shard", "3/4"]),
+    "a part of the work that is a word": (["measure", "--shard", "first"], ["--shard", "0/4"]),
+    "no updates": (["train", "--updates", "0"], ["--updates"]),
+    "training on no steps": (["train", "--until", "0"], ["--until"]),
 }
 
 
@@ -253,26 +262,34 @@ def test_what_cannot_be_is_said_in_a_line(call: Call, finished: Path, tmp_path: 
 WRONG_RUNS: dict[str, tuple[list[str], list[str]]] = {
     "no prompt": ([], ["no prompt"]),
     "empty prompt": ([""], ["prompt is empty"]),
+    "a prompt of one space of no width": (["\u200b"], ["prompt is empty"]),
     "one of two prompts is empty": (["a robot", " "], ["prompt is empty"]),
     "long prompt": (["much too long a prompt for this model"], ["tokens"]),
     "unknown backbone": (["a robot", "--backbone", "nonesuch"], ["nonesuch", "mini"]),
     "a folder that holds no pipeline": (["a robot", "--backbone", "."], ["mini"]),
     "no such encoder": (["a robot", "--encoder", "nonesuch"], ["nonesuch", "CLIP"]),
+    "an encoder of no name": (["a robot", "--encoder", ""], ["--encoder is empty"]),
+    "a backbone of no name": (["a robot", "--backbone", ""], ["--backbone is empty"]),
+    "a decoder of no name": (["a robot", "--decoder", ""], ["--decoder is empty"]),
+    "pictures in no folder": (["a robot", "--images", ""], ["--images is empty"]),
     "an encoder that is none": (["a robot", "--encoder", "."], ["config.json"]),
-    "negative seed": (["a robot", "--seed", "-1"], ["seed"]),
+    "negative seed": (["a robot", "--seed", "-1"], ["--seed"]),
+    "a seed beyond all numbers": (["a robot", "--seed", str(2**64)], ["--seed"]),
+    "pictures beyond all screens": (["a robot", "--resolution", str(2**64)], ["--resolution"]),
     "a seed that is a word": (["a robot", "--seed", "lucky"], ["--seed"]),
-    "no samples": (["a robot", "--samples", "0"], ["samples"]),
+    "no samples": (["a robot", "--samples", "0"], ["--samples"]),
     "too few samples for the sliders asked": (["a robot", "--samples", "10", "--sliders", "10"], ["10"]),
     "more sliders than the embedding has dimensions": (["a robot", "--samples", "40", "--sliders", "30"], ["24"]),
-    "steps to embed that are not there": (["a robot", "--embed", "0,9"], ["0 … 2"]),
+    "steps to embed that are not there": (["a robot", "--embed", "0,9"], ["embed", "0 … 2"]),
     "steps to embed that are words": (["a robot", "--embed", "late"], ["--embed"]),
     "steps to embed that are no numbers": (["a robot", "--embed", "nan"], ["--embed"]),
     "steps to embed that are fractions": (["a robot", "--embed", "1.5"], ["--embed"]),
-    "no steps": (["a robot", "--steps", "0"], ["steps"]),
-    "unknown precision": (["a robot", "--precision", "int3"], ["precision"]),
-    "negative guidance": (["a robot", "--guidance=-1"], ["guidance"]),
-    "guidance that is no number": (["a robot", "--guidance", "nan"], ["guidance"]),
-    "no such device": (["a robot", "--device", "warp"], ["device"]),
+    "no steps": (["a robot", "--steps", "0"], ["--steps"]),
+    "unknown precision": (["a robot", "--precision", "int3"], ["--precision", "bfloat16"]),
+    "negative guidance": (["a robot", "--guidance=-1"], ["--guidance"]),
+    "guidance that is no number": (["a robot", "--guidance", "nan"], ["--guidance", "finite"]),
+    "guidance without end": (["a robot", "--guidance", "inf"], ["--guidance", "finite"]),
+    "no such device": (["a robot", "--device", "warp"], ["--device"]),
     "an unknown option": (["a robot", "--slider", "3"], ["--slider"]),
 }
 
@@ -281,6 +298,8 @@ WRONG_RUNS: dict[str, tuple[list[str], list[str]]] = {
 def test_a_run_that_cannot_be_is_said_in_a_line(call: Call, tiny_options: list[str], tmp_path: Path, what: str) -> None:
     arguments, words = WRONG_RUNS[what]
     refused(call("discover", *tiny_options, "--out", tmp_path / "run", *arguments), *words)
+    if any(word.startswith("--") for word in words):
+        assert not (tmp_path / "run").exists(), "known before anything is made"
 
 
 def test_a_pipeline_of_ones_own_needs_an_encoder_named(call: Call, small: dict[str, Any], tmp_path: Path) -> None:
@@ -301,7 +320,9 @@ def test_folders_that_are_no_runs(call: Call, tmp_path: Path, verb: str, kind: s
         (folder / "thesis.txt").write_text("hello")
         (folder / "config.json").write_text('{"model_type": "clip"}')
     before = sorted(p.name for p in tmp_path.rglob("*"))
-    refused(call(verb, folder, *(["0"] if verb == "sweep" else [])))
+    result = call(verb, folder, *(["0"] if verb == "sweep" else []))
+    refused(result, "is not the folder of a run")
+    assert "prompt given" not in result.stderr, "these verbs take none"
     assert sorted(p.name for p in tmp_path.rglob("*")) == before, "and nothing was made or changed"
 
 
@@ -333,10 +354,17 @@ def test_two_runs_do_not_write_one_folder(call: Call, copy: Path) -> None:
         refused(call("fit", copy), "another run", code=1)
 
 
-def test_a_training_that_fails_exits_with_one(call: Call, copy: Path) -> None:
-    result = call("train", copy, "--lr", "1e30", "--device", "cpu", "--json")
-    refused(result, "--lr", code=1)
-    refused(call("train", copy, "--lr", "1e30", "--device", "cpu", "--json"), "--lr", code=1)
+def test_a_model_that_fails_exits_with_one(call: Call, tiny_options: list[str], tiny: Tiny, tmp_path: Path) -> None:
+    """One weight that is no number: no fault of what was typed."""
+    spoiled = Path(shutil.copytree(tiny.velocity, tmp_path / "spoiled"))
+    weights = next((spoiled / "unet").glob("*.safetensors"))
+    tensors = load_file(weights)
+    tensors["conv_out.bias"][0] = float("nan")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    options = [o for o in tiny_options if not o.startswith("--backbone")]
+    for _ in range(2):
+        result = call("discover", "a robot", "--backbone", spoiled, *options, "--out", tmp_path / "run", "--json")
+        refused(result, "not finite", code=1)
 
 
 # ---- damaged folders

@@ -145,8 +145,13 @@ def test_durations(seconds: float, words: str) -> None:
 
 
 def test_notes_cannot_steer_a_terminal() -> None:
-    stage = stage_after([Record("study", 0, 2, "a \x1b[31mred\u202e robot")])
-    assert "\x1b" not in stage.line(120) and "\u202e" not in stage.entry() and r"\x1b[31mred" in stage.line(120)
+    stage = stage_after([Record("study", 0, 2, "a \x1b[31mred\u202e\nrobot")])
+    assert (
+        "\n" not in stage.entry()
+        and "\x1b" not in stage.line(120)
+        and "\u202e" not in stage.entry()
+        and "␛[31mred" in stage.line(120)
+    )
 
 
 SCRIPT = """

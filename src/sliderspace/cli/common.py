@@ -173,8 +173,7 @@ def guarded(body: Callable[[], None]) -> None:
     try:
         body()
     except SliderSpaceError as error:
-        lines = [shown(line) for line in f"sliderspace: {error}".split("\n")]
-        typer.echo("\n".join(lines), err=True)
+        typer.echo(shown(f"sliderspace: {error}"), err=True)
         raise typer.Exit(2 if isinstance(error, BadInput) else 1) from error
     except KeyboardInterrupt:
         typer.echo("\nstopped; give the same command again to go on from here", err=True)
@@ -188,4 +187,4 @@ def answer_with(values: dict[str, Any], as_json: bool) -> None:
 def _json(values: dict[str, Any]) -> str:
     """JSON in which whatever a terminal could obey is escaped; it reads back as the same."""
     text = json.dumps(values, indent=1, ensure_ascii=False)
-    return "".join(json.dumps(c)[1:-1] if is_unsafe(c) and c != "\n" else c for c in text)
+    return "".join(json.dumps(c)[1:-1] if is_unsafe(c) else c for c in text)

@@ -1,27 +1,42 @@
-"""Text of people, prompts and names -> text that is safe to show, and names of folders."""
+"""Text of strangers, made safe to show, and names of folders."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 
-JOINERS = "\u200c\u200d"  # hold emoji and Persian words together; they show nothing and turn nothing
-UNSEEN = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"}  # categories of Unicode that leave no mark
-UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# A line break and a tab move nothing backwards. The joiners belong to Persian and to emoji, and turn nothing round.
+HARMLESS = frozenset("\n\t\u200c\u200d")
+# Control, format (direction marks among them), lone halves of a pair, and separators that terminals do not agree on.
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def shown(text: str) -> str:
-    """The text in one line, with control and direction-changing characters as visible escapes."""
-    return "".join(c.encode("unicode_escape").decode() if is_unsafe(c) else c for c in text)
+    """Text -> the same with a visible mark for each character that cannot be seen but acts on what is around it.
+
+    ESC and its like command a terminal, U+202E turns a line round on a terminal and on a page; they become ␛ and
+    ⟨U+202E⟩.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c in HARMLESS or unicodedata.category(c) not in UNSEEN else _mark(c) for c in text)
+
+
+def _mark(character: str) -> str:
+    """The control pictures of Unicode where there is one, else the number."""
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
 
 
 def is_unsafe(character: str) -> bool:
     """Whether a terminal or a page could take the character for a command."""
-    return unicodedata.category(character) in UNSAFE and character not in JOINERS
+    return shown(character) != character
 
 
 def is_blank(text: str) -> bool:
     """Whether nothing of the text can be seen: spaces, of no width too, and control characters."""
-    return all(unicodedata.category(c) in UNSEEN for c in text)
+    return all(unicodedata.category(c) in {*UNSEEN, "Zs"} for c in text)
 
 
 def slug(text: str, most: int = 60) -> str:

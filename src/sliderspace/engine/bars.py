@@ -36,7 +36,7 @@ class Stage:
         self.seen = False
 
     def update(self, record: "Progress") -> None:
-        self.done, self.total, self.note = record.done, record.total, shown(record.note)
+        self.done, self.total, self.note = record.done, record.total, " ".join(shown(record.note).split())
         now = self.clock()
         if len(self.records) == 1 and now - self.records[0][0] < AT_ONCE_S:
             self.records.clear()
