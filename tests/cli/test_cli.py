@@ -88,6 +88,12 @@ def test_the_stages_alone_make_what_discover_makes(call: Call, tiny_options: lis
     for name in ("directions.safetensors", "sliders.safetensors", "measures.json", "space.json", "config.json"):
         assert (staged / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert (staged / "report.html").is_file()
+    for name in ("measures.json", "space.json", "strips.safetensors", "report.html"):
+        (staged / name).unlink()
+    ok(call("measure", staged, "--device", "cpu"))
+    for name in ("measures.json", "space.json", "strips.safetensors"):
+        assert (staged / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert (staged / "report.html").is_file()
 
 
 def test_discover_without_a_prompt_goes_on_with_the_folders_own(call: Call, copy: Path) -> None:
@@ -223,6 +229,9 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {  # arguments after DIR, and wo
     "a device that holds no values": (["train", "--device", "meta"], ["--device"]),
     "no batch": (["generate", "--batch", "0"], ["--batch"]),
     "sweep of an unknown slider": (["sweep", "3"], ["no slider 3"]),
+    "a slider beyond all numbers": (["sweep", str(2**64)], ["no slider"]),
+    "a start beyond all numbers": (["generate", "--start-step", str(2**64)], ["0 … 2"]),
+    "seeds without end": (["evaluate", "--seeds", str(2**64)], ["--seeds"]),
     "sweep of a word": (["sweep", "hair"], ["slider", "integer"]),
     "scales are words": (["sweep", "0", "--scales", "a,b"], ["--scales"]),
     "scales are NaN": (["sweep", "0", "--scales", "0,nan"], ["finite"]),
@@ -543,6 +552,8 @@ def test_a_dry_run_makes_and_fetches_nothing(call: Call, small: dict[str, Any], 
     )
     assert told["card"]["gib"] == 8 and told["chosen"] and not (tmp_path / "run").exists()
     refused(call("discover", "--dry-run", "--out", tmp_path / "run"), "no prompt")
+    for memory in ("nan", "inf", "0"):
+        refused(call("discover", "a robot", "--dry-run", "--memory", memory), "--memory")
 
 
 def test_folders_are_stored_whole(

@@ -48,6 +48,20 @@ def test_a_run_that_is_not_finished_says_how_to_go_on(call: Call, copy: Path) ->
         assert "sliderspace fit" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"), [("--device=warp", "--device"), ("--lr=9", "--lr"), ("--samples=5", "at most 4 sliders")]
+)
+def test_what_is_typed_is_checked_before_a_language_model_is_asked(
+    call: Call,  # noqa: F811
+    tmp_path: Path,
+    wrong: str,
+    words: str,
+) -> None:
+    """Nobody listens at that address: asking would say so."""
+    asking = ["--expand", "openai:llama", "--base-url", "http://127.0.0.1:9/v1"]
+    refused(call("discover", "a robot", *asking, wrong, "--out", tmp_path / "run"), words)
+
+
 # ---- what a terminal could take for a command
 
 

@@ -7,7 +7,6 @@ from functools import cached_property, wraps
 from typing import Annotated, Any
 
 import typer
-from typer import Context
 from typer.core import TyperCommand, TyperGroup
 
 from sliderspace import __version__
@@ -26,10 +25,10 @@ EXAMPLE = 'sliderspace discover "a portrait of a person" --backbone mini --out r
 class Ordered(TyperGroup):
     """The verbs by group."""
 
-    def list_commands(self, ctx: Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands, key=list(GROUP_OF).index)
 
-    def get_command(self, ctx: Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         command = super().get_command(ctx, cmd_name)
         if isinstance(command, TyperCommand):
             command.rich_help_panel = GROUP_OF[cmd_name]
@@ -86,7 +85,7 @@ class Verb(TyperCommand):
         alone.command(self.name, epilog=declared.epilog)(_with_options(declared))
         return typer.main.get_command(alone)
 
-    def make_context(self, info_name: str | None, args: list[str], parent: Context | None = None, **extra: Any) -> Any:
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         return self.whole.make_context(info_name, args, parent, **extra)
 
 

@@ -1,7 +1,7 @@
 """What the verbs share: running stages on a folder, answers, and errors in two lines."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ def given(values: Values, names: Iterable[str]) -> Values:
 
 
 @contextmanager
-def naming_options(typed: Iterable[str]) -> Iterator[None]:
+def naming_options(typed: Iterable[str]) -> Generator[None, None, None]:
     """Wrong values are reported by the name of the option where they were typed, else by that of the field."""
     from sliderspace.core.settings import WrongValues
 
@@ -59,14 +59,13 @@ def run_of(values: Values) -> "RunFolder":
         run.check_exists()
         return run
     concept = values["prompts"] or ([values["file"].stem] if values["file"] else [])
-    if values["out"] is None and concept:
-        place = Path("runs") / folder_name(concept)
-        typer.echo(f"folder: {place}", err=True)
-        return RunFolder(place)
-    if not concept and not (values["out"] and exists(RunFolder(values["out"]).config)):
-        where = f" and {values['out']} holds no run" if values["out"] else ""
+    place = values["out"] or (Path("runs") / folder_name(concept) if concept else None)
+    if place is None or not (concept or exists(RunFolder(place).config)):
+        where = f" and {place} holds no run" if place else ""
         raise BadInput(f'no prompt given{where}. Example: sliderspace discover "a robot"')
-    return RunFolder(values["out"])
+    if values["out"] is None:
+        typer.echo(f"folder: {place}", err=True)
+    return RunFolder(place)
 
 
 def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Settings":
@@ -97,6 +96,9 @@ def _settings(chosen: Values, values: Values, run: "RunFolder", *, dry: bool) ->
     about = given(values, ("file", "expand", "base_url"))
     if "prompts" not in chosen and "file" not in about:
         return stored_settings(run, **chosen)
+    trial = settings_from({"prompts": ("not read yet",), **chosen})  # before a language model is asked for prompts
+    if "sliders" in values:
+        trial.check_carried()
     if dry:
         about.pop("expand", None)
     count = {"count": values["expand_to"]} if about.get("expand") else {}
@@ -119,13 +121,12 @@ def warn_of_unknown_words(settings: "Settings") -> None:
         typer.echo(f"warning: {preset.name} does not know {words}{more}; it draws {preset.knows}", err=True)
 
 
-def fitted(values: Values, settings: "Settings", run: "RunFolder") -> "tuple[Settings, Speed]":
+def fitted(values: Values, settings: "Settings", speed: "Speed", run: "RunFolder") -> "tuple[Settings, Speed]":
     """On a GPU, what was left open about memory is as the plan chooses. The bits of the base stay as they are once a
     run has begun."""
     from sliderspace.models.backbones import device_for
     from sliderspace.plan.plan import plan_for
 
-    speed = speed_of(**values)
     if (
         device_for(speed.device).type != "cuda"
         or values.get("checkpointing")
@@ -153,8 +154,8 @@ def run_stages(values: Values, stages: "Callable[[Engine], Iterator[Progress]]",
 
         if values.get("shard"):
             values["shard"] = parsing.shard(values["shard"])
-        run = run_of(values)
-        settings, speed = fitted(values, settings_of(values, run), run)
+        run, speed = run_of(values), speed_of(**values)
+        settings, speed = fitted(values, settings_of(values, run), speed, run)
         with run.open_for_writing():
             engine = Engine(settings, speed, run)
             for line in engine.write_config():

@@ -1,11 +1,13 @@
 """The verbs that make a run: the whole discovery, or a stage of it."""
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sliderspace.cli.app import verb
 from sliderspace.cli.common import Values, answer_with, guarded, run_of, run_stages, settings_of, speed_of
 from sliderspace.cli.options import ABOUT, DRAWING, FITTED, SAMPLED, TRAINED, UPDATING
+from sliderspace.core.errors import BadInput
 
 if TYPE_CHECKING:
     from sliderspace.engine.local import Engine, Progress
@@ -68,8 +70,10 @@ def show_plan(values: Values) -> None:
         from sliderspace.cli.plan_text import print_plan
         from sliderspace.plan.plan import plan_for
 
-        settings = settings_of(values, run_of(values), dry=True)
-        plan = plan_for(settings, speed_of(**values), memory_gb=values["memory"])
+        if not math.isfinite(values["memory"] or 0):
+            raise BadInput("--memory: say how many GB, such as 24")
+        run, speed = run_of(values), speed_of(**values)
+        plan = plan_for(settings_of(values, run, dry=True), speed, memory_gb=values["memory"])
         answer_with(plan.as_dict(), True) if values["as_json"] else print_plan(plan)
 
     guarded(body)

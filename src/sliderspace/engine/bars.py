@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -133,7 +133,7 @@ def draw(records: "Iterable[Progress]", console: Console, clock: Clock = time.mo
 
 
 @contextmanager
-def leaving(now: list[Stage], leave: Callable[[Stage], None]) -> Iterator[None]:
+def leaving(now: list[Stage], leave: Callable[[Stage], None]) -> Generator[None, None, None]:
     """However it ends, the last line stays, and says how far the stage was."""
     try:
         yield
