@@ -1,9 +1,11 @@
 """The whole discovery as one call."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from sliderspace.core.settings import Speed, settings_from
+from sliderspace.core.text import folder_name
 from sliderspace.engine.bars import watch
 from sliderspace.engine.begin import begin
 from sliderspace.engine.local import discover as stages
@@ -14,7 +16,7 @@ from sliderspace.storage.run_folder import RunFolder
 
 def discover(
     prompt: str | list[str],
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     speed: Speed | None = None,
     quiet: bool = False,
@@ -22,17 +24,21 @@ def discover(
     **settings: Any,
 ) -> SliderSpace:
     """Find the sliders of a prompt (several prompts describe one concept), and write everything to the run folder
-    `out`.
+    `out`: left out, one in `runs` that is named after the prompt.
 
     `settings` are the fields of `Settings`: backbone, sliders, samples, seed, updates, … Called again with the same
     ones it resumes, or returns at once what is there. The space of another prompt in `out` is replaced only with
-    `replace`. Raises BadInput for what cannot be used, SliderSpaceError for what failed; both say what to do.
+    `replace`. Raises BadInput for what cannot be used, SliderSpaceError for
+    what failed; both say what to do.
     """
-    run = RunFolder(out)
     prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
-    chosen = settings_from({"prompts": prompts, **settings})
+    chosen = settings_from({"prompts": prompts, **settings}).check_carried()
+    place = Path("runs") / folder_name(chosen.prompts) if out is None else Path(out)
+    if out is None and not quiet:
+        print(f"folder: {place}", file=sys.stderr)
+    run = RunFolder(place)
     with run.open_for_writing():
         models, _ = begin(chosen, speed or Speed(), run, replace=replace)
         watch(stages(models), quiet=quiet)
         report_run(run)
-    return SliderSpace.load(out, speed)
+    return SliderSpace.load(place, speed)

@@ -1,35 +1,70 @@
 """What the verbs share: running stages on a folder, answers, and errors in two lines."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sliderspace.cli import parsing
+from sliderspace.cli.options import UPDATING, spelling
 from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.text import folder_name, is_unsafe, shown
 
 if TYPE_CHECKING:
     from sliderspace.core.settings import Settings, Speed
-    from sliderspace.engine.models import Models
-    from sliderspace.engine.progress import Progress
     from sliderspace.storage.run_folder import RunFolder
 
 Values = dict[str, Any]
-
-SPEED = ("device", "batch", "lanes", "checkpointing")
+FOLDERS = ("backbone", "encoder", "decoder", "images")  # settings that may name a folder
+FEW = 6  # words named in a warning
 
 
 def given(values: Values, names: Iterable[str]) -> Values:
-    """Those of a verb's options that were said (None: not said)."""
+    """Those of a verb's options that were typed (None: left out)."""
     return {name: values[name] for name in names if values.get(name) is not None}
 
 
-def speed_of(**values: Any) -> "Speed":
-    from sliderspace.core.settings import Speed
+@contextmanager
+def naming_options(typed: Iterable[str]) -> Generator[None, None, None]:
+    """Wrong values are reported by the name of the option where they were typed, else by that of the field."""
+    from sliderspace.core.settings import WrongValues
 
-    return Speed(**given(values, SPEED))
+    try:
+        yield
+    except WrongValues as error:
+        names = {field: spelling(field) for field in typed} | {"prompts": ""}
+        lines = [": ".join(filter(None, (names.get(field, field), why))) for field, why in error.wrong]
+        raise BadInput("; ".join(lines)) from error
+
+
+def speed_of(**values: Any) -> "Speed":
+    from sliderspace.core.settings import Speed, checked
+
+    with naming_options(UPDATING):
+        return checked(Speed, given(values, UPDATING))
+
+
+def run_of(values: Values) -> "RunFolder":
+    """The run folder a verb works on: the one it names, or one named after the prompt. BadInput where neither the verb
+    nor the folder says what to discover; before the folder is made or touched."""
+    from sliderspace.storage.files import exists
+    from sliderspace.storage.run_folder import RunFolder
+
+    if "folder" in values:
+        run = RunFolder(values["folder"])
+        run.check_exists()
+        return run
+    concept = values["prompts"] or ([values["file"].stem] if values["file"] else [])
+    place = values["out"] or (Path("runs") / folder_name(concept) if concept else None)
+    if place is None or not (concept or exists(RunFolder(place).config)):
+        where = f" and {place} holds no run" if place else ""
+        raise BadInput(f'no prompt given{where}. Example: sliderspace discover "a robot"')
+    if values["out"] is None:
+        typer.echo(f"folder: {place}", err=True)
+    return RunFolder(place)
 
 
 def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Settings":
@@ -38,40 +73,59 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
 
     An expansion by a language model is kept in the folder; a dry run makes none, and plans for the concept as it is.
     """
+    from sliderspace.core.settings import Settings, recipe
+
+    typed = given(values, Settings.model_fields)
+    if nothing := [name for name, value in typed.items() if value == ""]:
+        raise BadInput(f"{spelling(nothing[0])} is empty: name something, or leave it out")
+    for name in FOLDERS:  # stored whole, so that it is found from anywhere
+        if name in typed and Path(typed[name]).expanduser().is_dir():
+            typed[name] = str(Path(typed[name]).expanduser().resolve())
+    with naming_options(typed):
+        settings = _settings(recipe(values.get("recipe") or "") | typed, values, run, dry=dry)
+    # Trajectories may be drawn before anybody asks how many directions they shall carry.
+    return settings.check_carried() if "sliders" in values else settings
+
+
+def _settings(chosen: Values, values: Values, run: "RunFolder", *, dry: bool) -> "Settings":
     from sliderspace.concepts.prompts import prompts_for
-    from sliderspace.core.settings import Settings, recipe, settings_from
+    from sliderspace.core.settings import settings_from
     from sliderspace.engine.begin import stored_settings
 
-    chosen: Values = given(values, Settings.model_fields)
-    if "embed" in chosen:
-        chosen["embed"] = parsing.embed(chosen["embed"])
-    if values.get("recipe"):
-        chosen = {**recipe(values["recipe"]), **chosen}
-    for place in (
-        "backbone",
-        "encoder",
-        "decoder",
-        "images",
-    ):  # a folder is stored whole, so that it is found from anywhere
-        if place in chosen and Path(chosen[place]).expanduser().is_dir():
-            chosen[place] = str(Path(chosen[place]).expanduser().resolve())
     about = given(values, ("file", "expand", "base_url"))
     if "prompts" not in chosen and "file" not in about:
         return stored_settings(run, **chosen)
+    trial = settings_from({"prompts": ("not read yet",), **chosen})  # before a language model is asked for prompts
+    if "sliders" in values:
+        trial.check_carried()
     if dry:
         about.pop("expand", None)
     count = {"count": values["expand_to"]} if about.get("expand") else {}
     chosen["prompts"] = prompts_for(chosen.get("prompts", ()), cache=run.root / "prompts.json", **about, **count)
-    return settings_from(chosen)
+    settings = settings_from(chosen)
+    warn_of_unknown_words(settings)
+    return settings
 
 
-def fitted(values: Values, settings: "Settings", run: "RunFolder") -> "tuple[Settings, Speed]":
+def warn_of_unknown_words(settings: "Settings") -> None:
+    """A line on stderr about words of the prompts that the model's preset does not know."""
+    from sliderspace.models.backbones import PRESETS
+
+    preset = PRESETS.get(settings.backbone)
+    ask: Callable[[str], tuple[str, ...]] | None = getattr(preset, "unknown_words", None)
+    unknown = list(dict.fromkeys(word for prompt in settings.prompts for word in ask(prompt))) if ask else []
+    if preset and unknown:
+        more = f" and {len(unknown) - FEW} more" if len(unknown) > FEW else ""
+        words = ", ".join(f'"{shown(word)}"' for word in unknown[:FEW])
+        typer.echo(f"warning: {preset.name} does not know {words}{more}; it draws {preset.knows}", err=True)
+
+
+def fitted(values: Values, settings: "Settings", speed: "Speed", run: "RunFolder") -> "tuple[Settings, Speed]":
     """On a GPU, what was left open about memory is as the plan chooses. The bits of the base stay as they are once a
     run has begun."""
     from sliderspace.models.device import device_for
     from sliderspace.plan.plan import plan_for
 
-    speed = speed_of(**values)
     if (
         device_for(speed.device).type != "cuda"
         or values.get("checkpointing")
@@ -88,37 +142,27 @@ def fitted(values: Values, settings: "Settings", run: "RunFolder") -> "tuple[Set
     return (settings if run.config.exists() else settings.model_copy(update={"quantize": plan.chosen.quantize})), speed
 
 
-def check_begun(values: Values, run: "RunFolder") -> None:
-    """BadInput where neither the verb nor the folder says what to discover; before the folder is made or touched."""
-    if not given(values, ("prompts", "file")) and not run.config.exists():
-        raise BadInput(
-            f'no prompt given and {run.root} holds no run. Example: sliderspace discover "a robot" --out {run.root}'
-        )
-
-
-def run_stages(
-    place: Path, values: Values, stages: "Callable[[Models], Iterator[Progress]]", *, report: bool = True
-) -> None:
-    """Run stages on a folder with progress bars. New settings for an old folder are said aloud before anything is
+def run_stages(values: Values, *stages: str, report: bool = True) -> None:
+    """Run stages on a folder with progress bars. New settings for an old folder are named before anything is
     redone."""
 
     def body() -> None:
         from sliderspace.engine.bars import watch
         from sliderspace.engine.begin import begin
+        from sliderspace.engine.local import ALL, run
         from sliderspace.report.from_run import report_run
-        from sliderspace.storage.run_folder import RunFolder
 
-        run = RunFolder(place)
-        check_begun(values, run)
-        with run.open_for_writing():
-            settings, speed = fitted(values, settings_of(values, run), run)
-            models, changes = begin(settings, speed, run, replace=bool(values.get("replace")))
+        share = parsing.shard(values["shard"]) if values.get("shard") else ALL
+        folder, speed = run_of(values), speed_of(**values)
+        settings, speed = fitted(values, settings_of(values, folder), speed, folder)
+        with folder.open_for_writing(share):
+            models, changes = begin(settings, speed, folder, replace=bool(values.get("replace")))
             for line in changes:
-                typer.echo(f"changed since the last run: {line}", err=True)
-            watch(stages(models), quiet=values["as_json"])
-            answer: Values = {"folder": str(place)}
-            if report:
-                answer["report"] = str(report_run(run))
+                typer.echo(f"changed since the last run: {shown(line)}", err=True)
+            watch(run(models, stages, share), quiet=values["as_json"])
+            answer: Values = {"folder": str(folder.root)}
+            if report and folder.whole_space():
+                answer["report"] = str(report_run(folder))
         answer_with(answer, values["as_json"])
 
     guarded(body)
@@ -129,7 +173,7 @@ def guarded(body: Callable[[], None]) -> None:
     try:
         body()
     except SliderSpaceError as error:
-        typer.echo(f"sliderspace: {error}", err=True)
+        typer.echo(shown(f"sliderspace: {error}"), err=True)
         raise typer.Exit(2 if isinstance(error, BadInput) else 1) from error
     except KeyboardInterrupt:
         typer.echo("\nstopped; give the same command again to go on from here", err=True)
@@ -137,8 +181,10 @@ def guarded(body: Callable[[], None]) -> None:
 
 
 def answer_with(values: dict[str, Any], as_json: bool) -> None:
-    typer.echo(
-        json.dumps(values, indent=1, ensure_ascii=False)
-        if as_json
-        else "\n".join(f"{k}: {v}" for k, v in values.items())
-    )
+    typer.echo(_json(values) if as_json else "\n".join(f"{k}: {shown(str(v))}" for k, v in values.items()))
+
+
+def _json(values: dict[str, Any]) -> str:
+    """JSON in which whatever a terminal could obey is escaped; it reads back as the same."""
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    return "".join(json.dumps(c)[1:-1] if is_unsafe(c) else c for c in text)

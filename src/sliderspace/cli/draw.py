@@ -1,18 +1,18 @@
 """The verbs that draw with a finished space."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from sliderspace.cli import parsing
-from sliderspace.cli.app import app
+from sliderspace.cli.app import verb
 from sliderspace.cli.common import answer_with, guarded, speed_of
-from sliderspace.cli.options import Batch, Device, Folder, Json, Seeds, StartStep
+from sliderspace.cli.options import DRAWING, Folder, Json, Seeds, StartStep
 from sliderspace.core.errors import BadInput
 
 
-@app.command(epilog="Example: sliderspace generate runs/person --set 3=1.5 --set 7=-2 --seeds 0-15")
+@verb(*DRAWING, epilog="Example: sliderspace generate runs/person --set 3=1.5 --set 7=-2 --seeds 0-15")
 def generate(
     folder: Folder,
     set_: Annotated[
@@ -24,9 +24,8 @@ def generate(
     mix: Annotated[int, Option(min=0, help="Instead of --set: this many random sliders an image, at ±1 unit.")] = 0,
     start_step: StartStep = 0,
     out: Annotated[Path | None, Option(help="Where the images go; default DIR/generated.")] = None,
-    device: Device = "auto",
-    batch: Batch = None,
     as_json: Json = False,
+    **speed: Any,
 ) -> None:
     """Draw images with sliders set: one PNG a seed, and all in one grid.png."""
 
@@ -34,10 +33,11 @@ def generate(
         from sliderspace.space.space import SliderSpace
         from sliderspace.storage.images import grid, save_png, writable
 
-        listed, strengths = parsing.seeds(seeds), parsing.strengths(set_ or [])
+        listed = parsing.seeds(seeds)
+        strengths = parsing.strengths(set_ or [])
         if mix and strengths:
             raise BadInput("--mix chooses the sliders itself: leave out --set, or --mix")
-        space = SliderSpace.load(folder, speed_of(device=device, batch=batch))
+        space = SliderSpace.load(folder, speed_of(**speed))
         images = (
             space.mix(listed, active=mix, prompt=prompt, start_step=start_step)
             if mix
@@ -52,7 +52,7 @@ def generate(
     guarded(body)
 
 
-@app.command(epilog="Example: sliderspace sweep runs/person 3 --seeds 0-7 --scales=-3,-1,0,1,3")
+@verb(*DRAWING, epilog="Example: sliderspace sweep runs/person 3 --seeds 0-7 --scales=-3,-1,0,1,3")
 def sweep(
     folder: Folder,
     slider: Annotated[int, Argument(help="Which slider.")],
@@ -61,9 +61,8 @@ def sweep(
     prompt: Annotated[str | None, Option(help="Another prompt than the one discovered on.")] = None,
     start_step: StartStep = 0,
     out: Annotated[Path | None, Option(help="The PNG to write; default DIR/sweep-<slider>.png.")] = None,
-    device: Device = "auto",
-    batch: Batch = None,
     as_json: Json = False,
+    **speed: Any,
 ) -> None:
     """Draw one slider over a range of strengths: a row a seed, a column a strength."""
 
@@ -71,8 +70,9 @@ def sweep(
         from sliderspace.space.space import SliderSpace
         from sliderspace.storage.images import labelled_strip, save_png, scale_label, writable
 
-        values, listed = [parsing.number(v, "--scales") for v in scales.split(",")], parsing.seeds(seeds)
-        images = SliderSpace.load(folder, speed_of(device=device, batch=batch)).sweep(
+        values = [parsing.number(v, "--scales") for v in scales.split(",")]
+        listed = parsing.seeds(seeds)
+        images = SliderSpace.load(folder, speed_of(**speed)).sweep(
             slider, listed, values, prompt=prompt, start_step=start_step
         )
         path = out or folder / f"sweep-{slider:02d}.png"

@@ -1,21 +1,21 @@
 """The verbs that measure."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
 
 from sliderspace.cli import parsing
-from sliderspace.cli.app import app
+from sliderspace.cli.app import verb
 from sliderspace.cli.common import answer_with, guarded, speed_of
-from sliderspace.cli.options import Batch, Device, Folder, Json, LaneCount
+from sliderspace.cli.options import DRAWING, Folder, Json
 
 
-@app.command(epilog="Example: sliderspace evaluate runs/person --seeds 32")
+@verb(*DRAWING, epilog="Example: sliderspace evaluate runs/person --seeds 32")
 def evaluate(
     folder: Folder,
-    seeds: Annotated[int, Option(min=4, help="Seeds to draw, used for nothing else before.")] = 32,
+    seeds: Annotated[int, Option(min=4, max=100_000, help="Seeds to draw, used for nothing else before.")] = 32,
     judge: Annotated[
         str | None,
         Option(
@@ -23,9 +23,8 @@ def evaluate(
             "a folder."
         ),
     ] = None,
-    device: Device = "auto",
-    batch: Batch = None,
     as_json: Json = False,
+    **speed: Any,
 ) -> None:
     """Measure a finished space thoroughly: every control measure with 95 % intervals, by step, several sliders at once,
     true factors."""
@@ -43,7 +42,7 @@ def evaluate(
         run = RunFolder(folder)
         run.check_exists()
         with run.open_for_writing():
-            models = Models(space_settings(run), speed_of(device=device, batch=batch), run)
+            models = Models(space_settings(run), speed_of(**speed), run)
             asked = Evaluation(models, seeds, models.encoder_at(judge) if judge else None)
             watch(asked(), quiet=as_json)
             report = report_run(run)
@@ -54,7 +53,11 @@ def evaluate(
     guarded(body)
 
 
-@app.command(epilog="Example: sliderspace study centring rank --out runs/study --seeds 0-2 --write docs/studies")
+@verb(
+    *DRAWING,
+    "lanes",
+    epilog="Example: sliderspace study centring rank --out runs/study --seeds 0-2 --write docs/studies",
+)
 def study(
     questions: Annotated[
         list[str] | None,
@@ -68,10 +71,8 @@ def study(
     write: Annotated[
         Path | None, Option(help="Write tables and plots of what is measured so far here, and run nothing.")
     ] = None,
-    device: Device = "auto",
-    batch: Batch = None,
-    lanes: LaneCount = None,
     as_json: Json = False,
+    **chosen: Any,
 ) -> None:
     """Compare settings over run seeds, with everything else equal: the questions behind the defaults."""
 
@@ -84,11 +85,9 @@ def study(
         if not questions:
             answer_with({name: q.asks for name, q in QUESTIONS.items()}, as_json)
             return
-        asked, listed = (
-            [question(name) for name in (QUESTIONS if questions == ["all"] else questions)],
-            parsing.seeds(seeds),
-        )
-        speed = speed_of(device=device, batch=batch, lanes=lanes)
+        asked = [question(name) for name in (QUESTIONS if questions == ["all"] else questions)]
+        listed = parsing.seeds(seeds)
+        speed = speed_of(**chosen)
         for q in asked:
             if write is None:
                 watch(grid.run_cells(grid.cells(q, listed, backbone), out, speed), quiet=as_json)

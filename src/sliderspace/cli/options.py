@@ -1,108 +1,185 @@
-"""What the verbs can be told: every option once, with its help."""
+"""What the verbs can be asked: those fields of `Settings` and `Speed` that a verb takes, and the few options that are
+no setting."""
 
+import types
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from typer import Argument, Option
 
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a run.")]
-Prompts = Annotated[
-    list[str] | None,
-    Argument(metavar="PROMPT...", help="What to explore; several prompts describe one concept.", show_default=False),
-]
-Out = Annotated[Path, Option(help="The run folder. The same command again goes on where it stopped.")]
 Json = Annotated[bool, Option("--json", help="Print the answer as JSON for a program.")]
-Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1, …")]
-Batch = Annotated[int | None, Option(min=1, help="Images drawn at a time; changes nothing but speed and memory.")]
-LaneCount = Annotated[
-    int | None, Option("--lanes", min=1, help="Sliders trained at a time; changes nothing but speed and memory.")
-]
 Seeds = Annotated[str, Option(help="Seeds: 0-15, or 3,17,40-43.")]
 StartStep = Annotated[int, Option(help="Let sliders act from this sampler step on; later keeps more of the structure.")]
+Replace = Annotated[
+    bool, Option("--replace", help="Replace what the folder holds of another prompt, or what was imported into it.")
+]
 
-Backbone = Annotated[
-    str | None,
-    Option(help="A preset (see `sliderspace backbones`), a Hub repository, or the folder of a diffusers pipeline."),
-]
-EncoderFolder = Annotated[
-    str | None,
-    Option(
-        "--encoder", help="clip, dinov2, siglip, facenet, a Hub repository, or a folder; default: the preset's own."
+# The fields of `Settings` and `Speed` by the stage that first needs them.
+SAMPLED = (
+    *("backbone", "encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize", "seed", "images"),
+    *("samples", "embed"),
+)
+FITTED = ("sliders", "centring", "rotation", "control")
+TRAINED = ("rank", "targets", "up", "objective", "both_signs", "until", "hold", "updates", "lr")
+DRAWING = ("device", "batch")
+UPDATING = (*DRAWING, "lanes", "checkpointing")
+PANELS = {"Model and sampling": SAMPLED, "Directions": FITTED, "Training": TRAINED, "This machine": UPDATING}
+SPELLED = {"both_signs": "--both-signs/--one-sign", "checkpointing": "--checkpointing"}
+
+PROMPTS = "Prompts"
+OWN: dict[str, tuple[Any, object]] = {  # what is no setting: its annotation and its default
+    "prompts": (
+        Annotated[
+            list[str] | None,
+            Argument(
+                metavar="PROMPT...", help="What to explore; several prompts describe one concept.", show_default=False
+            ),
+        ],
+        None,
     ),
-]
-Steps = Annotated[int | None, Option(help="Sampling steps.")]
-Guidance = Annotated[float | None, Option(help="Classifier-free guidance; 1 is none.")]
-Precision = Annotated[str | None, Option(help="auto, float32 or bfloat16.")]
-Resolution = Annotated[int | None, Option(help="Pixels of an image's side; default: the model's own.")]
-Decoder = Annotated[
-    str | None,
-    Option(
-        help="auto: the preset's small decoder in discovery, the full one for pictures; full; or an AutoencoderTiny."
+    "folder": (Folder, Parameter.empty),
+    "out": (
+        Annotated[
+            Path | None,
+            Option(
+                help="The run folder; left out: runs/ and the prompt. The same command again goes on where it stopped."
+            ),
+        ],
+        None,
     ),
-]
-Quantize = Annotated[str | None, Option(help="The base model in 8bit or 4bit (needs the extra `quantize`); none.")]
-Checkpointing = Annotated[
-    bool, Option("--checkpointing", help="Recompute activations: a third slower, several times less memory.")
-]
-OwnPictures = Annotated[
-    Path | None,
-    Option("--images", metavar="FOLDER", help="Discover in pictures of your own, captions in .txt beside them."),
-]
-PromptFile = Annotated[
-    Path | None,
-    Option("--prompts", metavar="FILE", help="Prompts from a file: a line each, or a column of .csv or .jsonl."),
-]
-Expand = Annotated[str | None, Option(help="Make many prompts of one: templates, anthropic:MODEL or openai:MODEL.")]
-Count = Annotated[int, Option("--expand-to", min=1, help="How many prompts an expansion makes.")]
-BaseUrl = Annotated[
-    str | None, Option(help="The server of an OpenAI-compatible model, such as http://localhost:11434/v1.")
-]
-DryRun = Annotated[
-    bool, Option("--dry-run", help="Only say what would be done: layers, memory, disk and time. Fetches nothing.")
-]
-Memory = Annotated[
-    float | None, Option(min=1, help="For --dry-run: plan for a card of so many GB; default: the one here, or 24.")
-]
-Seed = Annotated[int | None, Option(help="The run's seed: everything random follows from it.")]
-Samples = Annotated[int | None, Option(help="Trajectories to decompose.")]
-Embed = Annotated[
-    str | None, Option(help="Which steps' previews to embed: all (published), final, or a list such as 3,5,7.")
-]
-Sliders = Annotated[int | None, Option(help="How many directions, and sliders.")]
-Centring = Annotated[str | None, Option(help="step: PCA about each step's mean; all: about one mean (published).")]
-Rotation = Annotated[
-    str | None, Option(help="none: the axes of PCA (published); varimax: turned so that each moves less at once.")
-]
-Recipe = Annotated[
-    str | None,
-    Option(
-        help="paper: the published method in every setting; default: ours. Options said beside it are stronger.",
-        show_default=False,
+    "file": (
+        Annotated[
+            Path | None,
+            Option(
+                "--prompts",
+                metavar="FILE",
+                help="Prompts from a file: a line each, or a column of .csv or .jsonl.",
+                rich_help_panel=PROMPTS,
+            ),
+        ],
+        None,
     ),
-]
-Control = Annotated[
-    str | None,
-    Option(
-        help="random, differences or images: axes that nothing found in place of PCA's, to see what a score is worth."
+    "expand": (
+        Annotated[
+            str | None,
+            Option(
+                help="Make many prompts of one: templates, anthropic:MODEL or openai:MODEL.", rich_help_panel=PROMPTS
+            ),
+        ],
+        None,
     ),
-]
-Rank = Annotated[int | None, Option(help="Rank of each slider.")]
-Targets = Annotated[str | None, Option(help="Layers sliders act on: cross-kv (published), cross, attention, linear.")]
-Up = Annotated[str | None, Option(help="Up-projection: trained, or frozen (published).")]
-Objective = Annotated[
-    str | None,
-    Option(
-        help="published: the cosine alone; sized: also holds the size of the move; customised: each slider learns "
-        "an image."
+    "expand_to": (
+        Annotated[int, Option(min=1, max=10_000, help="How many prompts an expansion makes.", rich_help_panel=PROMPTS)],
+        50,
     ),
-]
-Signs = Annotated[bool | None, Option("--both-signs/--one-sign", help="Train strength −1 toward −v as well.")]
-Until = Annotated[
-    float | None, Option(help="Share of the embedded steps trained on, noisiest first; 1: all (published).")
-]
-Updates = Annotated[int | None, Option(help="Optimiser steps; each moves every slider.")]
-Hold = Annotated[
-    float | None,
-    Option(help="Weight of holding the other directions still, with --objective sized; 0: none (published)."),
-]
-Rate = Annotated[float | None, Option("--lr", help="Learning rate.")]
+    "base_url": (
+        Annotated[
+            str | None,
+            Option(
+                help="The server of an OpenAI-compatible model, such as http://localhost:11434/v1.",
+                rich_help_panel=PROMPTS,
+            ),
+        ],
+        None,
+    ),
+    "recipe": (
+        Annotated[
+            str | None,
+            Option(
+                help="paper: the published method in every setting; default: ours. Options given beside it are "
+                "stronger.",
+                show_default=False,
+            ),
+        ],
+        None,
+    ),
+    "replace": (Replace, False),
+    "shard": (
+        Annotated[
+            str | None,
+            Option(
+                metavar="I/N",
+                help="Do only this part of the work, 0/4 being the first of four: one process for each may share the "
+                "folder.",
+            ),
+        ],
+        None,
+    ),
+    "dry_run": (
+        Annotated[
+            bool,
+            Option("--dry-run", help="Only say what would be done: layers, memory, disk and time. Fetches nothing."),
+        ],
+        False,
+    ),
+    "memory": (
+        Annotated[
+            float | None,
+            Option(
+                min=1, max=10_000, help="For --dry-run: plan for a card of so many GB; left out: the one here, or 24."
+            ),
+        ],
+        None,
+    ),
+    "as_json": (Json, False),
+}
+ABOUT = ("prompts", "out", "file", "expand", "expand_to", "base_url")
+
+
+def spelling(name: str) -> str:
+    """The name of a field -> the option as it is typed."""
+    return SPELLED.get(name, f"--{name.replace('_', '-')}").partition("/")[0]
+
+
+def parameter(name: str, stored: bool = False) -> Parameter:
+    """An option by name, as a parameter of a function that typer reads. `stored`: left out, it is as the run has it."""
+    annotation, default = OWN[name] if name in OWN else (_option(name, _fields()[name], stored), None)
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _fields() -> "dict[str, FieldInfo]":
+    from sliderspace.core.settings import Settings, Speed
+
+    return {**Settings.model_fields, **Speed.model_fields}
+
+
+def _option(name: str, field: "FieldInfo", stored: bool) -> Any:
+    """A field as an option that is None unless it is typed: what a run stores shall hold. Its range is checked by the
+    model."""
+    kind, choices = _kind(field.annotation)
+    about = [] if field.default in (None, "") or (stored and name not in UPDATING) else [_default(name, field.default)]
+    about += _limits(field)
+    option = Option(
+        SPELLED.get(name, spelling(name)),
+        help=" ".join((field.description or "", f"({'; '.join(about)})" if about else "")),
+        metavar="|".join(choices) or None,
+        rich_help_panel=next(panel for panel, names in PANELS.items() if name in names),
+    )
+    return Annotated[kind | None, option]
+
+
+def _kind(annotation: Any) -> tuple[type, tuple[str, ...]]:
+    """The type of what is typed for a field, and the words to choose from; else it is text that the model reads."""
+    if get_origin(annotation) is Literal:
+        return str, get_args(annotation)
+    kinds = [a for a in get_args(annotation) if a is not types.NoneType] or [annotation]
+    return (kinds[0] if kinds[0] in (int, float, bool) else str), ()
+
+
+def _default(name: str, value: object) -> str:
+    words = SPELLED.get(name, "").split("/")
+    return f"default {value}" if not isinstance(value, bool) else f"default {words[0] if value else 'off'}"
+
+
+def _limits(field: "FieldInfo") -> list[str]:
+    """["1 … 1,000"] for a number."""
+    found = {side: getattr(m, side) for m in field.metadata for side in ("ge", "gt", "le") if hasattr(m, side)}
+    if "le" not in found or found["le"] > 10**9:
+        return []
+    low = f"above {found['gt']:g}" if "gt" in found else f"{found['ge']:,}"
+    return [f"{low} … {found['le']:,}"]

@@ -1,16 +1,16 @@
-"""From what is typed to values: seeds, strengths, lists of steps. Each raises BadInput that says what was expected."""
+"""From what is typed to values: seeds, strengths, parts. Each raises BadInput that says what was expected."""
+
+import re
 
 from sliderspace.core.errors import BadInput
 
 
-def embed(text: str) -> str | list[int]:
-    """Which steps to embed: a word, or "3,5,7" -> [3, 5, 7]."""
-    if text in ("all", "final"):
-        return text
-    steps = [part.strip() for part in text.split(",")]
-    if not all(step.isdecimal() for step in steps):
-        raise BadInput(f"--embed: '{text}' is neither all, final, nor a list of steps such as 3,5,7")
-    return [int(step) for step in steps]
+def shard(text: str) -> tuple[int, int]:
+    """The text 0/4 -> (0, 4): which of so many parts."""
+    part, slash, count = text.partition("/")
+    if not slash or not all(re.fullmatch("[0-9]{1,6}", number) for number in (part, count)) or int(part) >= int(count):
+        raise BadInput(f"--shard: '{text}' is no part such as 0/4, 1/4, 2/4 or 3/4")
+    return int(part), int(count)
 
 
 def number(text: str, option: str) -> float:

@@ -1,12 +1,15 @@
-"""What a discovery was asked for, frozen. Unknown keys are refused; what only changes speed is not here but in
-`Speed`."""
+"""What a discovery is asked for, frozen: every option once, with its range and its help.
 
-from typing import Any, Literal
+Unknown keys are refused; what only changes speed is not in `Settings` but in `Speed`.
+"""
+
+import re
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sliderspace.core.errors import BadInput
-from sliderspace.core.text import is_blank
+from sliderspace.core.text import is_blank, shown
 
 Targets = Literal["cross-kv", "cross", "attention", "linear"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -17,67 +20,144 @@ Rotation = Literal["none", "varimax"]
 Up = Literal["trained", "frozen"]
 Objective = Literal["published", "sized", "customised"]
 
+FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
 
 class Settings(BaseModel):
     """Everything that decides what a run finds. Defaults are those that measured best on the miniature
     (docs/log.md)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = FROZEN
 
-    prompts: tuple[str, ...]
-    backbone: str = "mini"
-    encoder: str = ""  # a folder; empty: the preset's own
-    steps: int | None = Field(default=None, ge=1)
-    guidance: float | None = Field(default=None, ge=0)
-    precision: Precision = "auto"
-    resolution: int | None = Field(default=None, ge=8)
-    decoder: str = "auto"  # auto: the preset's small one; full; or the folder or repository of an AutoencoderTiny
-    quantize: Quantize = "none"
-    seed: int = Field(default=0, ge=0)
-    images: str = ""  # a folder of a person's own pictures to discover in; empty: the model's images of the prompts
+    prompts: tuple[str, ...] = Field(description="What to explore; several prompts describe one concept.")
+    backbone: str = Field(
+        default="mini",
+        min_length=1,
+        description="A preset (see `sliderspace backbones`), a Hub repository, or the folder of a diffusers pipeline.",
+    )
+    encoder: str = Field(
+        default="",
+        description="clip, dinov2, siglip, facenet, a Hub repository, or a folder; left out: the preset's own.",
+    )
+    steps: int | None = Field(
+        default=None, ge=1, le=1000, description="Sampling steps; left out: as usual for the model."
+    )
+    guidance: float | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="Classifier-free guidance, 1 is none; left out: as usual for the model.",
+    )
+    precision: Precision = Field(
+        default="auto", description="Of the base model; auto: bfloat16 where the hardware computes in it."
+    )
+    resolution: int | None = Field(
+        default=None, ge=8, le=8192, description="Pixels of an image's side; left out: the model's own."
+    )
+    decoder: str = Field(
+        default="auto",
+        min_length=1,
+        description="auto: the preset's small decoder in discovery, the full one for pictures; full; or an "
+        "AutoencoderTiny.",
+    )
+    quantize: Quantize = Field(
+        default="none", description="The base model in 8 or 4 bits (needs the extra `quantize`)."
+    )
+    seed: int = Field(default=0, ge=0, le=2**63 - 1, description="The run's seed: everything random follows from it.")
+    images: str = Field(
+        default="",
+        description="A folder of pictures of your own to discover in, captions in .txt beside them; left out: the "
+        "model's images of the prompts.",
+    )
 
-    samples: int = Field(default=1000, ge=2)
-    embed: Literal["all", "final"] | tuple[int, ...] = "all"
+    samples: int = Field(default=1000, ge=2, le=1_000_000, description="Trajectories to decompose.")
+    embed: Literal["all", "final"] | tuple[int, ...] = Field(
+        default="all",
+        description="Which steps' previews to embed: all (published), final, or a list such as 3,5,7.",
+    )
 
-    sliders: int = Field(default=16, ge=1)
-    centring: Centring = "step"
-    rotation: Rotation = "varimax"
-    control: Control = "none"  # axes that nothing found in place of PCA's, to see what a score is worth
+    sliders: int = Field(default=16, ge=1, le=10_000, description="How many directions, and sliders.")
+    centring: Centring = Field(
+        default="step", description="step: PCA about each step's mean; all: about one mean (published)."
+    )
+    rotation: Rotation = Field(
+        default="varimax",
+        description="none: the axes of PCA (published); varimax: turned so that each moves less at once.",
+    )
+    control: Control = Field(
+        default="none", description="Axes that nothing found in place of PCA's, to see what a score is worth."
+    )
 
-    rank: int = Field(default=1, ge=1)
-    targets: Targets = "cross-kv"
-    up: Up = "trained"
-    objective: Objective = "sized"
-    both_signs: bool = True
+    rank: int = Field(default=1, ge=1, le=1024, description="Rank of each slider.")
+    targets: Targets = Field(default="cross-kv", description="Layers sliders act on; cross-kv as published.")
+    up: Up = Field(default="trained", description="The up-projection: trained, or frozen (published).")
+    objective: Objective = Field(
+        default="sized",
+        description="published: the cosine alone; sized: also holds the size of the move; customised: each slider "
+        "learns an image.",
+    )
+    both_signs: bool = Field(default=True, description="Train strength −1 toward −v as well; one sign is published.")
     until: float = Field(
-        default=0.6, gt=0, le=1
-    )  # the share of embedded steps trained on, noisiest first; 1: all, as published
-    hold: float = Field(default=0.05, ge=0)  # weight of holding the other directions still
-    updates: int = Field(default=300, ge=1)
-    lr: float = Field(default=3e-3, gt=0)
+        default=0.6,
+        gt=0,
+        le=1,
+        description="Share of the embedded steps trained on, noisiest first; 1: all (published).",
+    )
+    hold: float = Field(
+        default=0.05,
+        ge=0,
+        le=1000,
+        description="Weight of holding the other directions still, with --objective sized; 0: none (published).",
+    )
+    updates: int = Field(default=300, ge=1, le=10_000_000, description="Optimiser steps; each moves every slider.")
+    lr: float = Field(default=3e-3, gt=0, le=1, description="Learning rate.")
 
     @field_validator("prompts")
     @classmethod
     def _said(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
-        if not prompts or any(map(is_blank, prompts)):
+        if not prompts or any(is_blank(p) for p in prompts):
             raise ValueError("the prompt is empty: say what to draw, for example “a portrait of a person”")
         return tuple(p.strip() for p in prompts)
 
+    @field_validator("embed", mode="before")
+    @classmethod
+    def _listed(cls, embed: object) -> object:
+        """A list of steps may be written as text: "3,5,7" -> (3, 5, 7)."""
+        if embed in ("all", "final"):
+            return embed
+        steps = _numbers(embed) if isinstance(embed, str) else embed
+        if isinstance(steps, list | tuple) and steps and all(type(step) is int and step >= 0 for step in steps):
+            return tuple(steps)
+        raise ValueError(f"{shown(repr(embed)[:60])} is neither all, final, nor a list of steps such as 3,5,7")
+
     @model_validator(mode="after")
-    def _carried(self) -> "Settings":
-        if self.sliders >= self.samples:
-            raise ValueError(
-                f"{self.samples} samples carry at most {self.samples - 1} sliders, and {self.sliders} are asked "
-                f"for: raise samples"
-            )
+    def _possible(self) -> "Settings":
+        if self.steps and isinstance(self.embed, tuple) and not all(0 <= t < self.steps for t in self.embed):
+            raise ValueError(f"embed: there are steps 0 … {self.steps - 1}")
         if self.objective == "customised" and (self.control != "images" or self.both_signs):
             raise ValueError("sliders customised to images go one way, toward images: add --control images --one-sign")
+        return self
+
+    def check_carried(self) -> "Settings":
+        """Itself, or BadInput where there are too few trajectories for the directions asked for: what sampling need
+        not know."""
+        if self.sliders >= self.samples:
+            raise BadInput(
+                f"{self.samples} samples carry at most {self.samples - 1} sliders, and {self.sliders} are asked "
+                f"for: raise samples, or ask for fewer sliders"
+            )
         return self
 
     @property
     def held_out(self) -> int:
         """Trajectories sampled beyond `samples` that neither PCA nor training sees."""
         return max(8, min(64, self.samples // 16))
+
+
+def _numbers(text: str) -> list[int] | None:
+    """ "3,5,7" -> [3, 5, 7]; None where it is no list of numbers."""
+    parts = [part.strip() for part in text.split(",")]
+    return [int(part) for part in parts] if all(re.fullmatch("[0-9]{1,9}", part) for part in parts) else None
 
 
 # Whole sets of settings by name. "paper" is the published method; its learning rate and updates are those of the
@@ -103,7 +183,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe(name: str) -> dict[str, Any]:
-    """The settings of a recipe. Raises BadInput for a name that is none."""
+    """The settings of a recipe; none of no name. Raises BadInput for a name that is none."""
+    if not name:
+        return {}
     if name not in RECIPES:
         raise BadInput(f"no recipe '{name}': choose {' or '.join(RECIPES)}")
     return RECIPES[name]
@@ -112,20 +194,32 @@ def recipe(name: str) -> dict[str, Any]:
 class Speed(BaseModel):
     """What changes only how fast a run is, and so is no part of any fingerprint."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = FROZEN
 
-    device: str = "auto"
-    batch: int = Field(default=64, ge=1)  # images drawn at a time
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, …")
+    batch: int = Field(
+        default=64, ge=1, le=65_536, description="Images drawn at a time; changes nothing but speed and memory."
+    )
+    # Bounds the memory of an update, and is halved when that does not suffice.
     lanes: int = Field(
-        default=16, ge=1
-    )  # sliders trained at a time; bounds the memory of an update, halved when it does not suffice
-    checkpointing: bool = False  # recompute activations in the backward pass: a third slower, several times smaller
+        default=16, ge=1, le=65_536, description="Sliders trained at a time; changes nothing but speed and memory."
+    )
+    checkpointing: bool = Field(
+        default=False, description="Recompute activations: a third slower, several times less memory."
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, device: str) -> str:
+        if not re.fullmatch("auto|(cpu|cuda|mps|xpu)(:[0-9]{1,3})?", device):
+            raise ValueError(f"'{shown(device[:60])}' is no device: use auto, cpu, cuda or cuda:1")
+        return device
 
 
 class Measuring(BaseModel):
     """How much is drawn to set natural units and to measure sliders, and at which strengths."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = FROZEN
 
     raw_sizes: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0)  # raw strengths tried, both signs: as far as training goes
     sizes: tuple[float, ...] = (1.0, 2.0, 3.0)  # natural units, both signs
@@ -140,10 +234,35 @@ class Measuring(BaseModel):
         return sliders * swept + self.calibration_seeds + self.seeds + self.base_images
 
 
-def settings_from(values: dict[str, object]) -> Settings:
-    """Settings, or BadInput with pydantic's reason in one line for each wrong field."""
+class WrongValues(BadInput):
+    """Fields of a model with what is wrong about each; ("", why) where it is not one field's fault."""
+
+    def __init__(self, wrong: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {why}" if field else why for field, why in wrong))
+        self.wrong = wrong
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def checked(model: type[Model], values: dict[str, Any]) -> Model:
+    """The values as a model, or WrongValues with a line's worth of reason for each wrong field."""
     try:
-        return Settings.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        lines = [": ".join((*map(str, e["loc"]), e["msg"].removeprefix("Value error, "))) for e in error.errors()]
-        raise BadInput("; ".join(lines)) from error
+        raise WrongValues([(str((*e["loc"], "")[0]), _reason(dict(e))) for e in error.errors()]) from error
+
+
+def _reason(error: dict[str, Any]) -> str:
+    """Ours as it is; pydantic's with the value that it is about."""
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    said = str(error["msg"]).replace("Input should", "should").replace("String should", "should")
+    return (
+        said if error["type"] in ("missing", "extra_forbidden") else f"{said}, not {shown(repr(error['input'])[:60])}"
+    )
+
+
+def settings_from(values: dict[str, Any]) -> Settings:
+    """Settings, or WrongValues (a BadInput)."""
+    return checked(Settings, values)

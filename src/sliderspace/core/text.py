@@ -1,25 +1,21 @@
-"""Text of strangers: whether there is any, and fit for one line of a terminal, a page or a tokenizer."""
+"""Text of strangers: whether there is any, made fit for one line, a page or a terminal; names of folders."""
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
-# Controls, halves of characters, and what turns the direction of the text around it. Joiners stay: emoji and several
-# scripts are written with them.
-UNFIT = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # categories of Unicode: controls, formats, separators
 # A line break and a tab move nothing backwards. The joiners belong to Persian and to emoji, and turn nothing round.
 HARMLESS = frozenset("\n\t\u200c\u200d")
-FILLERS = {"\u115f", "\u1160", "\u2800"}  # letters and symbols by category that draw nothing
+# Control, format (direction marks among them), lone halves of a pair, and separators that terminals do not agree on.
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Controls, halves of characters, and what turns the direction of the text around it.
+UNFIT = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+FILLERS = frozenset({"\u115f", "\u1160", "\u2800"})  # letters and symbols by category that draw nothing
 
 
 def one_line(text: str) -> str:
     """Without line breaks, doubled spaces, control characters and broken Unicode."""
     return " ".join(UNFIT.sub("", text).split())
-
-
-def is_blank(text: str) -> bool:
-    """Whether nothing of it would show: spaces of every kind, zero-width and format characters."""
-    return all(unicodedata.category(c) in {*UNSEEN, "Zs"} or c in FILLERS for c in unicodedata.normalize("NFKC", text))
 
 
 def shown(text: str) -> str:
@@ -39,3 +35,24 @@ def _mark(character: str) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
     return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+
+
+def is_unsafe(character: str) -> bool:
+    """Whether a terminal or a page could take the character for a command."""
+    return shown(character) != character
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of the text can be seen: spaces, of no width too, control and format characters."""
+    return all(unicodedata.category(c) in {*UNSEEN, "Zs"} or c in FILLERS for c in unicodedata.normalize("NFKC", text))
+
+
+def slug(text: str, most: int = 60) -> str:
+    """The text as part of a file name: letters and digits of any language, with hyphens between."""
+    return re.sub(r"[\W_]+", "-", text.casefold())[:most].strip("-")
+
+
+def folder_name(prompts: Sequence[str]) -> str:
+    """The name of the folder of a discovery that names none: `a-robot`, or `a-robot-and-2-more` of three prompts."""
+    first = slug(prompts[0]) or "prompt"
+    return first if len(prompts) == 1 else f"{first}-and-{len(prompts) - 1}-more"

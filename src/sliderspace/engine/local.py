@@ -4,7 +4,7 @@
 finds the last part done gathers the stage.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sliderspace.engine import stages
 from sliderspace.engine.models import Models
@@ -79,6 +79,19 @@ def discover(models: Models) -> Iterator[Progress]:
     yield from fit(models)
     yield from train(models)
     yield from measure(models)
+
+
+def run(models: Models, names: Sequence[str], share: Share = ALL) -> Iterator[Progress]:
+    """Stages by name, one after another: discover, sample, fit, train, measure."""
+    stages: dict[str, Callable[[], Iterator[Progress]]] = {
+        "discover": lambda: discover(models),
+        "sample": lambda: sample(models, share),
+        "fit": lambda: fit(models),
+        "train": lambda: train(models, share),
+        "measure": lambda: measure(models, share),
+    }
+    for name in names:
+        yield from stages[name]()
 
 
 def _dealt(tasks: Sequence[int], share: Share) -> Sequence[int]:

@@ -53,7 +53,8 @@ class SliderSpace:
         files = run.whole_space()
         if files is None:
             raise BadInput(
-                f"{run.root} holds no finished space yet.\nRun `sliderspace discover --out {run.root}` to go on."
+                f"{run.root} is not finished: its run is still going, or was stopped.\n"
+                f"Wait for it, or go on with it: sliderspace discover --out {run.root}"
             )
         space = SpaceFile.read(files["space"])
         settings = space.settings

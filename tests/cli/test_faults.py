@@ -1,0 +1,218 @@
+"""Faults that were found by trying: each stood in a release before, and stands here so that it does not come back."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_cli import Call, call, copy, ok, refused, sampling, tiny_options  # noqa: F401
+
+from sliderspace.cli.common import warn_of_unknown_words
+from sliderspace.core import text
+from sliderspace.core.settings import settings_from
+from sliderspace.models.backbones import PRESETS
+from sliderspace.models.backbones.presets import Preset
+
+LONG = "a" * 300
+STEERING = "a \x1b[31mred\x1b[0m \u202etobor\x00"
+
+
+@pytest.mark.parametrize(
+    "verb", ["fit", "train", "measure", "generate", "sweep", "info", "report", "evaluate", "export"]
+)
+def test_a_folder_of_three_hundred_letters_is_no_run(call: Call, verb: str) -> None:  # noqa: F811
+    refused(call(verb, LONG, *(["0"] if verb == "sweep" else [])), "is not the folder of a run")
+
+
+def test_a_run_in_a_folder_of_three_hundred_letters(call: Call, tiny_options: list[str]) -> None:  # noqa: F811
+    refused(call("discover", "a robot", *tiny_options, "--out", LONG), "--out")
+    refused(call("discover", "--out", LONG), "no prompt given")
+
+
+def test_sampling_asks_for_no_sliders(call: Call, tiny_options: list[str], tmp_path: Path) -> None:  # noqa: F811
+    """Ten trajectories carry no sixteen sliders, and sampling does not know of sliders."""
+    run = tmp_path / "run"
+    options = [o for o in sampling(tiny_options) if not o.startswith("--samples")]
+    ok(call("sample", "a robot", *options, "--samples", 10, "--out", run))
+    refused(call("fit", run, "--device", "cpu"), "at most 9 sliders", "16")
+    ok(call("fit", run, "--sliders", 2, "--device", "cpu"))
+
+
+def test_a_run_that_is_not_finished_says_how_to_go_on(call: Call, copy: Path) -> None:  # noqa: F811
+    for name in ("directions.safetensors", "sliders.safetensors", "space.json", "measures.json"):
+        (copy / name).unlink()
+    for verb in (["generate", copy], ["sweep", copy, "0"], ["export", copy]):
+        result = call(*verb)
+        refused(result, "not finished", "still going", f"sliderspace discover --out {copy}")
+        assert "sliderspace fit" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"), [("--device=warp", "--device"), ("--lr=9", "--lr"), ("--samples=5", "at most 4 sliders")]
+)
+def test_what_is_typed_is_checked_before_a_language_model_is_asked(
+    call: Call,  # noqa: F811
+    tmp_path: Path,
+    wrong: str,
+    words: str,
+) -> None:
+    """Nobody listens at that address: asking would say so."""
+    asking = ["--expand", "openai:llama", "--base-url", "http://127.0.0.1:9/v1"]
+    refused(call("discover", "a robot", *asking, wrong, "--out", tmp_path / "run"), words)
+
+
+# ---- what a terminal could take for a command
+
+
+def steers(written: str) -> bool:
+    return any(c in written for c in "\x1b\x00\x9b\u202e\u2066\u200f")
+
+
+def test_names_and_prompts_cannot_steer_the_terminal(call: Call, copy: Path, tmp_path: Path) -> None:  # noqa: F811
+    for arguments in (
+        ["generate", copy, "--seeds", STEERING],
+        ["generate", copy, "--set", f"{STEERING}=1"],
+        ["fit", tmp_path / "no \x1b[2J run"],
+        ["fit", copy, "--centring", STEERING],
+        ["discover", "a robot", "--backbone", STEERING, "--out", tmp_path / "run"],
+        ["discover", "a robot", "--expand", STEERING, "--out", tmp_path / "run"],
+    ):
+        result = call(*arguments)
+        refused(result)
+        assert not steers(result.stderr), result.stderr
+
+
+def test_changes_are_named_without_their_control_characters(
+    call: Call,  # noqa: F811
+    copy: Path,  # noqa: F811
+    small: dict[str, Any],
+) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "images": "\x1b[2J\u202e"}))
+    options = [
+        f"--{name}={small[name]}" for name in ("backbone", "encoder", "steps", "guidance", "precision", "samples")
+    ]
+    result = ok(call("sample", *small["prompts"], *options, "--device", "cpu", "--out", copy))
+    assert "changed since the last run: images: ␛[2J⟨U+202E⟩ → " in result.stderr
+    assert not steers(result.output)
+
+
+def test_answers_for_programs_read_back_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    from sliderspace.cli.common import answer_with
+
+    values = {"prompt": STEERING, "list": ["é", "机器人", "\x9b2J", "a\nb", "\u2066"]}
+    answer_with(values, True)
+    written = capsys.readouterr().out
+    assert json.loads(written) == values and not steers(written) and "机器人" in written
+    answer_with(values, False)
+    assert not steers(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("raw", "safe"),
+    [
+        ("a robot", "a robot"),
+        ("\x1b[31mred", "␛[31mred"),
+        ("nul\x00", "nul␀"),
+        ("\x9b2J\x7f", "⟨U+009B⟩2J␡"),
+        ("\u202eright to left", "⟨U+202E⟩right to left"),
+        ("\u2066\u200f\u061c\u2028\ufeff", "⟨U+2066⟩⟨U+200F⟩⟨U+061C⟩⟨U+2028⟩⟨U+FEFF⟩"),
+        ("机器人 с очками, é, 👩\u200d🚀", "机器人 с очками, é, 👩\u200d🚀"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+    ],
+)
+def test_what_is_shown_of_a_text(raw: str, safe: str) -> None:
+    assert text.shown(raw) == safe
+
+
+@pytest.mark.parametrize(
+    ("raw", "blank"),
+    [("", True), (" \t\n", True), ("\u200b", True), ("\u2060\ufeff\u3000", True), (" a\u200b", False), ("。", False)],
+)
+def test_a_text_of_which_nothing_can_be_seen_is_blank(raw: str, blank: bool) -> None:
+    assert text.is_blank(raw) is blank
+
+
+# ---- words the model does not know
+
+
+class Robots(Preset):
+    """A model that knows of robots only."""
+
+    def unknown_words(self, prompt: str) -> tuple[str, ...]:
+        return tuple(word for word in prompt.split() if word not in ("a", "robot"))
+
+
+def test_words_the_model_does_not_know_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(PRESETS, "mini", Robots(**vars(PRESETS["mini"])))
+    warn_of_unknown_words(settings_from({"prompts": ("a robot",)}))
+    assert capsys.readouterr().err == ""
+    warn_of_unknown_words(
+        settings_from({"prompts": ("a \x1bspaceship", "a spaceship robot", "one two three four five")})
+    )
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith("warning: mini does not know")
+    assert '"␛spaceship", "spaceship", "one"' in said.err and "and 1 more" in said.err
+    warn_of_unknown_words(settings_from({"prompts": ("a spaceship",), "backbone": "sdxl"}))
+    assert capsys.readouterr().err == ""
+
+
+# ---- where a run goes
+
+
+@pytest.mark.parametrize(
+    ("prompts", "name"),
+    [
+        (["a portrait of a person"], "a-portrait-of-a-person"),
+        (["A robot, in style_of/…!", "another"], "a-robot-in-style-of-and-1-more"),
+        (["机器人 с очками"], "机器人-с-очками"),
+        (["../.."], "prompt"),
+        (["é" * 300], "é" * 60),
+    ],
+)
+def test_a_run_is_named_after_its_prompt(prompts: list[str], name: str) -> None:
+    assert text.folder_name(prompts) == name
+
+
+def test_where_a_run_goes_is_the_first_that_is_printed(
+    call: Call,  # noqa: F811
+    tiny_options: list[str],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = ok(call("sample", "a robot", *sampling(tiny_options)))
+    assert result.stderr.splitlines()[0] == "folder: runs/a-robot" and "folder: runs/a-robot" in result.stdout
+    assert (tmp_path / "runs" / "a-robot" / "config.json").is_file()
+    (tmp_path / "faces.txt").write_text("a face\nan emoji face\n")
+    ok(call("sample", "--prompts", "faces.txt", *sampling(tiny_options), "--json"))
+    assert (tmp_path / "runs" / "faces" / "config.json").is_file()
+    refused(call("discover"), "no prompt given")
+
+
+def test_the_python_call_names_the_folder_too(
+    small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sliderspace import discover
+
+    monkeypatch.chdir(tmp_path)
+    chosen = {**small, "samples": 20, "updates": 2, "sliders": 2}
+    del chosen["prompts"]
+    space = discover("a robot", **chosen)
+    assert Path(space.folder) == Path("runs/a-robot") and (tmp_path / "runs/a-robot/report.html").is_file()
+    assert capsys.readouterr().err.splitlines()[0] == "folder: runs/a-robot"
+
+
+# ---- figures
+
+
+def test_the_list_of_models_has_the_figures_of_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    means = " ".join(readme[readme.index("The demo run's means") :].split("\n\n")[0].split())
+    said = PRESETS["mini"].expected
+    for measure in ("alignment", "consistency", "realism"):
+        number = re.search(rf"{measure} ([\d.]+)", said)
+        assert number and re.search(rf"{measure} \(?{number[1]}\b", means), (measure, said)
