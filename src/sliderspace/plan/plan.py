@@ -13,8 +13,6 @@ from typing import Any
 import torch
 
 from sliderspace.core.settings import Measuring, Quantize, Settings, Speed
-from sliderspace.engine.local import BASE_IMAGES, CALIBRATION_SEEDS, MEASURE_SEEDS
-from sliderspace.method.calibration import GRID
 from sliderspace.method.objective import Recipe
 from sliderspace.models.backbones import Preset, preset_for
 from sliderspace.models.backbones.pipeline import PipelineBackbone
@@ -166,8 +164,6 @@ def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None
 
 
 def _work(settings: Settings, backbone: PipelineBackbone) -> Work:
-    swept = 2 * (len(GRID) * CALIBRATION_SEEDS + len(Measuring().sizes) * MEASURE_SEEDS)
-    base = CALIBRATION_SEEDS + MEASURE_SEEDS + BASE_IMAGES
     return Work(
         samples=settings.samples,
         held_out=settings.held_out,
@@ -175,7 +171,7 @@ def _work(settings: Settings, backbone: PipelineBackbone) -> Work:
         embedded=len(embedded_steps(settings.embed, backbone.steps)),
         updates=settings.updates,
         slider_updates=settings.updates * settings.sliders,
-        images_measured=settings.sliders * swept + base,
+        images_measured=Measuring().images(settings.sliders),
     )
 
 
