@@ -30,6 +30,12 @@ def test_a_run_in_a_folder_of_three_hundred_letters(call: Call, tiny_options: li
     refused(call("discover", "--out", LONG), "no prompt given")
 
 
+@pytest.mark.parametrize("option", ["--backbone", "--encoder", "--decoder", "--images"])
+@pytest.mark.parametrize("place", [LONG, "~nobody-of-this-name/models"])
+def test_a_model_in_a_place_that_cannot_be(call: Call, tmp_path: Path, option: str, place: str) -> None:  # noqa: F811
+    refused(call("discover", "a robot", option, place, "--out", tmp_path / "run"), option, "neither a folder")
+
+
 def test_sampling_asks_for_no_sliders(call: Call, tiny_options: list[str], tmp_path: Path) -> None:  # noqa: F811
     """Ten trajectories carry no sixteen sliders, and sampling does not know of sliders."""
     run = tmp_path / "run"

@@ -79,12 +79,21 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
     if nothing := [name for name, value in typed.items() if value == ""]:
         raise BadInput(f"{spelling(nothing[0])} is empty: name something, or leave it out")
     for name in FOLDERS:  # stored whole, so that it is found from anywhere
-        if name in typed and Path(typed[name]).expanduser().is_dir():
-            typed[name] = str(Path(typed[name]).expanduser().resolve())
+        if name in typed:
+            typed[name] = _whole(typed[name], spelling(name))
     with naming_options(typed):
         settings = _settings(recipe(values.get("recipe") or "") | typed, values, run, dry=dry)
     # Trajectories may be drawn before anybody asks how many directions they shall carry.
     return settings.check_carried() if "sliders" in values else settings
+
+
+def _whole(place: str, option: str) -> str:
+    """The full path where this is a folder, else as it is: a name or a repository. BadInput for what can be neither."""
+    try:
+        folder = Path(place).expanduser()
+        return str(folder.resolve()) if folder.is_dir() else place
+    except (OSError, RuntimeError, ValueError) as error:  # too long, or the home of nobody
+        raise BadInput(f"{option}: '{place[:60]}' is neither a folder nor the name of a model") from error
 
 
 def _settings(chosen: Values, values: Values, run: "RunFolder", *, dry: bool) -> "Settings":
