@@ -265,6 +265,8 @@ def test_other_adaptors_are_refused_by_name(tmp_path: Path, kind: str) -> None:
         ({f"{LAYER}.alpha": ()}, "scale of no layer"),
         ({"unet.down_blocks.0.conv.lora_A.weight": (2, 4, 3, 3), "unet.down_blocks.0.conv.lora_B.weight": (4, 2, 1, 1)}, "a convolution, down_blocks.0.conv"),
         ({"unet.down_blocks.0.to_k.lora_A.weight": (2, 4), "unet.down_blocks.0.to_k.lora_B.weight": (4, 3)}, "damaged"),
+        ({"unet.down_blocks.0.to_k.lora_A.weight": (0, 4), "unet.down_blocks.0.to_k.lora_B.weight": (4, 0)}, "damaged"),
+        ({"unet.down_blocks.0.to_k.lora_A.weight": (), "unet.down_blocks.0.to_k.lora_B.weight": ()}, "a convolution"),
         ({"transformer.layers.0.to_k.lora_A.weight": (2, 4)}, "no half of a LoRA layer"),
         (dict.fromkeys(text_layers(), (2, 2)), "text encoders only"),
     ],

@@ -1,5 +1,6 @@
 """LoRA files as a space: ours come back as they were, others as sliders that draw what diffusers draws with them."""
 
+import itertools
 import json
 import struct
 from collections.abc import Mapping
@@ -177,6 +178,27 @@ def test_metadata_that_cannot_be_used(
     with pytest.raises(error, match=said) as raised:
         load_file(path)
     assert len(str(raised.value).splitlines()) == 1 and str(path) in str(raised.value)
+
+
+WRONG: list[Any] = [None, "x", -1, 0, 1e400, [], {}, [None], ["x"], {"x": 1}, True]
+
+
+@pytest.mark.parametrize("within", [None, "direction", "settings"], ids=str)
+def test_any_wrong_value_is_an_error_that_says_so(tmp_path: Path, within: str | None) -> None:
+    """Each entry of the metadata replaced by each wrong value: a space, or a BadInput; never a traceback."""
+    part = VERSION_1[within] if within else VERSION_1
+    refused: list[str] = []
+    for i, (key, wrong) in enumerate(itertools.product(part, WRONG)):
+        changed = {within: {**part, key: wrong}} if within else {key: wrong}
+        if (within, key) == (None, "layout"):  # files are read by their names, whatever they say of them
+            continue
+        write_version_1(tmp_path / "a.safetensors", **changed)
+        try:
+            import_space(tmp_path / "a.safetensors", tmp_path / str(i), backbone="mini", prompt="a robot")
+        except BadInput as error:
+            refused.append(str(error))
+    assert len(refused) > len(part)
+    assert within == "settings" or all("a.safetensors" in error for error in refused), refused
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

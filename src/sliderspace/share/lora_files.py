@@ -111,9 +111,9 @@ def _alphas_applied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for name in sorted(tensors.keys() - values.keys()):
         layer = name.removesuffix(".alpha")
         halves = next(((layer + d, layer + u) for d, u in HALVES if {layer + d, layer + u} <= values.keys()), None)
-        if halves is None or tensors[name].numel() != 1:
+        if halves is None or tensors[name].numel() != 1 or not values[halves[0]].numel():
             raise BadInput(f"'{name}' is the scale of no layer")
-        values[halves[1]] = values[halves[1]] * (tensors[name].item() / len(values[halves[0]]))
+        values[halves[1]] = values[halves[1]] * (tensors[name].item() / (values[halves[0]].shape or (1,))[0])
     return values
 
 
@@ -131,6 +131,8 @@ def _adapter(path: Path, metadata: dict[str, str]) -> Adapter:
 
 def _matrix(path: Path, layer: str, value: Tensor) -> Tensor:
     """A layer's half as a matrix. A convolution of one pixel is a linear layer on each pixel; no other is one."""
+    if not value.numel():
+        raise damaged(path)
     if value.ndim == 4 and value.shape[2:] == (1, 1):
         return value.flatten(1)
     if value.ndim != 2:

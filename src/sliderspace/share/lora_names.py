@@ -81,6 +81,7 @@ READERS = (
     (r"(double|single|transformer)_blocks", "FluxPipeline"),
     (r"layers[._]\d|refiner", "ZImagePipeline"),
 )
+TEXT = r"(base_model\.model\.)?(lora_te\d?_|te\d?\.|text_encoder|text_model)"
 UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError)  # what those readers raise
 
 
@@ -95,24 +96,22 @@ def denoiser_layers(tensors: Mapping[str, Tensor]) -> tuple[dict[str, tuple[Tens
 
     The scale of an alpha must be in the values already. Raises BadInput where a name is not known.
     """
-    renamed = {_rooted(name): value for name, value in tensors.items()}
+    renamed = {_rooted(name): value for name, value in tensors.items() if not re.match(TEXT, name)}
+    if not renamed:
+        raise BadInput("it changes text encoders only")
     reader = next((reader for part, reader in READERS if any(re.search(part, name) for name in renamed)), "")
     if not reader:
         raise BadInput("it names no layer of a model known here")
     try:
-        found = _read(reader, renamed)
+        found = _read(reader, dict(renamed))  # it is emptied there
     except UNREADABLE as error:
         raise BadInput(f"diffusers does not know its layers: {str(error).splitlines()[0][:80]}") from error
-    text = [name for name in found if name.startswith("text_encoder")]
-    halves = {name.partition(".")[2]: value for name, value in found.items() if name not in text}
+    halves = {name.partition(".")[2]: value for name, value in found.items()}
     downs = {name.removesuffix(".lora_A.weight") for name in halves if name.endswith(".lora_A.weight")}
-    if not halves:
-        raise BadInput("it changes text encoders only")
     if odd := halves.keys() ^ {f"{path}.lora_{half}.weight" for path in downs for half in "AB"}:
         raise BadInput(f"'{min(odd)}' is no half of a LoRA layer")
-    return {path: (halves[f"{path}.lora_A.weight"], halves[f"{path}.lora_B.weight"]) for path in sorted(downs)}, len(
-        text
-    )
+    layers = {path: (halves[f"{path}.lora_A.weight"], halves[f"{path}.lora_B.weight"]) for path in sorted(downs)}
+    return layers, len(tensors) - len(renamed)
 
 
 def _rooted(name: str) -> str:

@@ -26,6 +26,8 @@ Measure = bool | float | list[float | None] | None
 class Direction(BaseModel):
     """What `Directions` knows of one row. `mean_T` is all of its mean that a coordinate along the row needs."""
 
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
     vector: str  # [D] float64, little endian, base64
     mean_T: list[float]
     sigma_T: list[float]
@@ -44,7 +46,7 @@ class About(BaseModel):
     """The metadata of a file. Keys that a later version adds are passed over; `unit` is how many natural units strength
     1.0 is."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     format: str
     package: str
@@ -55,7 +57,7 @@ class About(BaseModel):
     prompts: list[str]
     encoder: str
     explained_variance_ratio: float | None
-    unit: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    unit: Annotated[float, Field(gt=0)]
     rank: int
     targets: str
     component: str
