@@ -98,12 +98,11 @@ class SliderBank(nn.Module):
         a_UI, b_UO = down_KRI.flatten(0, 1), up_KOR.transpose(1, 2).flatten(0, 1)
 
         def add(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-            x_BLI = inputs[0]
-            rows = (
-                s_B1U.to(x_BLI) if len(x_BLI) == len(s_B1U) else s_B1U.to(x_BLI).repeat(len(x_BLI) // len(s_B1U), 1, 1)
-            )
-            low_BLU = (x_BLI @ a_UI.T.to(x_BLI.dtype)) * rows
-            return out + low_BLU @ b_UO.to(x_BLI.dtype)
+            # Strengths, B and the sum in float32, rounded once at the end: bfloat16 has no number between 1 and 1.008.
+            x_BLI, wide = inputs[0], torch.promote_types(out.dtype, torch.float32)
+            rows_B1U = s_B1U.to(wide).repeat(len(x_BLI) // len(s_B1U), 1, 1)
+            low_BLU = (x_BLI @ a_UI.T.to(x_BLI.dtype)).to(wide) * rows_B1U
+            return (out.to(wide) + low_BLU @ b_UO.to(wide)).to(out.dtype)
 
         return add
 
