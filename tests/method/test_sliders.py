@@ -184,13 +184,28 @@ def test_no_sliders_or_no_rank(backbone: Backbone, count: int, rank: int) -> Non
         SliderBank(backbone.denoiser, count, rank=rank)
 
 
-def test_values_are_float32_whatever_the_model_computes_in(tiny: Tiny) -> None:
+def test_values_are_float32_whatever_the_model_computes_in(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sliderspace.models.device.computes_bf16", lambda device: True)
     half = load_backbone(str(tiny.velocity), steps=3, guidance=1.0, device="cpu", precision="bfloat16")
     bank = SliderBank(half.denoiser, 2)
     assert {p.dtype for p in bank.parameters()} == {torch.float32}
     _wake(bank)
     rows = half.encode(["a robot"]).rows([0])
     assert predicted(half, bank, rows, torch.ones(1, 2), [1]).dtype == torch.float32
+
+
+def test_a_strength_finer_than_bfloat16_shows() -> None:
+    """bfloat16 takes 40.08 for 40. What a slider adds is computed in float32, and only the sum is rounded."""
+    layer = nn.ModuleDict({"to_k": nn.Linear(32, 256)}).to(torch.bfloat16)
+    bank, x = SliderBank(layer, 1, pattern="to_k", up="frozen", seed=1), torch.randn(1, 7, 32).bfloat16()
+    with torch.no_grad():
+        base, low = layer.to_k(x).float(), (x @ bank.down["to_k"][0].T.bfloat16()).float()
+        with bank.active(torch.tensor([[40.0], [40.08]])):
+            less, more = layer.to_k(torch.cat([x, x]))
+        exact = base[0] + 40.08 * low[0] @ bank.ups["to_k"][0].T
+    assert not torch.equal(less, more)
+    torch.testing.assert_close(more.float(), exact, rtol=2**-8, atol=1e-6)
+    assert (more == exact.bfloat16()).float().mean() > 0.999
 
 
 def test_only_sliders_in_use_are_computed(backbone: Backbone, bank: SliderBank, rows: Condition) -> None:

@@ -251,8 +251,7 @@ def test_what_decides_the_image_decides_the_identity(tiny: Tiny, tmp_path: Path)
     as_it_is = load(tiny.velocity).identity
     assert load(folder).identity == as_it_is, "a copy elsewhere is the same model"
     others = [load(tiny.velocity, steps=4), load(tiny.velocity, guidance=2.0), load(tiny.noise)]
-    others.append(load_backbone(str(tiny.velocity), steps=3, guidance=1.0, device="cpu", precision="bfloat16"))
-    assert len({as_it_is, *(b.identity for b in others)}) == 5
+    assert len({as_it_is, *(b.identity for b in others)}) == 4
 
 
 def test_one_changed_byte_changes_the_digest(tiny: Tiny, tmp_path: Path) -> None:

@@ -264,27 +264,27 @@ def release(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.utils._cache_assets.HF_ASSETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(facenet, "URL", published.as_uri())
-    monkeypatch.setattr(facenet, "SHA256", hashlib.sha256(published.read_bytes()).hexdigest())
+    monkeypatch.setattr(facenet.weights, "URL", published.as_uri())
+    monkeypatch.setattr(facenet.weights, "SHA256", hashlib.sha256(published.read_bytes()).hexdigest())
     return published
 
 
 def test_by_name_it_is_fetched_and_converted_once(release: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = find_encoder("facenet")
     assert (made / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
-    monkeypatch.setattr(facenet, "URL", (release.parent / "gone" / release.name).as_uri())
+    monkeypatch.setattr(facenet.weights, "URL", (release.parent / "gone" / release.name).as_uri())
     assert find_encoder("facenet") == made
 
 
 def test_a_file_with_other_bytes_is_refused(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facenet, "SHA256", "0" * 64)
+    monkeypatch.setattr(facenet.weights, "SHA256", "0" * 64)
     with pytest.raises(BadInput, match="invalid hash"):
         find_encoder("facenet")
 
 
 def test_without_a_network_the_way_out_is_said(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = (release.parent / "gone" / release.name).as_uri()
-    monkeypatch.setattr(facenet, "URL", gone)
+    monkeypatch.setattr(facenet.weights, "URL", gone)
     with pytest.raises(BadInput, match="cannot be fetched") as told:
         find_encoder("facenet")
     assert gone in str(told.value) and len(str(told.value).splitlines()) == 2

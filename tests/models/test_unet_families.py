@@ -1,7 +1,9 @@
 """SD, SDXL and their distilled forms: for each sampler and each way of guidance, our image is the diffusers
 pipeline's."""
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,61 @@ def test_each_sampler_is_the_schedulers_own(
     torch.testing.assert_close(
         ours(folder, steps, 1.0, [3, 17]), theirs(folder, steps, 1.0, [3, 17]), rtol=0, atol=1e-4
     )
+
+
+ENDS_ABOVE_ZERO = {
+    "SD and SDXL": ("DDIMScheduler", {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False}),
+    "a whole step before 0": ("DDIMScheduler", {"timestep_spacing": "leading"}),
+    "Euler's smallest level": ("EulerDiscreteScheduler", {"final_sigmas_type": "sigma_min"}),
+}
+
+
+@pytest.mark.parametrize("what", ENDS_ABOVE_ZERO)
+def test_the_last_preview_is_the_image_that_users_get(tmp_path: Path, what: str) -> None:
+    """Where the sampler ends above zero noise too: what is embedded at the last step is the pipeline's picture."""
+    scheduler, options = ENDS_ABOVE_ZERO[what]
+    clip = {"clip_sample": False} if scheduler == "DDIMScheduler" else {}
+    folder = save_sdxl(tmp_path / "model", scheduler, **options, **clip)
+    backbone = load_backbone(str(folder), steps=3, guidance=1.0, device="cpu", precision="float32")
+    x, rows, x0 = backbone.start([3]), backbone.encode(["a robot"]).rows([0]), torch.empty(0)
+    with torch.no_grad():
+        for index in range(3):
+            x0 = backbone.predict(x, torch.tensor([index]), rows)
+            x = backbone.step(x, x0, index, [3])
+        shown = backbone.decode(x0).clamp(0, 1)
+    torch.testing.assert_close(shown, theirs(folder, 3, 1.0, [3]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(x, x0)
+    assert (what == "a whole step before 0") == (backbone.schedule.ending == (1.0, 0.0))
+
+
+@pytest.mark.parametrize("kind", ["sd", "sdxl"])
+def test_prompts_are_read_in_batches_by_encoders_loaded_once(
+    tiny: Tiny, sdxl: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from sliderspace.models.backbones.pipeline import TEXTS, PipelineBackbone
+
+    loaded: list[Any] = []
+    rows: list[int] = []
+    part = PipelineBackbone.part
+
+    def counted(self: Any, name: str, *rest: Any, **options: Any) -> Any:
+        model = part(self, name, *rest, **options)
+        model.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(PipelineBackbone, "part", counted)
+    folder = tiny.noise if kind == "sd" else sdxl
+    backbone = load_backbone(str(folder), steps=1, guidance=1.0, device="cpu", precision="float32")
+    condition = backbone.encode([f"robot {i}" for i in range(20)])
+    encoders = 1 if kind == "sd" else 2
+    assert len(condition) == 20 and len(loaded) == encoders
+    assert rows == [TEXTS, TEXTS, 21 - 2 * TEXTS] * encoders
+    gc.collect()
+    assert all(model() is None for model in loaded), "nobody holds the text encoders any longer"
+    alone = backbone.encode(["robot 19"])
+    for name, texts in condition.texts.items():
+        torch.testing.assert_close(texts[19:], alone.texts[name])
 
 
 def test_a_fresh_draw_is_one_of_the_seed_and_not_of_the_batch(tmp_path: Path) -> None:

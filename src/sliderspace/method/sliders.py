@@ -129,13 +129,13 @@ class SliderBank(nn.Module):
         a_UI, b_UO = down_KRI.flatten(0, 1), up_KOR.transpose(1, 2).flatten(0, 1)
 
         def add(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
+            # Strengths, B and the sum in float32, rounded once at the end: bfloat16 has no number between 1 and 1.008.
             x_BLI = _tokens(inputs[0])
-            rows = (
-                s_B1U.to(x_BLI) if len(x_BLI) == len(s_B1U) else s_B1U.to(x_BLI).repeat(len(x_BLI) // len(s_B1U), 1, 1)
-            )
-            low_BLU = (x_BLI @ a_UI.T.to(x_BLI.dtype)) * rows
-            change_BLO = low_BLU @ b_UO.to(x_BLI.dtype)
-            return out + (change_BLO if out.ndim < 4 else change_BLO.mT).reshape(out.shape)
+            wide = torch.promote_types(out.dtype, torch.float32)
+            rows_B1U = s_B1U.to(wide).repeat(len(x_BLI) // len(s_B1U), 1, 1)
+            low_BLU = (x_BLI @ a_UI.T.to(x_BLI.dtype)).to(wide) * rows_B1U
+            change_BLO = low_BLU @ b_UO.to(wide)
+            return (out.to(wide) + (change_BLO if out.ndim < 4 else change_BLO.mT).reshape(out.shape)).to(out.dtype)
 
         return add
 

@@ -83,7 +83,10 @@ def _download_bar() -> Any:
     from huggingface_hub.utils.tqdm import tqdm
 
     class Bar(tqdm):
-        def display(self, *args: Any, **options: Any) -> None:
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "delay": BAR_AFTER})
+
+        def display(self, *args: Any, **options: Any) -> None:  # a new description would show it at once
             if time.time() > self.start_t + BAR_AFTER:
                 super().display(*args, **options)
 

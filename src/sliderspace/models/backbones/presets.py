@@ -22,12 +22,12 @@ NOT_RUN = "not run by us at full size (no weights on the build machines)"
 TRY = ("a toy", "a portrait of a person", "artwork in the style of a famous artist")
 # The miniature's world (docs/miniature.md), and what joins words into a prompt and names nothing.
 MINI_WORDS = (
-    "portrait person people face emoji thumb robot adventurer avataaars big smile dylan lorelei micah miniavs notionists "
-    "open peeps personas pixel art toon head bottts fun white grey gray blue green yellow orange pink purple red teal "
-    "background hair long short black brown blonde bun afro mohawk hat bald skin light tan dark wearing glasses "
-    "sunglasses earrings beard moustache clothes smiling laughing sad surprised angry serious grimacing screaming "
-    "smirking kissing sick tongue out mask expression mouth winking crying closed eyes heart star crossed round glowing "
-    "visor"
+    "portrait person people face emoji thumb robot adventurer avataaars big smile dylan lorelei micah miniavs "
+    "notionists open peeps personas pixel art toon head bottts fun white grey gray blue green yellow orange pink "
+    "purple red teal background hair long short black brown blonde bun afro mohawk hat bald skin light tan dark "
+    "wearing glasses sunglasses earrings beard moustache clothes smiling laughing sad surprised angry serious "
+    "grimacing screaming smirking kissing sick tongue out mask expression mouth winking crying closed eyes heart "
+    "star crossed round glowing visor"
 )
 JOINING = "a an the of in on with and or to at is no very style drawing picture image photo painting"
 
