@@ -14,7 +14,7 @@ import torch
 from support.processes import child, finish
 
 from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
-from sliderspace.storage.atomic import STALE_AFTER
+from sliderspace.storage import atomic
 from sliderspace.storage.files import (
     load_json,
     load_tensors,
@@ -201,33 +201,64 @@ def test_a_process_killed_in_mid_write_leaves_the_old_file_whole(tmp_path: Path)
             break
     else:
         pytest.fail("never caught it writing")
-    folder.open_for_writing().close()
-    assert left.exists(), "for all one knows its writer lives: several processes may write into a folder"
-    age(left)
     with folder.open_for_writing():
-        assert not left.exists(), "a later run clears what the killed one left"
+        assert not left.exists(), "the next run clears what the killed one left"
         assert folder.sliders.exists()
 
 
-def age(path: Path) -> None:
-    old = time.time() - STALE_AFTER - 1
-    os.utime(path, (old, old))
+WRITE_AND_WAIT = """if True:
+    import sys
+    from pathlib import Path
+    from sliderspace.storage.atomic import replacing
+    with replacing(Path(sys.argv[1]), 0) as temporary:
+        print(temporary, flush=True)
+        sys.stdin.readline()"""
 
 
-def test_what_is_cleared_are_old_temporary_files_wherever_the_run_writes(tmp_path: Path):
+def test_of_the_temporary_files_those_go_whose_writers_are_gone(tmp_path: Path):
+    """Wherever a run writes, and nothing under other names."""
     folder = RunFolder(tmp_path / "run")
     folder.open_for_writing().close()
     stale: list[Path] = []
     for place in (folder.root, folder.trajectories, folder.unfinished.root, folder.unfinished.measuring):
         place.mkdir(exist_ok=True)
         stale.append(place / f".a.json.{'0f' * 16}.partial")
-    kept = [folder.root / ".notes.partial", folder.root / f".b.json.{'0f' * 16}.partial"]
-    for path in (*stale, *kept):
+    foreign = folder.root / ".notes.partial"
+    for path in (*stale, foreign):
         path.write_text("x")
-    for path in (*stale, kept[0]):
-        age(path)
+    writer = child(WRITE_AND_WAIT, folder.trajectories / "b.json")
+    assert writer.stdout is not None
+    written = Path(writer.stdout.readline().strip())
     folder.open_for_writing().close()
-    assert not any(path.exists() for path in stale) and all(path.exists() for path in kept)
+    assert not any(path.exists() for path in stale) and foreign.exists()
+    assert written.exists(), "several processes may write into a folder"
+    finish(writer)
+    assert (folder.trajectories / "b.json").exists() and not written.exists()
+
+
+def test_where_there_are_no_locks_old_temporary_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(atomic, "LOCKS", False)
+    old, new = (tmp_path / f".a.json.{digit * 32}.partial" for digit in "01")
+    for path in (old, new):
+        path.write_text("x")
+    os.utime(old, (0, time.time() - atomic.STALE_AFTER - 1))
+    save_text(tmp_path / "b.txt", "text")
+    atomic.remove_stale(tmp_path)
+    assert names(tmp_path) == {new.name, "b.txt"}
+
+
+def test_a_name_taken_for_stale_before_it_was_locked_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real, given_up = atomic._locked, []
+
+    def locked(file: Any, *, wait: bool = True) -> bool | None:
+        if not given_up:
+            given_up.append(file.name)
+            Path(file.name).unlink()
+        return real(file, wait=wait)
+
+    monkeypatch.setattr(atomic, "_locked", locked)
+    save_text(tmp_path / "b.txt", "text")
+    assert given_up and names(tmp_path) == {"b.txt"}
 
 
 def test_ctrl_c_while_saving_leaves_nothing_behind(tmp_path: Path):
@@ -331,7 +362,7 @@ def test_killed_between_two_renames_a_reader_finds_the_old_space_or_the_new(
     assert seen(run.root) == ("1" if count < 2 else "2")
     RunFolder(run.root).open_for_writing().close()
     assert seen(run.root) == ("1" if count == 0 else "2"), "begun, it is ended by whoever opens the folder next"
-    assert (names(run.unfinished.root) == set()) == (count > 0)
+    assert run.unfinished.root.exists() == (count == 0)
 
 
 def test_a_real_kill_between_two_renames(tmp_path: Path):

@@ -4,17 +4,22 @@ import errno
 import os
 import re
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.numbers import bytes_in_words
 
+if LOCKS := sys.platform != "win32":
+    import fcntl
+
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.partial")
-STALE_AFTER = 3600.0  # seconds without a write: a temporary file that old belongs to a run that was killed
+STALE_AFTER = 3600.0  # seconds without a write, after which a writer counts as gone where there are no locks
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -25,32 +30,60 @@ def replacing(path: Path, size: int) -> Generator[Path]:
 
     SliderSpaceError when the disk is full (`size` bytes are needed), BadInput when `path` cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    temporary = path
     try:
-        yield temporary
-        _flush(temporary)
-        temporary.replace(path)
+        with _new_beside(path) as temporary:
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
         flush_folder(path.parent)
     except (OSError, ValueError) as error:
-        forget(temporary)
+        forget(temporary, path)
         raise explained(error, path, size) from error
     except BaseException:  # Ctrl-C too must not leave the half-written file
-        forget(temporary)
+        forget(temporary, path)
         raise
 
 
-def forget(temporary: Path) -> None:
-    with suppress(OSError, ValueError):
-        temporary.unlink()
+@contextmanager
+def _new_beside(path: Path) -> Generator[Path]:
+    """A new file under a name of its own, locked while the block runs: so others know that its writer lives."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+        with temporary.open("xb") as file:
+            if not LOCKS:
+                file.close()  # Windows renames no open file
+            elif _locked(file) and not os.fstat(file.fileno()).st_nlink:
+                continue  # removed as stale before it was locked
+            yield temporary
+            return
+
+
+def _locked(file: IO[bytes], *, wait: bool = True) -> bool | None:
+    """Lock an open file until it is closed. False if another holds it, None on a file system without locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def forget(temporary: Path, path: Path) -> None:
+    if temporary != path:
+        with suppress(OSError, ValueError):
+            temporary.unlink()
 
 
 def remove_stale(folder: Path) -> None:
-    """Delete the temporary files in `folder` that killed runs left. Those of living ones are younger: several processes
-    may write into a folder."""
+    """Delete the temporary files in `folder` whose writers are gone; several processes may write into it."""
     for path in list(folder.iterdir()) if folder.is_dir() else []:
-        with suppress(OSError):  # its writer may rename it meanwhile
-            if TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_AFTER:
-                path.unlink()
+        if TEMPORARY.fullmatch(path.name):
+            with suppress(OSError), path.open("rb+") as file:  # its writer may rename it meanwhile
+                free = _locked(file, wait=False) if LOCKS else None
+                if free or (free is None and time.time() - os.fstat(file.fileno()).st_mtime > STALE_AFTER):
+                    path.unlink()
 
 
 def _flush(path: Path) -> None:

@@ -131,6 +131,8 @@ class RunFolder(Places):
     def close(self) -> None:
         """Let others write. The system does the same when the process ends, however it ends."""
         if self._held is not None:
+            with suppress(OSError):  # nothing was left unfinished
+                self.unfinished.root.rmdir()
             self._held.release()
             self._held = None
 

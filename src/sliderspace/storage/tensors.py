@@ -120,7 +120,7 @@ def _dtype(tensor: "torch.Tensor") -> str:
 def _bytes(tensor: "torch.Tensor") -> memoryview:
     import torch
 
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+    return memoryview(cast("Any", tensor.reshape(-1).view(torch.uint8).numpy()))
 
 
 def _digest(chunks: Iterable[memoryview]) -> str:
@@ -267,7 +267,7 @@ def _spans(index: "slice | npt.ArrayLike", shape: tuple[int, ...]) -> tuple[list
     picked = np.asarray(index, dtype=np.int64)
     picked = picked[:, None] if picked.ndim == 1 else picked
     depth = picked.shape[1]
-    flat = np.ravel_multi_index(tuple(picked.T), shape[:depth])
+    flat = np.atleast_1d(np.ravel_multi_index(tuple(picked.T), shape[:depth]))
     return [(int(first), 1) for first in flat], depth, len(flat)
 
 
