@@ -175,9 +175,9 @@ def test_info_of_a_folder_half_done(call: Call, copy: Path) -> None:
     for name in ("sliders.safetensors", "measures.json", "space.json", "strips.safetensors"):
         (copy / name).unlink()
     assert "done: sample, fit" in ok(call("info", copy)).stdout
-    assert json.loads(ok(call("info", copy, "--json")).stdout)["stages"]["train"] is False
+    assert json.loads(ok(call("info", copy, "--json")).stdout)["stages"]["train"] == "missing"
     sorted((copy / "trajectories").iterdir())[-1].unlink()
-    assert json.loads(ok(call("info", copy, "--json")).stdout)["stages"]["sample"] is False
+    assert json.loads(ok(call("info", copy, "--json")).stdout)["stages"]["sample"] == "missing"
 
 
 def test_info_of_a_single_slider(call: Call, tiny_options: list[str], tmp_path: Path) -> None:

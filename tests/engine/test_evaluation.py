@@ -56,7 +56,7 @@ def test_the_factor_table_is_the_judges(found: dict[str, Any]) -> None:
 
 def test_it_prints_both_views_and_where_the_report_is(evaluated: tuple[Path, str]) -> None:
     folder, said = evaluated
-    assert "seen by" in said and "alignment" in said and "random" in said
+    assert "training encoder" in said and "judge" in said and "alignment" in said and "random" in said
     assert str(folder / "report.html") in said.replace("\n", "")
 
 

@@ -1,6 +1,7 @@
 """A study on a toy model: the grid, what its cells share, going on where it stopped, and the page with the answer."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import PAPER, Speed, settings_from
 from sliderspace.experiments.studies import study, tables, variance
 from sliderspace.experiments.studies.questions import QUESTIONS, Question, Variant, question
+from sliderspace.measure.results import Measures
+from sliderspace.storage.files import load_json, save_json
 from sliderspace.storage.run_folder import RunFolder
 
 
@@ -90,10 +93,17 @@ def test_rows_are_the_measures_of_the_cells(done: Path, asked: Question) -> None
     assert study.rows(asked, [5], str(asked.base["backbone"]), done) == {"1": [], "2": []}
 
 
+def test_a_cell_of_other_settings_is_not_a_finished_one(tmp_path: Path, done: Path, asked: Question) -> None:
+    """Begun anew with another model or another version, and killed: its old measures answer nothing."""
+    out = Path(shutil.copytree(done, tmp_path / "study", symlinks=True))
+    run = cells_of(asked)[0].folder(out)
+    assert study.row(run)
+    save_json(run.config, load_json(run.config, kind="config"), kind="config", fingerprint="other")
+    assert study.row(run) is None
+
+
 def test_variants_are_compared_on_the_seeds_they_share(tmp_path: Path, done: Path, asked: Question) -> None:
     """A second seed of one variant alone says nothing yet; a variant that is not begun does not empty the others."""
-    import shutil
-
     out, model = Path(shutil.copytree(done, tmp_path / "study", symlinks=True)), str(asked.base["backbone"])
     list(study.run_cells(cells_of(asked, (1,))[:1], out, Speed(device="cpu")))
     assert {label: len(r) for label, r in study.rows(asked, [0, 1], model, out).items()} == {"1": 1, "2": 1}
@@ -131,19 +141,20 @@ def test_nothing_measured_makes_no_page(tmp_path: Path, asked: Question) -> None
 def test_the_variance_question_correlates_within_runs() -> None:
     """Planted: alignment falls with the variance in one run, rises in the other, the factor gap always rises."""
 
-    def run(sign: int) -> dict[str, Any]:
-        sliders = [
+    def run(sign: int) -> Measures:
+        scores = {"monotone_share": 0.5, "consistency": 0.1, "selectivity": 1.0}
+        rows = [{"explained_variance_ratio": 0.2 / (k + 1), "alignment": sign * k, **scores} for k in range(6)]
+        table = [[0.0] * 6] * 6
+        factors = {"names": ["hair"], "effects": [[k] for k in range(6)], "becomes": [[None]] * 6, "own_sliders": 0}
+        return Measures.model_validate(
             {
-                "explained_variance_ratio": 0.2 / (k + 1),
-                "alignment": sign * k,
-                "monotone_share": 0.5,
-                "consistency": 0.1,
-                "selectivity": 1.0,
+                "sliders": rows,
+                "mean": {},
+                "leakage": table,
+                "judge": {"encoder": "j", "sliders": rows, "mean": {}, "leakage": table},
+                "factors": factors | {"gap": [6 - k for k in range(6)], "mean": {}, "single_factor": 0},
             }
-            for k in range(6)
-        ]
-        factors = {"gap": [6 - k for k in range(6)], "effects": [[k] for k in range(6)]}
-        return {"sliders": sliders, "judge": {"sliders": sliders}, "factors": factors}
+        )
 
     told, drawn = variance.answer([run(1), run(-1)])
     said = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in told.splitlines()[2:]}

@@ -235,7 +235,7 @@ def test_measures_of_other_sliders_are_not_passed_on(finished: Path, tmp_path: P
     told = json.loads((folder / "measures.json").read_text())
     for sliders in (told["sliders"][:2], None):
         (folder / "measures.json").write_text(json.dumps({**told, "sliders": sliders}))
-        with pytest.raises(DamagedFile, match="3 sliders"):
+        with pytest.raises(DamagedFile, match=r"measures\.json"):
             export(SliderSpace.load(folder), tmp_path / "out")
 
 

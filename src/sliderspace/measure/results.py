@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Vali
 from sliderspace.core.errors import DamagedFile
 from sliderspace.core.numbers import number
 from sliderspace.core.settings import Measuring, Settings
+from sliderspace.core.text import shown
 from sliderspace.storage.files import load_json, save_json, stored_fingerprint
 from sliderspace.storage.run_folder import RunFolder
 
@@ -47,7 +48,8 @@ class Stored(Record):
             return cls.model_validate(load_json(path, kind=cls.kind))
         except ValidationError as error:
             first = error.errors()[0]
-            what = ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), first["msg"][:200]])
+            place = ".".join(map(str, first["loc"]))[:80] or "as a whole"
+            what = shown(" ".join(f"{place}: {first['msg'][:200]}".split()))
             raise DamagedFile(f"{path} holds what it should not ({what}).\n{cls.mending(path)}") from error
 
     @classmethod

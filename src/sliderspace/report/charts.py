@@ -119,7 +119,7 @@ def consistency(sliders: Sequence[SliderMeasures], firsts: Sequence[Interval], s
     if not any(s.consistency_by_size for s in sliders):
         return None
     tips: dict[str, list[str]] = {}
-    with drawing(0.5 + ROW * len(sliders)) as (figure, axes):
+    with drawing(0.52 + ROW * len(sliders)) as (figure, axes):
         for k, found in enumerate(found_KM):
             for m, (size, value) in enumerate(zip(sizes, found, strict=False)):
                 if value.value is None:
@@ -142,7 +142,7 @@ def spans(sliders: Sequence[SliderMeasures], sizes: Sequence[float]) -> Markup |
     found = {k: ends for k, s in enumerate(sliders) if (ends := span(s))}
     if not found:
         return None
-    with drawing(0.5 + ROW * len(sliders)) as (figure, axes):
+    with drawing(0.52 + ROW * len(sliders)) as (figure, axes):
         for k, (low, high) in found.items():
             axes.barh(k, high - low, left=low, height=0.3, color=PLUS, clip_on=False, gid=f"span{k}")
         far = max(sizes)

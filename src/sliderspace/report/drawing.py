@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WIDTH = 4.6  # inches: half the page on a screen, the whole of it on a phone, with text that can be read on both
 FONT = 9
+MARGINS = (0.52, 0.4, 0.42, 0.1)  # inches left, right, below and above: fixed, as working them out doubles the time
 # Drawn in these and named in the page's style sheet, which knows light from dark.
 COLOURS = {
     name: f"#0101{code:02x}" for code, name in enumerate(("ink", "soft", "line", "sheet", "plus", "plus-2", "plus-3"))
@@ -51,8 +52,11 @@ def drawing(height: float = 2.3) -> Generator[tuple["Figure", "Axes"]]:
         from matplotlib.figure import Figure
 
         with rc_context(STYLE):
-            figure = Figure(figsize=(WIDTH, height), layout="constrained")
-            yield figure, figure.subplots()
+            figure = Figure(figsize=(WIDTH, height))
+            left, right, bottom, top = (
+                inches / of for inches, of in zip(MARGINS, (WIDTH, WIDTH, height, height), strict=True)
+            )
+            yield figure, figure.add_axes((left, bottom, 1 - left - right, 1 - bottom - top))
     finally:
         log.setLevel(level)
 

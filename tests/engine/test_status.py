@@ -1,0 +1,117 @@
+"""What `info` says of a folder: every stage by what its file was made from, while it is redone and after."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sliderspace.core.errors import DamagedFile
+from sliderspace.engine.local import Engine
+from sliderspace.engine.status import describe_run, is_measured
+from sliderspace.measure.results import Evaluation, SpaceFile
+from sliderspace.storage.files import load_json, save_json, stored_fingerprint
+from sliderspace.storage.run_folder import RunFolder
+
+MakeEngine = Callable[..., Engine]
+STAGES = ("sample", "fit", "train", "measure", "evaluate", "report")
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def states(folder: Path) -> dict[str, str]:
+    return dict(describe_run(folder).stages)
+
+
+def test_of_a_finished_run_all_is_done_and_measured(finished: Path) -> None:
+    status = describe_run(finished)
+    assert status.stages == dict.fromkeys(STAGES, "done") | {"evaluate": "missing"}
+    assert status.measures and not status.earlier and status.changed == ()
+    plain = status.plain()
+    measured = json.loads((finished / "measures.json").read_text())
+    assert (
+        all(plain[key] == measured[key] for key in ("sliders", "mean", "leakage", "sizes")) and "earlier" not in plain
+    )
+    json.dumps(plain, allow_nan=False)
+
+
+def test_during_a_redo_each_part_is_of_the_settings_it_was_made_with(copied: Path, make_engine: MakeEngine) -> None:
+    """Other settings of sampling, stage by stage: what is old is said to be, and is never mixed with what is new."""
+    older = "of other settings"
+    engine = make_engine(copied, seed=5, updates=3)
+    with engine.run.open_for_writing():
+        engine.write_config()
+        assert states(copied) == dict.fromkeys(STAGES, older) | {"evaluate": "missing"}
+        status = describe_run(copied)
+        assert status.earlier and status.changed == ("seed: 0 → 5", "updates: 60 → 3")
+        earlier = status.plain()["earlier"]
+        assert isinstance(earlier, dict) and len(earlier["sliders"]) == 3 and "sliders" not in status.plain()
+        for stage, done in ((engine.sample, 1), (engine.fit, 2), (engine.train, 3)):
+            list(stage())
+            assert list(states(copied).values())[:4] == ["done"] * done + [older] * (4 - done)
+            assert (describe_run(copied).measures is None) == (done > 1), "the old space is whole until it is refitted"
+        list(engine.measure())
+    assert states(copied) == dict.fromkeys(STAGES, "done") | {"evaluate": "missing", "report": older}
+
+
+def test_a_change_of_training_alone_leaves_sampling_and_fit_done(copied: Path, make_engine: MakeEngine) -> None:
+    engine = make_engine(copied, updates=7)
+    with engine.run.open_for_writing():
+        engine.write_config()
+    assert list(states(copied).values())[:4] == ["done", "done", "of other settings", "of other settings"]
+
+
+def test_what_is_missing_is_said_to_be(copied: Path) -> None:
+    run = RunFolder(copied)
+    sorted(run.trajectories.iterdir())[-1].unlink()
+    for path in (run.sliders, run.report):
+        path.unlink()
+    found = states(copied)
+    assert (found["sample"], found["fit"], found["train"], found["report"]) == ("missing", "done", "missing", "missing")
+    assert found["measure"] == "of other settings" and not is_measured(run), "it has no sliders to belong to"
+
+
+def test_trajectories_of_two_settings_are_no_sampling(copied: Path, make_engine: MakeEngine) -> None:
+    engine = make_engine(copied, seed=5)
+    with engine.run.open_for_writing():
+        engine.write_config()
+        stage = engine.sample()
+        while next(stage).done == 0:
+            pass
+        stage.close()
+    assert states(copied)["sample"] == "of other settings"
+
+
+def test_an_evaluation_is_of_the_measures_it_names(copied: Path) -> None:
+    run = RunFolder(copied)
+    view = {"encoder": "", "sliders": [], "mean": {}, "leakage": []}
+    by_step = {"steps": [], "alignment": [], "consistency": []}
+    about = {"by_step": by_step, "side_effects": {"active": 1, "retained": [], "additivity": []}, "orthogonality": []}
+    more = {"views": {"training": view, "judge": None}, "controls": {"training": {}, "judge": None}, "factors": None}
+    for made_from, state in ((stored_fingerprint(run.measures), "done"), ("older", "of other settings")):
+        Evaluation.model_validate(about | more | {"seeds": 4, "made_from": made_from}).write(run.evaluation, "f")
+        assert states(copied)["evaluate"] == state
+
+
+@pytest.mark.parametrize("name", ["measures", "space"])
+def test_valid_json_with_wrong_contents_is_damage(copied: Path, name: str) -> None:
+    path = copied / f"{name}.json"
+    wrong = load_json(path, kind=name) | {"sliders": [[1], 2]}
+    save_json(path, wrong, kind=name, fingerprint=str(stored_fingerprint(path)))
+    with pytest.raises(DamagedFile, match=name):
+        describe_run(copied)
+
+
+def test_an_imported_space_is_fitted_and_trained(copied: Path, tmp_path: Path) -> None:
+    from sliderspace.share.export import export
+    from sliderspace.share.importing import import_space
+    from sliderspace.space import SliderSpace
+
+    export(SliderSpace.load(copied), tmp_path / "loras")
+    import_space(tmp_path / "loras", tmp_path / "imported")
+    assert list(states(tmp_path / "imported").values()) == ["missing", "done", "done", *["missing"] * 3]
+    assert SpaceFile.read(tmp_path / "imported" / "space.json").settings == SliderSpace.load(copied).settings
