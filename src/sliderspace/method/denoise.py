@@ -52,8 +52,8 @@ def final_latents(
     backbone: Backbone, shown: Condition, seeds: Sequence[int], sliders: Sliders | None = None, start: int = 0
 ) -> Tensor:
     """Scaled latents [B, C, H, W] of finished images."""
-    *_, (index, x, x0) = denoise(backbone, shown, seeds, sliders, start)
-    return backbone.step(x, x0, index, seeds)
+    *_, (_, _, x0) = denoise(backbone, shown, seeds, sliders, start)
+    return x0  # at the last step the preview is the image
 
 
 @torch.no_grad()
