@@ -45,9 +45,10 @@ def describe_run(folder: Path) -> Status:
     settings = settings_from(load_json(run.config, kind="config"))
     status = Status(folder=str(folder), settings=settings, stages=stages_of(run, settings))
     space = SpaceFile.read(run.space) if run.space.exists() else None
-    if space is None or space.foreign(run) or not run.measures.exists():
+    measures = Measures.read(run.measures) if run.measures.exists() else None
+    if space is None or measures is None or space.foreign(run):
         return status
-    found = {"measures": Measures.read(run.measures), "earlier": status.stages["measure"] != "done"}
+    found = {"measures": measures, "earlier": status.stages["measure"] != "done"}
     return status.model_copy(update=found | {"changed": space.changed(settings)})
 
 

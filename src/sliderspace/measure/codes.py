@@ -36,7 +36,7 @@ def completeness(effects_KF: npt.ArrayLike, chance: float = 0.0) -> tuple[Array,
 
 
 def mutual_information(codes_NK: npt.ArrayLike, labels_NF: npt.ArrayLike, bins: int = 20) -> Array:
-    """I [K, F] in nats between each code, cut into equal-count bins, and each factor; NaN where no label is said.
+    """I [K, F] in nats between each code, cut into equal-count bins, and each factor; NaN where no label is known.
 
     Equal codes share a bin, so the order of the images does not matter. The estimate is too high by about (bins - 1)(C
     - 1)/2N. Raises BadInput if bins < 2.
@@ -67,23 +67,23 @@ def informativeness(codes_NK: npt.ArrayLike, labels_N: npt.ArrayLike, folds: int
 
     Ridge regression on one-hot labels with an intercept, min ‖XW - Y‖²/N + ridge·‖W‖² on standardised codes, tested on
     held-out folds. Image n is in fold n mod folds: lay images of the same seed so that they share one, and do not hand
-    in a bootstrap's repeats. Raises BadInput if folds < 2, ridge ≤ 0, or all labels said are in one fold.
+    in a bootstrap's repeats. Raises BadInput if folds < 2, ridge ≤ 0, or all known labels are in one fold.
     """
     codes, labels = checked("codes_NK", codes_NK, 2), _labels("labels_N", labels_N, 1)
     same("images", len(codes), len(labels))
     if folds < 2 or not ridge > 0:
         raise BadInput(f"informativeness needs at least 2 folds and a ridge above 0, got {folds} and {ridge}.")
-    said = labels >= 0
-    classes, class_N, counts = np.unique(labels[said], return_inverse=True, return_counts=True)
+    known = labels >= 0
+    classes, class_N, counts = np.unique(labels[known], return_inverse=True, return_counts=True)
     if len(classes) < 2:
         return float("nan")
-    fold_N = np.flatnonzero(said) % folds
+    fold_N = np.flatnonzero(known) % folds
     if len(np.unique(fold_N)) < 2:
         raise BadInput(
-            "All labels said are in one fold, which leaves none to learn from. Use more images or other folds."
+            "All known labels are in one fold, which leaves none to learn from. Use more images or other folds."
         )
     accuracy, majority = (
-        (_held_out(_standard(codes[said]), class_N, fold_N, ridge) == class_N).mean(),
+        (_held_out(_standard(codes[known]), class_N, fold_N, ridge) == class_N).mean(),
         counts.max() / len(class_N),
     )
     return float(max(0.0, (accuracy - majority) / (1 - majority)))

@@ -2,7 +2,7 @@
 
 K sliders, S seeds, R readings of a seed (+1 unit, and -1 unit turned round), F factors, factor f with its own C
 classes; N images. A change is p(slider, seed) - p(base, seed) of the judge's class probabilities: it sums to 0 over the
-classes. An effect is 0 … 1. Labels are class numbers; a negative one means "not said", and that image is left out of
+classes. An effect is 0 … 1. Labels are class numbers; a negative one means "unknown", and that image is left out of
 that factor. Each function raises BadInput on empty, non-finite or mismatched arrays.
 """
 
@@ -126,8 +126,8 @@ def _agreements(sums_KGC: Array, counts_G: Ints, among_HG: npt.NDArray[np.bool_]
     among = np.ones((1, len(counts_G))) if among_HG is None else among_HG.astype(np.float64)
     total_HKC, squares_KG = np.einsum("hg,kgc->hkc", among, sums_KGC), (sums_KGC**2).sum(axis=-1)
     pairs_H1 = ((among @ counts_G) ** 2 - among @ counts_G**2)[:, None]
-    told = (total_HKC**2).sum(axis=-1) - among @ squares_KG.T
-    return np.divide(told, pairs_H1, out=np.full_like(told, np.nan), where=pairs_H1 > 0)
+    pair_sums_HK = (total_HKC**2).sum(axis=-1) - among @ squares_KG.T
+    return np.divide(pair_sums_HK, pairs_H1, out=np.full_like(pair_sums_HK, np.nan), where=pairs_H1 > 0)
 
 
 def _root(agreement: npt.ArrayLike) -> Array:

@@ -41,18 +41,18 @@ def factor_table(found: Sequence[Sweep], classes: Classes, sizes: Sequence[float
     if not classes or not found[0].factors:
         return None
     changes = _changes(found, classes, sizes)
-    told = _summary(changes)
+    summary = _summary(changes)
     return Factors(
         names=tuple(classes),
-        effects=as_table(told.effects_KF),
+        effects=as_table(summary.effects_KF),
         becomes=tuple(
             tuple(_becomes(changes[name][k, 0], classes[name], e) for name, e in zip(classes, row, strict=True))
-            for k, row in enumerate(told.effects_KF)
+            for k, row in enumerate(summary.effects_KF)
         ),
-        gap=tuple(told.gap_K.tolist()),
-        mean=FactorMeans[Number].model_validate(told.mean),
-        own_sliders=told.own_sliders,
-        single_factor=told.single_factor,
+        gap=tuple(summary.gap_K.tolist()),
+        mean=FactorMeans[Number].model_validate(summary.mean),
+        own_sliders=summary.own_sliders,
+        single_factor=summary.single_factor,
     )
 
 

@@ -21,7 +21,7 @@ def bootstrap(
     """(low, high), each of the statistic's shape: percentile interval (Efron 1979) over `count` seeds; the same for the
     same `seed`.
 
-    `statistic(index_S)` gets `count` indices of seeds, drawn with replacement. One that compares seeds should be told
+    `statistic(index_S)` gets `count` indices of seeds, drawn with replacement. One that compares seeds should be given
     them, or a seed's repeats count as seeds that agree: `truth.effects` wants `seeds_S=index_S`. Resamples where the
     statistic is NaN do not count; where it always is, so are the ends.
     `centred` gives the ends as distances from the resamples' median: for statistics that resampling shifts.

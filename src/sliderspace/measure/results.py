@@ -107,7 +107,7 @@ class Means(Scores[Number]):
 
 
 class JudgeView(Record):
-    """What an encoder that trained nothing sees."""
+    """The measures in the embedding of an encoder that trained nothing."""
 
     encoder: str
     sliders: tuple[SliderScores, ...]

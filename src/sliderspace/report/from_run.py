@@ -95,10 +95,10 @@ def _pictures(run: RunFolder, measured: Measures) -> tuple[np.ndarray, np.ndarra
 
 def _history(run: RunFolder) -> list[tuple[float, float]]:
     """Updates and held-out alignment, as training stored them."""
-    history = load_tensors(run.sliders, kind="sliders")[1].get("history")
+    _, about = load_tensors(run.sliders, kind="sliders")
     try:
-        return [(float(update), float(found)) for update, found in history or ()]
-    except (TypeError, ValueError) as error:
+        return [(float(update), float(found)) for update, found in about["history"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise DamagedFile(f"{run.sliders} holds no history of a training.\n{Measures.mending(run.sliders)}") from error
 
 

@@ -124,7 +124,7 @@ QUESTIONS = {
         ),
         Question(
             "encoder",
-            "Which eyes find the better directions: CLIP's, an encoder's that learnt without words, the judge's, or "
+            "Which encoder finds the better directions: CLIP, one that learnt without words, the judge, or "
             "plain pixels?",
             (
                 Variant("CLIP", {}),
