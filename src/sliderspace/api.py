@@ -6,6 +6,7 @@ from typing import Any
 from sliderspace.core.settings import Speed, settings_from
 from sliderspace.engine.bars import watch
 from sliderspace.engine.local import Engine
+from sliderspace.plan.fit import fit_to_card
 from sliderspace.report.from_run import report_run
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.run_folder import RunFolder
@@ -26,7 +27,7 @@ def discover(
         settings_from({"prompts": (prompt,) if isinstance(prompt, str) else tuple(prompt), **settings}),
     )
     with run.open_for_writing():
-        engine = Engine(chosen, speed or Speed(), run)
+        engine = Engine(chosen, fit_to_card(chosen, speed or Speed()), run)
         engine.write_config()
         watch(engine.stages(), quiet=quiet)
         report_run(run)

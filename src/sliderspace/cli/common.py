@@ -64,27 +64,15 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
     return settings_from(chosen)
 
 
-def fitted(values: Values, settings: "Settings", run: "RunFolder") -> "tuple[Settings, Speed]":
-    """On a GPU, what was left open about memory is as the plan chooses. The bits of the base stay as they are once a
-    run has begun."""
-    from sliderspace.models.backbones import device_for
-    from sliderspace.plan.plan import plan_for
+def fitted(settings: "Settings", asked: "Speed") -> "Speed":
+    """What was left open about memory as the card holds it, and a line that says so where that is another thing."""
+    from sliderspace.plan.fit import fit_to_card
 
-    speed = speed_of(**values)
-    if (
-        device_for(speed.device).type != "cuda"
-        or values.get("checkpointing")
-        or given(values, ("lanes", "batch", "quantize"))
-    ):
-        return settings, speed
-    plan = plan_for(settings, speed)
-    if plan.chosen is None:
-        raise BadInput("this model fits the card in no way that is known here; `--dry-run` says what it would take")
-    typer.echo(f"to fit {plan.card.gib:.0f} GB: {' '.join(plan.flags())}", err=True)
-    speed = speed.model_copy(
-        update={"lanes": plan.lanes, "batch": plan.batch, "checkpointing": plan.chosen.checkpointing}
-    )
-    return (settings if run.config.exists() else settings.model_copy(update={"quantize": plan.chosen.quantize})), speed
+    speed = fit_to_card(settings, asked)
+    if speed != asked:
+        checkpointing = " --checkpointing" * speed.checkpointing
+        typer.echo(f"to fit the card: --lanes {speed.lanes} --batch {speed.batch}{checkpointing}", err=True)
+    return speed
 
 
 def check_begun(values: Values, run: "RunFolder") -> None:
@@ -110,7 +98,8 @@ def run_stages(
         run = RunFolder(place)
         check_begun(values, run)
         with run.open_for_writing():
-            engine = Engine(*fitted(values, settings_of(values, run), run), run)
+            settings = settings_of(values, run)
+            engine = Engine(settings, fitted(settings, speed_of(**values)), run)
             for line in engine.write_config():
                 typer.echo(f"changed since the last run: {line}", err=True)
             watch(stages(engine), quiet=values["as_json"])

@@ -16,7 +16,7 @@ from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Settings, Speed, settings_from
 from sliderspace.engine.local import Engine, Progress
 from sliderspace.experiments.studies.questions import Question, Variant
-from sliderspace.storage.files import fingerprint, load_json
+from sliderspace.storage.files import fingerprint, is_done, load_json
 from sliderspace.storage.run_folder import RunFolder
 
 Row = dict[str, float]
@@ -62,7 +62,7 @@ def run_cells(todo: Sequence[Cell], out: Path, speed: Speed) -> Iterator[Progres
     """Discover and measure every cell that is not yet; those another process holds are left to it."""
     for number, cell in enumerate(todo):
         run = cell.folder(out)
-        if row(run) is None:
+        if row(cell, out, speed) is None:
             try:
                 run.open_for_writing()
             except BadInput:
@@ -92,19 +92,22 @@ def share(own: Path, common: Path) -> None:
         own.symlink_to(os.path.relpath(common, own.parent), target_is_directory=True)
 
 
-def row(run: RunFolder) -> Row | None:
-    """The measures of a finished cell; None where it is not finished, or was begun anew with other settings."""
-    found = measured(run)
-    return (
-        None
-        if found is None
-        else {name: value for name, path in COLUMNS.items() if (value := _at(found, path)) is not None}
-    )
+def row(cell: Cell, out: Path, speed: Speed = Speed()) -> Row | None:
+    """The measures of a finished cell; None where it is not finished, or its files were made with other settings."""
+    found = measured(cell, out, speed)
+    if found is None:
+        return None
+    return {name: value for name, path in COLUMNS.items() if (value := _at(found, path)) is not None}
 
 
-def measured(run: RunFolder) -> dict[str, Any] | None:
+def measured(cell: Cell, out: Path, speed: Speed = Speed()) -> dict[str, Any] | None:
     """`measures.json` of a finished cell."""
-    return load_json(run.measures, kind="measures") if run.measures.exists() and run.space.exists() else None
+    run = cell.folder(out)
+    if not run.measures.exists():  # asking for the fingerprint may read a model
+        return None
+    made_from = Engine(cell.settings, speed, run).measured
+    whole = is_done(run.measures, made_from) and is_done(run.space, made_from)
+    return load_json(run.measures, kind="measures") if whole else None
 
 
 def _at(values: Any, path: Sequence[str]) -> float | None:
@@ -113,12 +116,14 @@ def _at(values: Any, path: Sequence[str]) -> float | None:
     return values
 
 
-def rows(question: Question, seeds: Sequence[int], backbone: str, out: Path) -> dict[str, list[Row]]:
+def rows(
+    question: Question, seeds: Sequence[int], backbone: str, out: Path, speed: Speed = Speed()
+) -> dict[str, list[Row]]:
     """Variant -> its measures, a row a seed: of those seeds that every variant measured so far has, for seeds differ
     more than variants."""
     found: dict[str, dict[int, Row]] = {v.label: {} for v in question.variants}
     for cell in cells(question, seeds, backbone):
-        if (told := row(cell.folder(out))) is not None:
+        if (told := row(cell, out, speed)) is not None:
             found[cell.variant.label][cell.settings.seed] = told
     begun = [set(by_seed) for by_seed in found.values() if by_seed]
     shared = sorted(set.intersection(*begun)) if begun else []

@@ -6,7 +6,6 @@ random ones, to see how fast it is.
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,30 +18,16 @@ from sliderspace.core.settings import Settings
 from sliderspace.models.backbones import PRESETS, Preset, preset_for
 from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
 from sliderspace.models.backbones.presets import family_of
-from sliderspace.models.encoders import ENCODERS, Encoder, facenet, towers
+from sliderspace.models.configs import configs_of
+from sliderspace.models.encoders import Encoder, facenet, towers
 from sliderspace.models.encoders.base import Preprocessing, read_json
-from sliderspace.models.sources import find, is_repo
+from sliderspace.models.sources import is_repo
 
 Fill = Callable[
     [Tensor], Tensor
 ]  # a parameter on the meta device -> one of its shape, precision and layout that can be computed with
 CPU = torch.device("cpu")
-SHIPPED = Path(str(files("sliderspace") / "assets" / "configs"))  # <owner>/<repository>/, as the Hub has them
-JSONS = ("model_index.json", "config.json", "preprocessor_config.json", "*/*.json")
 PROMPT_TOKENS = 64  # a prompt's length where a family pads to the longest prompt and not to its window
-
-
-def configs_of(location: str) -> Path:
-    """The folder of a model's or encoder's configurations: shipped with the package, on this disk, or fetched, without
-    weights.
-
-    Raises BadInput where it cannot be had.
-    """
-    if location == "facenet":
-        return SHIPPED / location
-    source = ENCODERS[location].source if location in ENCODERS else location
-    shipped = SHIPPED / source.partition("@")[0]
-    return shipped if is_repo(source) and shipped.is_dir() else find(source, JSONS)
 
 
 def fake() -> Fill:
