@@ -39,6 +39,24 @@ def test_stored_sizes_are_the_published_ones(name: str) -> None:
     assert (found.denoiser.values, found.layers["cross-kv"].count) == PUBLISHED[name]
 
 
+STORED = {  # of parts and whole files, as published
+    ("sd15", "vae"): 83_653_863,
+    ("sd21", "text_encoder"): 340_387_840,
+    ("sdxl", "text_encoder"): 123_060_480,
+    ("sdxl", "text_encoder_2"): 694_659_840,
+    ("flux-schnell", "vae"): 83_819_683,
+    ("flux-schnell", "text_encoder_2"): 4_762_310_656,
+    ("z-image-turbo", "text_encoder"): 4_022_468_096,
+}
+
+
+def test_stored_parts_are_the_published_ones() -> None:
+    assert {key: preset_costs(key[0]).stored_values[key[1]] for key in STORED} == STORED
+    assert (preset_costs("sdxl").decoder.values, preset_costs("flux-dev").decoder.values) == (2_445_063, 2_458_899)
+    stored = {"clip": 427_616_513, "siglip": 203_155_970, "dinov2": 86_580_480}
+    assert {name: encoder_costs(name).stored_values for name in stored} == stored
+
+
 def test_rows_of_guidance_multiply_the_denoiser_and_nothing_else() -> None:
     plain, guided = (costs_for(settings("sdxl", guidance=g)) for g in (1.0, 5.0))
     assert guided.denoiser.tflop == pytest.approx(2 * plain.denoiser.tflop) and guided.decoder == plain.decoder

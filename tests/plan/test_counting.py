@@ -36,6 +36,7 @@ SDXL, FLUX = "stabilityai/stable-diffusion-xl-base-1.0", "black-forest-labs/FLUX
 # ---- configurations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "folder", "count"),
     [

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sliderspace.core.settings import Measuring, Settings
+from sliderspace.method.trajectories import embedded_steps
 from sliderspace.models.backbones.presets import preset_for
 from sliderspace.models.costs import Costs, EncoderCosts, costs_for, encoder_costs
 
@@ -42,17 +43,12 @@ def work_of(settings: Settings, steps: int, costs: Costs, encoder: EncoderCosts)
     parts = (costs.denoiser, costs.decoder, encoder.part)
     updates = settings.updates * settings.sliders
     return Work(
-        sample=(settings.samples + settings.held_out) * (steps * step + embedded_count(settings, steps) * seen),
+        sample=(settings.samples + settings.held_out)
+        * (steps * step + len(embedded_steps(settings.embed, steps)) * seen),
         train=updates * sum(p.update_tflop for p in parts),
         checkpointed_train=updates * sum(p.checkpointed_tflop for p in parts),
         image=steps * step + seen,
     )
-
-
-def embedded_count(settings: Settings, steps: int) -> int:
-    """How many of a trajectory's steps are embedded."""
-    named = {"all": steps, "final": 1}
-    return named[settings.embed] if isinstance(settings.embed, str) else len({*settings.embed, steps - 1})
 
 
 def measuring_for(settings: Settings) -> Measuring:

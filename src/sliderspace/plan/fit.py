@@ -38,12 +38,15 @@ def fit_to_card(settings: Settings, speed: Speed) -> Speed:
 
 def too_small(plan: Plan) -> BadInput:
     """What to do where a card does not hold a model as it was asked for."""
-    least = plan.options[0]
-    needs = max(plan.text_encoders_gib, least.stays_gib + RESERVE)
-    what = f"{plan.backbone} as asked for needs over {needs:.0f} GB, and {plan.card.name} has {plan.card.gib:.0f}"
-    if plan.instead is None:
-        return BadInput(f"{what}.\nA lower --resolution needs less; `--dry-run` says how much.")
-    return BadInput(f"{what}.\nIt fits with {' '.join(plan.flags())}")
+    asked = plan.options[0].quantize
+    least = [o for o in plan.options if o.quantize == asked][-1]
+    needs = max(plan.text_encoders_gib, least.stays_gib + RESERVE + least.lane_gib)
+    what = f"{plan.backbone} as asked for needs about {needs:.0f} GB, and {plan.card.name} has {plan.card.gib:.0f}"
+    smaller = next((o for o in plan.options if o.fits and o.quantize != asked), None)
+    if smaller is None:
+        return BadInput(f"{what}.\nTake a lower --resolution; `--dry-run` says what that needs.")
+    flags = f"--quantize {smaller.quantize}" + " --checkpointing" * smaller.checkpointing
+    return BadInput(f"{what}.\nIt fits with {flags}: a base in fewer bits, so its sliders are its own.")
 
 
 def measured_fit(

@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Measuring, Settings, Speed
-from sliderspace.method.measuring import Work, chosen_for, embedded_count, work_of
+from sliderspace.method.measuring import Work, chosen_for, work_of
+from sliderspace.method.trajectories import embedded_steps
 from sliderspace.models.backbones import Preset, preset_for
 from sliderspace.models.backbones.load import precision_for
 from sliderspace.models.configs import configs_of
@@ -125,8 +128,7 @@ def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None
     check_parts(settings)
     encoder = encoder_costs(settings.encoder or preset.encoder)
     card = card_for(speed.device, memory_gb)
-    planned_for_gpu = card.cuda and settings.precision == "auto"
-    wide = not planned_for_gpu and str(precision_for(CPU, settings.precision)) == "torch.float32"
+    wide = _is_wide(settings, card)
     steps = settings.steps or preset.steps
     work = work_of(settings, steps, costs, encoder)
     measuring = chosen_for(work, settings.sliders)
@@ -158,12 +160,20 @@ def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None
     )
 
 
+def _is_wide(settings: Settings, card: Card) -> bool:
+    """Whether the networks are in float32; a card that is only planned for computes in bfloat16."""
+    if settings.precision != "auto":
+        return settings.precision == "float32"
+    return not card.cuda and precision_for(CPU, "auto") == torch.float32
+
+
 def check_parts(settings: Settings) -> None:
     """BadInput for an encoder or decoder that is neither known, a repository, nor a folder here."""
     own = {"encoder": {"", *ENCODERS}, "decoder": {"auto", "full"}}
     for option, names in own.items():
         location = str(getattr(settings, option))
-        if location in names or is_repo(location) or (resolve(location) / "config.json").is_file():
+        place = resolve(location)
+        if location in names or is_repo(location) or place.is_file() or (place / "config.json").is_file():
             continue
         choices = ", ".join(sorted(names - {""}))
         raise BadInput(f"no {option} '{location}': choose {choices}, or give a Hub repository or a folder")
@@ -177,7 +187,7 @@ def _amounts(settings: Settings, steps: int, work: Work, measuring: Measuring) -
         samples=settings.samples,
         held_out=settings.held_out,
         steps=steps,
-        embedded=embedded_count(settings, steps),
+        embedded=len(embedded_steps(settings.embed, steps)),
         updates=settings.updates,
         slider_updates=settings.updates * settings.sliders,
         images_measured=measuring.images(settings.sliders),
@@ -188,7 +198,7 @@ def _amounts(settings: Settings, steps: int, work: Work, measuring: Measuring) -
 def _disk_gb(settings: Settings, costs: Costs, encoder: EncoderCosts, steps: int) -> float:
     """Trajectories (float16 latents and a float32 embedding at each embedded step), and the values of sliders: in a
     checkpoint again, with Adam's two."""
-    stored = (settings.samples + settings.held_out) * embedded_count(settings, steps)
+    stored = (settings.samples + settings.held_out) * len(embedded_steps(settings.embed, steps))
     values, _ = slider_values(settings, costs)
     return (stored * (2 * costs.latent_values + 4 * encoder.dim) + 4 * 4 * settings.sliders * values) / GB
 
@@ -252,11 +262,11 @@ def _how(card: Card, cpu_rate: float, costs: Costs) -> tuple[str, ...]:
         " of bfloat16, as an RTX 4090's" if card.rate == ASSUMED_RATE else ", measured"
     )
     return (
-        f"sizes, memory and arithmetic: counted once on {costs.counted_on} without weights (benchmarks/costs.py); other "
-        f"resolutions in proportion to their pixels",
+        f"sizes, memory and arithmetic: counted once on {costs.counted_on} without weights (benchmarks/costs.py); "
+        "other resolutions in proportion to their pixels",
         "what stays: weights (4 bits: NF4, 4.5 bits a value of linear layers), sliders, gradients and Adam's state",
-        f"margins: {SLACK - 1:.0%} on lanes and images for the allocator, {RESERVE:g} GB for driver and libraries; a GB "
-        f"of memory is 2³⁰ bytes",
+        f"margins: {SLACK - 1:.0%} on lanes and images for the allocator, {RESERVE:g} GB for driver and libraries; a "
+        "GB of memory is 2³⁰ bytes",
         f"time: that arithmetic ÷ ({SHARE:.0%}, an assumption, of {rate}); unpacking a base in 4 bits comes on top",
         f"on this machine's processor: the same ÷ ({SHARE:.0%} of {cpu_rate / 1e9:.0f} GFLOP/s, measured)",
     )
