@@ -5,8 +5,8 @@ says.
     python benchmarks/full_size.py --model flux-schnell --lanes 1,4,8,16 --quantize 4bit --checkpointing
 
 Nothing is fetched or stored: the models are built from their configurations in memory. An update is what
-`sliderspace.method.training` does: forward of denoiser, decoder and encoder with a slider on in each row, loss, backward,
-Adam. Random weights take the time and memory of trained ones. Peak memory is torch's own count on a GPU; on a processor
+`sliderspace.method.training` does: forward of denoiser, decoder and encoder with a slider on in each row, loss,
+backward, Adam. Random weights take the time and memory of trained ones. Peak memory is torch's own count on a GPU; on a processor
 it is the whole process's, so give one lane count at a time there.
 """
 

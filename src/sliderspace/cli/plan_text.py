@@ -98,8 +98,8 @@ def _measuring(plan: Plan) -> Iterator[str]:
     full = Measuring()
     if m != full:
         yield (
-            f"fewer than {full.images(plan.sliders.count):,} on {full.calibration_seeds} and {full.seeds} seeds: images "
-            "are dear here, and measuring is to take at most a third"
+            f"fewer than {full.images(plan.sliders.count):,} on {full.calibration_seeds} and {full.seeds} seeds: "
+            "images are dear here, and measuring is to take at most a third"
         )
 
 
