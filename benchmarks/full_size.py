@@ -6,8 +6,8 @@ says.
 
 Nothing is fetched or stored: the models are built from their configurations in memory. An update is what
 `sliderspace.method.training` does: forward of denoiser, decoder and encoder with a slider on in each row, loss,
-backward, Adam. Random weights take the time and memory of trained ones. Peak memory is torch's own count on a GPU; on a processor
-it is the whole process's, so give one lane count at a time there.
+backward, Adam. Random weights take the time and memory of trained ones. Peak memory is torch's own count on a GPU;
+on a processor it is the whole process's, so give one lane count at a time there.
 """
 
 import argparse

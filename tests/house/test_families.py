@@ -110,9 +110,8 @@ def test_discovery_export_and_round_trip(
         "--device=cpu",
     )
 
-    held = [row[1] for row in load_tensors(tmp_path / "run" / "sliders.safetensors", kind="sliders")[1]["history"]]
-    print("HELD", name, [round(h, 4) for h in held])
-    assert held[-1] > 0.00, f"held-out alignment starts at 0 and came to {held}"
+    held = [row[-1] for row in load_tensors(tmp_path / "run" / "sliders.safetensors", kind="sliders")[1]["history"]]
+    assert held[-1] > 0.03, f"held-out alignment starts at 0 and came to {held}; what learns nothing stays within 0.01"
 
     space = SliderSpace.load(tmp_path / "run")
     drawn = space.generate(SEEDS, {1: 2.0})

@@ -89,6 +89,11 @@ def test_an_encoder_without_a_name_costs_what_clip_does() -> None:
     assert encoder_costs("somebody/something") == encoder_costs("clip")
 
 
+def test_an_encoder_folder_has_a_size_of_its_own(tiny: Tiny) -> None:
+    found = encoder_costs(str(tiny.clip))
+    assert 0 < found.part.values < 1e6 and found.part.tflop < 0.01 * encoder_costs("clip").part.tflop
+
+
 def test_counting_gives_what_is_stored_for_the_shipped_model() -> None:
     assert command.model_row("mini") == table()["models"]["mini"]
 

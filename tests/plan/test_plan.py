@@ -137,7 +137,7 @@ def test_the_shipped_model_has_a_plan() -> None:
     assert plan.disk_gb == pytest.approx(1062 * 8 * (2 * 4 * 64 + 4 * 512) / 1e9, rel=0.2)
 
 
-@pytest.mark.parametrize("wrong", [{"backbone": "nothing"}, {"encoder": "./dino"}, {"decoder": "./taesd"}])
+@pytest.mark.parametrize("wrong", [{"backbone": "nothing"}, {"encoder": "/no/dino"}, {"decoder": "/no/taesd"}])
 def test_what_is_not_there_is_an_error(wrong: dict[str, str]) -> None:
     with pytest.raises(BadInput, match=r"no (backbone|encoder|decoder)"):
         plan_for(settings(**{"backbone": "mini", **wrong}), Speed())

@@ -79,6 +79,7 @@ class EncoderCosts:
     part: Part
 
 
+PARTS = {"text_encoder", "text_encoder_2", "vae", "unet", "transformer"}  # of a pipeline's folder
 _TOLD = {"time_cond_proj_dim", "guidance_embeds"}
 
 
@@ -90,17 +91,24 @@ def table() -> dict[str, Any]:
 
 def preset_costs(name: str) -> Costs:
     """The counted costs of a preset. Raises KeyError for a name that is none."""
-    found = table()["models"][name]
-    parts = {key: Part(**found[key]) for key in ("denoiser", "decoder", "own_decoder")}
-    layers = {key: Layers(*numbers) for key, numbers in found["layers"].items()}
-    return Costs(**{**found, **parts, "layers": layers, "counted_on": name})
+    found: dict[str, Any] = dict(table()["models"][name])
+    found |= {key: Part(**found[key]) for key in ("denoiser", "decoder", "own_decoder")}
+    found["layers"] = {key: Layers(*numbers) for key, numbers in found["layers"].items()}
+    return Costs(counted_on=name, **found)
 
 
 def encoder_costs(location: str) -> EncoderCosts:
-    """The counted costs of an encoder; CLIP's stand in for one that has no name here."""
-    known = table()["encoders"]
+    """The counted costs of an encoder. One that has no name here is taken for CLIP, a folder in proportion to its
+    size."""
+    known, folder = table()["encoders"], resolve(location)
     found = known.get(location, known["clip"])
-    return EncoderCosts(found["dim"], found["stored_values"], Part(**found["part"]))
+    costs = EncoderCosts(found["dim"], found["stored_values"], Part(**found["part"]))
+    values = sum(prod(shape) for _, shape in _shapes(folder)) if location not in known and folder.is_dir() else 0
+    if not values:
+        return costs
+    config = _json(folder / "config.json")
+    dim = config.get("projection_dim") or config.get("hidden_size") or costs.dim
+    return EncoderCosts(dim, values, _resized(costs.part, values))
 
 
 # ---- any model
@@ -163,7 +171,7 @@ def _json(path: Path) -> dict[str, Any]:
 def _in_folder(like: Costs, folder: Path) -> Costs:
     """A preset's costs on the sizes of a pipeline folder; as they are where its weights are not there."""
     shapes = {part.name: dict(_shapes(part)) for part in sorted(folder.iterdir()) if part.is_dir()}
-    sizes = {name: sum(map(prod, found.values())) for name, found in shapes.items() if found}
+    sizes = {name: sum(map(prod, found.values())) for name, found in shapes.items() if found and name in PARTS}
     component = "unet" if "unet" in sizes else "transformer"
     if not {component, "vae"} <= sizes.keys():
         return like
