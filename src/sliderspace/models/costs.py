@@ -19,6 +19,7 @@ from safetensors import safe_open
 from sliderspace.core.settings import Settings
 from sliderspace.models.backbones.presets import PRESETS, family_of, preset_for
 from sliderspace.models.configs import configs_of
+from sliderspace.models.sources import resolve
 
 TABLE = "assets/costs.json"
 
