@@ -1,5 +1,6 @@
 # make demo    discovers 16 sliders in "a portrait of a person" and says where the report is
 # make test    runs the tests and the checks
+# make test-slow       what takes minutes: the table of costs counted again
 # make test-families   every model family at toy size: discovery, export, the file in diffusers, and back
 #
 # Both set up .venv first: once, and again when pyproject.toml or constraints.txt change. Say which Python with

@@ -5,9 +5,9 @@ says.
     python benchmarks/full_size.py --model flux-schnell --lanes 1,4,8,16 --quantize 4bit --checkpointing
 
 Nothing is fetched or stored: the models are built from their configurations in memory. An update is what
-`sliderspace.method.training` does: forward of denoiser, decoder and encoder with a slider on in each row, loss, backward,
-Adam. Random weights take the time and memory of trained ones. Peak memory is torch's own count on a GPU; on a processor
-it is the whole process's, so give one lane count at a time there.
+`sliderspace.method.training` does: forward of denoiser, decoder and encoder with a slider on in each row, loss,
+backward, Adam. Random weights take the time and memory of trained ones. Peak memory is torch's own count on a GPU;
+on a processor it is the whole process's, so give one lane count at a time there.
 """
 
 import argparse
@@ -19,7 +19,9 @@ from statistics import median
 from typing import Any
 
 import torch
+from counting import Cost, largest_layer_bytes, update_cost, weight_bytes
 from torch import Tensor, nn
+from unloaded import build, checkpoint, empty_model, fake, filled
 
 from sliderspace.core.settings import Settings, settings_from
 from sliderspace.method.objective import Recipe
@@ -29,17 +31,8 @@ from sliderspace.models.backbones.pipeline import PipelineBackbone
 from sliderspace.models.device import device_for, precision_for
 from sliderspace.models.encoders import Encoder
 from sliderspace.models.quiet import quiet_loading
-from sliderspace.plan.footprint import (
-    GIB,
-    Cost,
-    lanes_of,
-    largest_layer_bytes,
-    matmul_rate,
-    objective_for,
-    update_cost,
-    weight_bytes,
-)
-from sliderspace.plan.unloaded import build, checkpoint, empty_model, fake, filled
+from sliderspace.plan.card import GIB, matmul_rate
+from sliderspace.plan.one_lane import lanes_of, objective_for
 
 SLIDERS, TRAJECTORIES = 32, 5000  # what the time is projected for
 
@@ -91,7 +84,7 @@ class Subject:
 
     def __init__(self, settings: Settings, device: torch.device, *, checkpointing: bool) -> None:
         self.settings, self.device = settings, device
-        dtype = torch.bfloat16 if settings.precision == "auto" else precision_for(device, settings.precision)
+        dtype = precision_for(device, settings.precision)
         self.backbone, self.encoder = build(settings, random(device), dtype, device)
         self.unloaded, self.unloaded_encoder = build(settings, fake(), dtype)
         self.shapes = self.unloaded.encode(["a prompt"])
@@ -121,9 +114,7 @@ class Subject:
 
     def counted(self, lanes: int) -> Cost:
         """The same without memory."""
-        cost = update_cost(*self._objective(self.unloaded, self.unloaded_encoder, self.shapes, lanes), lanes)
-        assert cost is not None
-        return cost
+        return update_cost(*self._objective(self.unloaded, self.unloaded_encoder, self.shapes, lanes), lanes)
 
     def _objective(self, backbone: PipelineBackbone, encoder: Encoder, condition: Condition, lanes: int) -> Any:
         s = self.settings
@@ -242,7 +233,8 @@ def main() -> None:
     parser.add_argument(
         "--encoder", default="", help="a name, or a folder of configurations; default: the preset's own"
     )
-    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is bfloat16")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
+    parser.add_argument("--matrix", type=int, default=None, help="side of the matrices whose rate is the yardstick")
     parser.add_argument("--targets", default=Settings.model_fields["targets"].default)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=3, help="timed updates after one to warm up; 0: time that one")
@@ -258,7 +250,7 @@ def main() -> None:
     start = time.perf_counter()
     subject = Subject(settings, device, checkpointing=options.checkpointing)
     values = sum(p.numel() for p in subject.unloaded.denoiser.parameters())
-    rate = matmul_rate(device, subject.backbone.dtype, 8192 if device.type == "cuda" else 2048)
+    rate = matmul_rate(device, subject.backbone.dtype, options.matrix or (8192 if device.type == "cuda" else 1024))
     about = {
         "model": options.model,
         "values": f"{values:,}",

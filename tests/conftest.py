@@ -19,6 +19,7 @@ import hypothesis
 import numpy as np
 import pytest
 from support.tiny import Tiny, save_clip, save_dino, save_pipeline
+from support.work_tree import changed, state
 
 if TYPE_CHECKING:
     from sliderspace.engine.models import Models
@@ -122,3 +123,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory, make_models: "Callable[..
     go(models)
     report_run(models.run)
     return folder
+
+
+# ---- the work tree
+
+
+ROOT = Path(__file__).parents[1]
+TREE = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.stash[TREE] = state(ROOT)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run that leaves anything in the work tree fails."""
+    if left := changed(session.stash[TREE], state(ROOT)):
+        print(f"\nthe tests changed the work tree: {', '.join(left)}", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -9,6 +9,7 @@ from sliderspace.core.text import folder_name
 from sliderspace.engine.bars import watch
 from sliderspace.engine.begin import begin
 from sliderspace.engine.local import discover as stages
+from sliderspace.plan.fit import fit_to_card
 from sliderspace.report.from_run import report_run
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.run_folder import RunFolder
@@ -38,7 +39,7 @@ def discover(
         print(f"folder: {place}", file=sys.stderr)
     run = RunFolder(place)
     with run.open_for_writing():
-        models, _ = begin(chosen, speed or Speed(), run, replace=replace)
+        models, _ = begin(chosen, fit_to_card(chosen, speed or Speed()), run, replace=replace)
         watch(stages(models), quiet=quiet)
         report_run(run)
     return SliderSpace.load(place, speed)

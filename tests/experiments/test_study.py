@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from sliderspace.cli import app
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import PAPER, Speed, settings_from
+from sliderspace.engine.local import Engine, stored_settings
+from sliderspace.experiments import oracle
 from sliderspace.experiments.studies import study, tables, variance
 from sliderspace.experiments.studies.questions import QUESTIONS, Question, Variant, question
 from sliderspace.measure.results import Measures
@@ -83,7 +85,16 @@ def test_what_another_process_holds_is_left_to_it(tmp_path: Path, asked: Questio
     first = cells_of(asked)[:1]
     with first[0].folder(tmp_path).open_for_writing():
         list(study.run_cells(first, tmp_path, Speed(device="cpu")))
-    assert study.row(first[0].folder(tmp_path)) is None
+    assert study.row(first[0], tmp_path) is None
+
+
+def test_measures_of_other_settings_are_no_result(tmp_path: Path, done: Path, asked: Question) -> None:
+    out = Path(shutil.copytree(done, tmp_path / "study", symlinks=True))
+    first, second = cells_of(asked)
+    assert study.row(first, out) is not None
+    for name in ("measures.json", "space.json"):
+        shutil.copy(second.folder(out).root / name, first.folder(out).root / name)
+    assert study.row(first, out) is None
 
 
 def test_rows_are_the_measures_of_the_cells(done: Path, asked: Question) -> None:
@@ -190,3 +201,12 @@ def test_a_recipe_is_a_set_of_settings_and_options_beside_it_are_stronger(
     assert chosen.until == 1.0 and chosen.lr == PAPER["lr"]
     with pytest.raises(BadInput, match="no recipe"):
         settings_of({**values, "recipe": "best"}, RunFolder(tmp_path))
+
+
+def test_the_yardsticks_are_measures_of_a_run(finished: Path) -> None:
+    run = RunFolder(finished)
+    engine = Engine(stored_settings(run), Speed(device="cpu"), run)
+    picking = oracle.picking(engine)
+    assert picking["pool"] == engine.settings.samples and 0 < picking["random"] < picking["best_of_pool"] <= 1
+    asking = oracle.asking(engine, (" x", ", y"))
+    assert set(asking) == {" x", ", y", "mean"} and all(-1 <= m["consistency"] <= 1 for m in asking.values())

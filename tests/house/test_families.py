@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from support.tiny import Tiny
 from support.tiny_flow import save_flux, save_zimage
 from support.tiny_unet import save_sdxl, save_small_decoder
@@ -36,18 +37,21 @@ def _sd(kind: str) -> Build:
     }
 
 
+# Random weights that predict noise make fourteen times the first step's noise of a picture, and nothing shows in it. What
+# predicts velocity stays in range, as a trained model does; `sd15` is a model of the other kind.
+VELOCITY = {"prediction_type": "v_prediction"}
+
+
 def _sdxl(scheduler: str, *, weights: str = "", told: int | None = None, **options: Any) -> Build:
     def build(folder: Path, tiny: Tiny) -> dict[str, str]:
         made = {
-            "location": str(save_sdxl(folder / "base", scheduler, **options)),
+            "location": str(save_sdxl(folder / "base", scheduler, **VELOCITY, **options)),
             "decoder": str(save_small_decoder(folder / "small")),
         }
         if weights:
             other = save_sdxl(folder / "other", told_guidance=told) / "unet"
             made["weights"] = str(other if weights == "folder" else other / "diffusion_pytorch_model.safetensors")
         if weights == "bin":
-            from safetensors.torch import load_file
-
             made["weights"] = str(folder / "unet.bin")
             torch.save(load_file(other / "diffusion_pytorch_model.safetensors"), folder / "unet.bin")
         return made
@@ -101,20 +105,13 @@ def test_discovery_export_and_round_trip(
         "--out",
         tmp_path / "run",
         "--samples=60",
-        "--sliders=2",
-        "--updates=100",
-        "--lr=1e-2",
-        "--objective=published",
-        "--rotation=none",
-        "--hold=0",
-        "--until=1",
-        "--targets=attention",
+        "--sliders=3",
         "--precision=float32",
         "--device=cpu",
     )
 
-    held = [row[1] for row in load_tensors(tmp_path / "run" / "sliders.safetensors", kind="sliders")[1]["history"]]
-    assert held[-1] > 0.05, f"held-out alignment starts at 0 and came to {held}"
+    held = [row[-1] for row in load_tensors(tmp_path / "run" / "sliders.safetensors", kind="sliders")[1]["history"]]
+    assert held[-1] > 0.03, f"held-out alignment starts at 0 and came to {held}; what learns nothing stays within 0.01"
 
     space = SliderSpace.load(tmp_path / "run")
     drawn = space.generate(SEEDS, {1: 2.0})
@@ -169,7 +166,6 @@ def in_diffusers(preset: Preset, lora: Path) -> "np.ndarray[Any, np.dtype[np.uin
 
 def other_unet(weights: Path, own: Any) -> Any:
     from diffusers import UNet2DConditionModel
-    from safetensors.torch import load_file
 
     if weights.is_dir():
         return UNet2DConditionModel.from_pretrained(weights)

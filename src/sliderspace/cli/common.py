@@ -121,34 +121,23 @@ def warn_of_unknown_words(settings: "Settings") -> None:
     from sliderspace.models.backbones import PRESETS
 
     preset = PRESETS.get(settings.backbone)
-    ask: Callable[[str], tuple[str, ...]] | None = getattr(preset, "unknown_words", None)
-    unknown = list(dict.fromkeys(word for prompt in settings.prompts for word in ask(prompt))) if ask else []
-    if preset and unknown:
+    if preset is None:
+        return
+    if unknown := list(dict.fromkeys(word for prompt in settings.prompts for word in preset.unknown_words(prompt))):
         more = f" and {len(unknown) - FEW} more" if len(unknown) > FEW else ""
         words = ", ".join(f'"{shown(word)}"' for word in unknown[:FEW])
         typer.echo(f"warning: {preset.name} does not know {words}{more}; it draws {preset.knows}", err=True)
 
 
-def fitted(values: Values, settings: "Settings", speed: "Speed", run: "RunFolder") -> "tuple[Settings, Speed]":
-    """On a GPU, what was left open about memory is as the plan chooses. The bits of the base stay as they are once a
-    run has begun."""
-    from sliderspace.models.device import device_for
-    from sliderspace.plan.plan import plan_for
+def fitted(settings: "Settings", asked: "Speed") -> "Speed":
+    """What was left open about memory as the card holds it, and a line that says so where that is another thing."""
+    from sliderspace.plan.fit import fit_to_card
 
-    if (
-        device_for(speed.device).type != "cuda"
-        or values.get("checkpointing")
-        or given(values, ("lanes", "batch", "quantize"))
-    ):
-        return settings, speed
-    plan = plan_for(settings, speed)
-    if plan.chosen is None:
-        raise BadInput("this model fits the card in no way that is known here; `--dry-run` says what it would take")
-    typer.echo(f"to fit {plan.card.gib:.0f} GB: {' '.join(plan.flags())}", err=True)
-    speed = speed.model_copy(
-        update={"lanes": plan.lanes, "batch": plan.batch, "checkpointing": plan.chosen.checkpointing}
-    )
-    return (settings if run.config.exists() else settings.model_copy(update={"quantize": plan.chosen.quantize})), speed
+    speed = fit_to_card(settings, asked)
+    if speed != asked:
+        checkpointing = " --checkpointing" * speed.checkpointing
+        typer.echo(f"to fit the card: --lanes {speed.lanes} --batch {speed.batch}{checkpointing}", err=True)
+    return speed
 
 
 def run_stages(values: Values, *stages: str, report: bool = True) -> None:
@@ -163,7 +152,8 @@ def run_stages(values: Values, *stages: str, report: bool = True) -> None:
 
         share = parsing.shard(values["shard"]) if values.get("shard") else ALL
         folder, speed = run_of(values), speed_of(**values)
-        settings, speed = fitted(values, settings_of(values, folder), speed, folder)
+        settings = settings_of(values, folder)
+        speed = fitted(settings, speed)
         with folder.open_for_writing(share):
             models, changes = begin(settings, speed, folder, replace=bool(values.get("replace")))
             for line in changes:

@@ -92,14 +92,16 @@ def study(
             if write is None:
                 watch(grid.run_cells(grid.cells(q, listed, backbone), out, speed), quiet=as_json)
                 continue
-            runs = [found for cell in grid.cells(q, listed, backbone) if (found := grid.measured(cell.folder(out)))]
+            runs = [found for cell in grid.cells(q, listed, backbone) if (found := grid.measured(cell, out, speed))]
             told = (
-                variance.answer(runs) if q.by_slider and runs else tables.answer(q, grid.rows(q, listed, backbone, out))
+                variance.answer(runs)
+                if q.by_slider and runs
+                else tables.answer(q, grid.rows(q, listed, backbone, out, speed))
             )
             typer.echo(
                 tables.write_page(q, told, f"sliderspace study {q.name} --out {out} --seeds {seeds}", write), err=True
             )
         if as_json:
-            answer_with({q.name: grid.rows(q, listed, backbone, out) for q in asked}, True)
+            answer_with({q.name: grid.rows(q, listed, backbone, out, speed) for q in asked}, True)
 
     guarded(body)

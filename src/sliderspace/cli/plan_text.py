@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import typer
 
-from sliderspace.plan.footprint import RESERVE
+from sliderspace.core.settings import Measuring
+from sliderspace.plan.memory import RESERVE
 from sliderspace.plan.plan import Plan
 
 # ---- for a person
@@ -32,7 +33,7 @@ def _sections(plan: Plan) -> Iterator[tuple[str, list[str]]]:
         [
             m.source,
             f"{_count(m.parameters)} values in {m.precision}" + f"; licence: {m.licence}" * bool(m.licence),
-            f"{m.sampling}; {m.pixels} × {m.pixels} pixels",
+            f"{m.steps} steps, guidance {m.guidance:g}; {m.pixels} × {m.pixels} pixels",
             f"image encoder {m.encoder}; previews through {m.decoder or 'its own decoder'}",
         ],
     )
@@ -54,21 +55,18 @@ def _sections(plan: Plan) -> Iterator[tuple[str, list[str]]]:
         "Work",
         [
             f"{w.samples:,} trajectories and {w.held_out} held out, of {w.steps} steps, {w.embedded} of them embedded",
-            f"{w.updates:,} updates of every slider, {w.slider_updates:,} in all; {w.images_measured:,} images to "
-            f"set units and measure",
+            f"{w.updates:,} updates of every slider, {w.slider_updates:,} in all",
+            *_measuring(plan),
         ],
     )
     yield "Memory", list(_memory(plan))
     yield (
         "Run",
-        [f"the same command without --dry-run, with {' '.join(plan.flags())}" if plan.chosen else _too_small(plan)],
+        [_command(plan)],
     )
     yield (
         "Disk",
-        [
-            f"{plan.disk_gb:.2f} GB in the run folder; training holds {plan.host_gib:.2f} GB of it in the machine's "
-            f"own memory"
-        ],
+        [f"{plan.disk_gb:.2f} GB in the run folder"],
     )
     yield "Time", list(_time(plan))
     yield "How", list(plan.how)
@@ -80,22 +78,38 @@ def _memory(plan: Plan) -> Iterator[str]:
     yield f"{'':30}{'stays':>8}{lanes}{'lanes that fit':>16}"
     for o in plan.options:
         name = BASES[o.quantize] + ", checkpointing" * o.checkpointing
-        peaks = "".join(
-            f"{'over' if o.lane_gib is None else f'{o.stays_gib + RESERVE + n * o.lane_gib:.1f}':>10}"
-            for n in SHOWN_LANES
+        peaks = "".join(f"{o.stays_gib + RESERVE + n * o.lane_gib:10.1f}" for n in SHOWN_LANES)
+        yield (
+            f"{name:30}{o.stays_gib:8.1f}{peaks}{o.lanes:16}"
+            + "  < chosen" * (o == plan.chosen)
+            + "  < would fit" * (o == plan.instead)
         )
-        yield f"{name:30}{o.stays_gib:8.1f}{peaks}{o.lanes:16}" + "  < chosen" * (o == plan.chosen)
     if plan.chosen:
         drawn = plan.chosen.stays_gib + RESERVE + plan.batch * plan.chosen.image_gib
         yield f"sampling {plan.batch} images at a time: {drawn:.1f} GB ({plan.chosen.image_gib:.2f} an image)"
     yield f"encoding prompts, before the rest is loaded: {plan.text_encoders_gib:.1f} GB"
-    if plan.model.decoder:
-        yield f"the model's own decoder in place of the small one: {plan.own_decoder_gib:.1f} GB more a lane"
 
 
-def _too_small(plan: Plan) -> str:
+def _measuring(plan: Plan) -> Iterator[str]:
+    m, w = plan.measuring, plan.work
+    share = f"{w.measuring_share:.0%} of the arithmetic"
+    seeds = f"{m.calibration_seeds} seeds for units and {m.seeds} for measures"
+    yield f"{w.images_measured:,} images to set units and measure, on {seeds}: {share}"
+    full = Measuring()
+    if m != full:
+        yield (
+            f"fewer than {full.images(plan.sliders.count):,} on {full.calibration_seeds} and {full.seeds} seeds: "
+            "images are dear here, and measuring is to take at most a third"
+        )
+
+
+def _command(plan: Plan) -> str:
+    if plan.chosen:
+        return f"the same command without --dry-run, with {' '.join(plan.flags())}"
+    if plan.instead:
+        return f"does not fit as asked for; it does with {' '.join(plan.flags())}"
     least = plan.options[-1]
-    needed = max(plan.text_encoders_gib, least.stays_gib + RESERVE + (least.lane_gib or 0.0))
+    needed = max(plan.text_encoders_gib, least.stays_gib + RESERVE + least.lane_gib)
     return f"does not fit: at least {needed:.1f} GB are needed; a lower --resolution needs less"
 
 

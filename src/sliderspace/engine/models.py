@@ -13,6 +13,7 @@ from sliderspace.core.seeds import seed_for
 from sliderspace.core.settings import Measuring, Settings, Speed
 from sliderspace.engine.fingerprints import Fingerprints
 from sliderspace.method.directions import Directions
+from sliderspace.method.measuring import measuring_for
 from sliderspace.method.sliders import SliderBank, bank_for
 from sliderspace.method.sweeps import Viewer
 from sliderspace.method.trajectories import Shard, Trajectories, load, shard_size, shards
@@ -48,7 +49,7 @@ class Models:
 
     @cached_property
     def measuring(self) -> Measuring:
-        return Measuring()
+        return measuring_for(self.settings)
 
     @cached_property
     def prints(self) -> Fingerprints:

@@ -21,10 +21,6 @@ FLOPS: dict[Any, Callable[..., int]] = {
 }
 
 
-class TooLarge(Exception):
-    """More bytes are alive than the meter's limit."""
-
-
 class Meter(TorchDispatchMode):
     """Counts bytes alive (`live`, `peak`) and floating-point operations (`flops`) of everything computed within the
     block.
@@ -33,9 +29,9 @@ class Meter(TorchDispatchMode):
     allocator wastes.
     """
 
-    def __init__(self, known: Iterable[nn.Module] = (), limit: float = float("inf")) -> None:
+    def __init__(self, known: Iterable[nn.Module] = ()) -> None:
         super().__init__()
-        self.live, self.peak, self.flops, self.limit = 0, 0, 0, limit
+        self.live = self.peak = self.flops = 0
         self._alive: dict[int, weakref.ref[Any]] = {}
         for tensor in (t for module in known for t in (*module.parameters(), *module.buffers())):
             self._see(tensor, free=True)
@@ -57,8 +53,6 @@ class Meter(TorchDispatchMode):
         for tensor in tree_iter(out):
             if isinstance(tensor, Tensor):
                 self._see(tensor)
-        if self.live > self.limit:
-            raise TooLarge
         if (count := FLOPS.get(func._overloadpacket)) is not None:
             self.flops += count(*args, **(kwargs or {}), out_val=out)
         return out

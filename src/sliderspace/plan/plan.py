@@ -1,8 +1,7 @@
 """What a discovery will fetch, need and cost, before any of it is done: `sliderspace discover --dry-run`.
 
-Memory and arithmetic are counted, not guessed (`footprint`); time is arithmetic over an assumed share of a matrix rate.
-What fits is chosen: the base whole, else with gradient checkpointing, else also in 4 bits. 8 bits are never chosen:
-slower than 4, and larger.
+Sizes, memory and arithmetic come from a table that was counted once for every preset (`models.costs`); time is
+arithmetic over an assumed share of a matrix rate. Nothing is loaded, and nothing but configurations is fetched.
 """
 
 from collections.abc import Iterator
@@ -12,23 +11,21 @@ from typing import Any
 
 import torch
 
-from sliderspace.core.settings import Measuring, Quantize, Settings, Speed
-from sliderspace.method.objective import Recipe
+from sliderspace.core.errors import BadInput
+from sliderspace.core.settings import Measuring, Settings, Speed
+from sliderspace.method.measuring import Work, chosen_for, work_of
 from sliderspace.models.backbones import Preset, preset_for
-from sliderspace.models.backbones.pipeline import PipelineBackbone
 from sliderspace.models.configs import configs_of
+from sliderspace.models.costs import Costs, EncoderCosts, costs_for, encoder_costs
 from sliderspace.models.device import precision_for
 from sliderspace.models.encoders import ENCODERS
 from sliderspace.models.encoders.base import read_json
-from sliderspace.models.quiet import quiet_loading
-from sliderspace.models.sources import is_repo
+from sliderspace.models.sources import is_repo, resolve
 from sliderspace.models.working_point import embedded_steps
-from sliderspace.plan.footprint import ASSUMED_RATE, GIB, RESERVE, SLACK, Card, Footprint, Option, card_for, matmul_rate
-from sliderspace.plan.unloaded import CPU, parameters_of
+from sliderspace.plan.card import ASSUMED_RATE, CPU, Card, card_for, processor_rate
+from sliderspace.plan.memory import RESERVE, SLACK, Option, options_for, slider_values
 
 GB = 1e9
-
-
 SHARE = 0.4  # of the matrix rate that sampling and training reach
 
 
@@ -40,10 +37,12 @@ class Model:
     licence: str
     parameters: int
     precision: str
-    sampling: str
+    steps: int
+    guidance: float
     pixels: int
     encoder: str
     decoder: str  # empty: the model's own
+    counted_on: str  # the preset whose counts were used
     published: str
 
 
@@ -70,7 +69,7 @@ class Sliders:
 
 
 @dataclass(frozen=True)
-class Work:
+class Amounts:
     """How much there is to do."""
 
     samples: int
@@ -80,162 +79,177 @@ class Work:
     updates: int
     slider_updates: int
     images_measured: int
+    measuring_share: float  # of the discovery's arithmetic
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that `--dry-run` says. `chosen` is None where nothing fits; `lanes` and `batch` are what to run it with."""
+    """All that `--dry-run` says. `chosen` is None where the base as asked for does not fit; `instead` is then what
+    would, if anything. `lanes` and `batch` are what to run either with."""
 
     prompts: tuple[str, ...]
     backbone: str
     model: Model
     downloads: tuple[Download, ...]
     sliders: Sliders
-    work: Work
+    work: Amounts
+    measuring: Measuring
     card: Card
     options: tuple[Option, ...]
     chosen: Option | None
+    instead: Option | None
     lanes: int
     batch: int
     text_encoders_gib: float  # while prompts are encoded, before the denoiser is loaded
-    own_decoder_gib: float  # more a lane, if the model's own decoder stood in the small one's place
     disk_gb: float
-    host_gib: float  # stored trajectories, which training holds in the machine's own memory
     hours: dict[str, float]  # by stage
     hours_on_cpu: float  # all of it, on this machine's processor
     how: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self) | {"flags": self.flags() if self.chosen else None}
+        shown = asdict(self) | {"flags": self.flags() if self.chosen or self.instead else None}
+        return shown | {"measuring": self.measuring.model_dump(mode="json")}
 
     def flags(self) -> list[str]:
-        """The options of `discover` that this plan chose. Raises ValueError where nothing fits."""
-        if self.chosen is None:
+        """The options of `discover` with which this fits the card. Raises ValueError where nothing does."""
+        option = self.chosen or self.instead
+        if option is None:
             raise ValueError("nothing fits")
         flags = ["--lanes", str(self.lanes), "--batch", str(self.batch)]
-        flags += ["--checkpointing"] if self.chosen.checkpointing else []
-        return flags + (["--quantize", self.chosen.quantize] if self.chosen.quantize != "none" else [])
+        flags += ["--checkpointing"] if option.checkpointing else []
+        return flags + (["--quantize", option.quantize] if option.quantize != "none" else [])
 
 
-@quiet_loading()
 def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None) -> Plan:
-    """The plan of a discovery on the visible card, or on one of `memory_gb`. Fetches configurations at most, never
-    weights.
-
-    Raises BadInput for a model, encoder or setting that there is not.
-    """
-    card, preset = card_for(speed.device, memory_gb), preset_for(settings.backbone)
-    as_card = settings.precision == "auto" and card.cuda
-    found = Footprint(settings, torch.bfloat16 if as_card else precision_for(CPU, settings.precision), card.gib)
-    # bitsandbytes needs CUDA, and a base whose weights come as a file of their own is not quantised.
-    free = settings.quantize == "none" and card.cuda and not preset.weights
-    bases: tuple[Quantize, ...] = ("none", "4bit") if free else (settings.quantize,)
-    options = tuple(found.options(bases, (True,) if speed.checkpointing else (False, True)))
-    chosen = next((o for o in options if o.lanes and o.images and found.text_encoders < card.gib * GIB), None)
-    work = _work(settings, found.backbone)
-    flops = _flops(work, found, chosen or options[-1])
-    stored = (settings.samples + settings.held_out) * found.trajectory_bytes(work.embedded)
-    cpu_rate = matmul_rate(CPU, precision_for(CPU, settings.precision), 1024)
+    """The plan of a discovery on the visible card, or on one of `memory_gb`. Raises BadInput for a model, encoder or
+    setting that there is not."""
+    preset, costs = preset_for(settings.backbone), costs_for(settings)
+    check_parts(settings)
+    encoder = encoder_costs(settings.encoder or preset.encoder)
+    card = card_for(speed.device, memory_gb)
+    wide = _is_wide(settings, card)
+    steps = settings.steps or preset.steps
+    work = work_of(settings, steps, costs, encoder)
+    measuring = chosen_for(work, settings.sliders)
+    may = card.cuda and not preset.weights  # bitsandbytes needs CUDA, and a base whose weights are a file of their own
+    options = tuple(options_for(settings, speed, costs, encoder, card, 4 if wide else 2, may_quantize=may))
+    as_asked = [o for o in options if o.fits and o.quantize == settings.quantize]
+    chosen, fitting = next(iter(as_asked), None), next((o for o in options if o.fits), None)
+    tflop = work.stages(measuring, settings.sliders, checkpointing=(fitting or options[-1]).checkpointing)
+    cpu_rate = card.rate if not card.cuda else processor_rate()
     return Plan(
         prompts=settings.prompts,
         backbone=settings.backbone,
-        model=_model(preset, settings, found.backbone),
-        downloads=tuple(_downloads(preset, settings, found.backbone)),
-        sliders=_sliders(settings, found),
-        work=work,
+        model=_model(preset, settings, costs, "float32" if wide else "bfloat16"),
+        downloads=tuple(_downloads(preset, settings, costs, encoder)),
+        sliders=_sliders(settings, costs),
+        work=_amounts(settings, steps, work, measuring),
+        measuring=measuring,
         card=card,
         options=options,
         chosen=chosen,
-        lanes=min(chosen.lanes, speed.lanes, settings.sliders) if chosen else 0,
-        batch=min(max(1, chosen.images // 2), speed.batch) if chosen else 0,  # more than half the card gains nothing
-        text_encoders_gib=found.text_encoders / GIB,
-        own_decoder_gib=found.own_decoder_more * SLACK / GIB,
-        disk_gb=(stored + 4 * settings.sliders * 4 * found.values)
-        / GB,  # values; in a checkpoint again, with Adam's two
-        host_gib=stored / GIB,
-        hours={stage: f / (card.rate * SHARE) / 3600 for stage, f in flops.items()},
-        hours_on_cpu=sum(flops.values()) / (cpu_rate * SHARE) / 3600,
-        how=_how(card, cpu_rate),
+        instead=None if chosen else fitting,
+        lanes=min(fitting.lanes, speed.lanes, settings.sliders) if fitting else 0,
+        batch=min(max(1, fitting.images // 2), speed.batch) if fitting else 0,  # more than half the card gains nothing
+        text_encoders_gib=costs.text_gib,
+        disk_gb=_disk_gb(settings, costs, encoder, steps),
+        hours={stage: 1e12 * t / (card.rate * SHARE) / 3600 for stage, t in tflop.items()},
+        hours_on_cpu=1e12 * sum(tflop.values()) / (cpu_rate * SHARE) / 3600,
+        how=_how(card, cpu_rate, costs),
     )
+
+
+def _is_wide(settings: Settings, card: Card) -> bool:
+    """Whether the networks are in float32; a card that is only planned for computes in bfloat16."""
+    if settings.precision != "auto":
+        return settings.precision == "float32"
+    return not card.cuda and precision_for(CPU, "auto") == torch.float32
+
+
+def check_parts(settings: Settings) -> None:
+    """BadInput for an encoder or decoder that is neither known, a repository, nor a folder here."""
+    own = {"encoder": {"", *ENCODERS}, "decoder": {"auto", "full"}}
+    for option, names in own.items():
+        location = str(getattr(settings, option))
+        place = resolve(location)
+        if location in names or is_repo(location) or place.is_file() or (place / "config.json").is_file():
+            continue
+        choices = ", ".join(sorted(names - {""}))
+        raise BadInput(f"no {option} '{location}': choose {choices}, or give a Hub repository or a folder")
 
 
 # ---- what there is to do, and to fetch
 
 
-def _work(settings: Settings, backbone: PipelineBackbone) -> Work:
-    return Work(
+def _amounts(settings: Settings, steps: int, work: Work, measuring: Measuring) -> Amounts:
+    return Amounts(
         samples=settings.samples,
         held_out=settings.held_out,
-        steps=backbone.steps,
-        embedded=len(embedded_steps(settings.embed, backbone.steps)),
+        steps=steps,
+        embedded=len(embedded_steps(settings.embed, steps)),
         updates=settings.updates,
         slider_updates=settings.updates * settings.sliders,
-        images_measured=Measuring().images(settings.sliders),
+        images_measured=measuring.images(settings.sliders),
+        measuring_share=work.share(measuring, settings.sliders),
     )
 
 
-def _flops(work: Work, found: Footprint, option: Option) -> dict[str, float]:
-    """Arithmetic of each stage. Training looks at held-out lanes twice every `check_every` updates."""
-    step, embed = found.step.flops, found.preview.flops - found.step.flops
-    checks = 2 * work.slider_updates / Recipe.check_every * found.preview.flops
-    return {
-        "sample": (work.samples + work.held_out) * (work.steps * step + work.embedded * embed),
-        "train": work.slider_updates * option.update_tflop * 1e12 + checks,
-        "measure": work.images_measured * (work.steps * step + embed),
-    }
+def _disk_gb(settings: Settings, costs: Costs, encoder: EncoderCosts, steps: int) -> float:
+    """Trajectories (float16 latents and a float32 embedding at each embedded step), and the values of sliders: in a
+    checkpoint again, with Adam's two."""
+    stored = (settings.samples + settings.held_out) * len(embedded_steps(settings.embed, steps))
+    values, _ = slider_values(settings, costs)
+    return (stored * (2 * costs.latent_values + 4 * encoder.dim) + 4 * 4 * settings.sliders * values) / GB
 
 
-def _model(preset: Preset, settings: Settings, backbone: PipelineBackbone) -> Model:
-    schedule = backbone.schedule
+def _model(preset: Preset, settings: Settings, costs: Costs, precision: str) -> Model:
     source = (
         preset.location
         + f" at {preset.revision[:12]}" * bool(preset.revision)
         + f", denoiser of {preset.weights}" * bool(preset.weights)
     )
-    times = ", ".join(f"{t:.0f}" for t in schedule.time_T.tolist()[:8]) + (", …" if len(schedule) > 8 else "")
     return Model(
         source=source,
         licence=preset.licence,
-        parameters=sum(p.numel() for p in backbone.denoiser.parameters()),
-        precision=str(backbone.dtype).removeprefix("torch."),
-        sampling=f"{len(schedule)} steps ({preset.sampler or 'its own sampler'}) at times {times}; guidance "
-        f"{backbone.guidance:g}",
-        pixels=backbone.image_size,
+        parameters=costs.denoiser.values,
+        precision=precision,
+        steps=settings.steps or preset.steps,
+        guidance=preset.guidance if settings.guidance is None else settings.guidance,
+        pixels=costs.pixels,
         encoder=settings.encoder or preset.encoder,
         decoder={"auto": preset.decoder, "full": ""}.get(settings.decoder, settings.decoder),
+        counted_on=costs.counted_on,
         published=preset.expected,
     )
 
 
-def _sliders(settings: Settings, found: Footprint) -> Sliders:
-    trained = found.bank.values_per_slider()
-    size = 4 * found.values / 1e6
+def _sliders(settings: Settings, costs: Costs) -> Sliders:
+    values, trained = slider_values(settings, costs)
+    layers = costs.layers[settings.targets].count
     return Sliders(
-        settings.sliders, settings.rank, settings.targets, len(found.bank.layers), found.values, trained, export_mb=size
+        settings.sliders, settings.rank, settings.targets, layers, values, trained, export_mb=4 * values / 1e6
     )
 
 
-def _downloads(preset: Preset, settings: Settings, backbone: PipelineBackbone) -> Iterator[Download]:
+def _downloads(preset: Preset, settings: Settings, costs: Costs, encoder: EncoderCosts) -> Iterator[Download]:
     """Values × bytes a value of everything on the Hub that the run reads; what its cache holds already is not fetched
     again."""
     if is_repo(preset.location):
-        index = read_json(backbone.folder / "model_index.json")
-        denoiser = () if preset.weights else (backbone.component,)
-        parts = [p for p in ("text_encoder", "text_encoder_2", "vae", *denoiser) if p in index]
-        size = 2 if preset.variant == "fp16" else _bytes_a_value(backbone.folder / "text_encoder")
-        values = sum(parameters_of(index[p][1], backbone.folder / p) for p in parts)
-        yield Download(preset.location, ", ".join(parts), values * size / GB)
+        parts = {n: v for n, v in costs.stored_values.items() if n not in ("unet", "transformer") or not preset.weights}
+        size = 2 if preset.variant == "fp16" else _bytes_a_value(configs_of(preset.location) / "text_encoder")
+        yield Download(preset.location, ", ".join(parts), sum(parts.values()) * size / GB)
     repo, _, file = preset.weights.partition(":")
     if is_repo(repo):
-        yield Download(repo, file or "unet", 2 * sum(p.numel() for p in backbone.denoiser.parameters()) / GB)
+        yield Download(repo, file or "unet", 2 * costs.denoiser.values / GB)
     small = preset.decoder if settings.decoder == "auto" else settings.decoder
     if is_repo(small):
-        yield Download(small, "small decoder", 4 * sum(p.numel() for p in backbone.vae.parameters()) / GB)
-    encoder = settings.encoder or preset.encoder
-    if encoder in ENCODERS or is_repo(encoder):
-        source = ENCODERS[encoder].source if encoder in ENCODERS else encoder
-        yield Download(source, "image encoder", _encoder_gb(configs_of(encoder)))
+        yield Download(small, "small decoder", 4 * costs.decoder.values / GB)
+    location = settings.encoder or preset.encoder
+    if location in ENCODERS or is_repo(location):
+        source = ENCODERS[location].source if location in ENCODERS else location
+        size = _bytes_a_value(configs_of(location)) if location in ENCODERS else 4
+        yield Download(source, "image encoder", encoder.stored_values * size / GB)
 
 
 def _bytes_a_value(folder: Path) -> int:
@@ -243,25 +257,16 @@ def _bytes_a_value(folder: Path) -> int:
     return 4 if read_json(folder / "config.json").get("torch_dtype", "float32") == "float32" else 2
 
 
-def _encoder_gb(folder: Path) -> float:
-    """An encoder's file holds the whole model that it is a part of; FaceNet's is 0.11 GB."""
-    classes = read_json(folder / "config.json").get("architectures")
-    return parameters_of(classes[0], folder) * _bytes_a_value(folder) / GB if classes else 0.11
-
-
-def _how(card: Card, cpu_rate: float) -> tuple[str, ...]:
+def _how(card: Card, cpu_rate: float, costs: Costs) -> tuple[str, ...]:
     rate = f"{card.rate / 1e12:.3g} TFLOP/s" + (
         " of bfloat16, as an RTX 4090's" if card.rate == ASSUMED_RATE else ", measured"
     )
     return (
-        "fetch: values of the published configurations × the bytes that their files hold a value",
-        "what stays: weights (4 bits: NF4, 4.5 bits a value of linear layers), encoded prompts, sliders, their "
-        "gradients and Adam's state",
-        "a lane, an image: one update and one sampling step of this very code on tensors without memory, counting "
-        "the bytes alive",
-        f"margins: {SLACK - 1:.0%} on those for the allocator, {RESERVE:g} GB for driver and libraries; a GB of "
-        f"memory is 2³⁰ bytes",
-        f"time: arithmetic of that update and step ÷ ({SHARE:.0%}, an assumption, of {rate}); unpacking a base in 4 "
-        f"bits comes on top",
+        f"sizes, memory and arithmetic: counted once on {costs.counted_on} without weights (benchmarks/costs.py); "
+        "other resolutions in proportion to their pixels",
+        "what stays: weights (4 bits: NF4, 4.5 bits a value of linear layers), sliders, gradients and Adam's state",
+        f"margins: {SLACK - 1:.0%} on lanes and images for the allocator, {RESERVE:g} GB for driver and libraries; a "
+        "GB of memory is 2³⁰ bytes",
+        f"time: that arithmetic ÷ ({SHARE:.0%}, an assumption, of {rate}); unpacking a base in 4 bits comes on top",
         f"on this machine's processor: the same ÷ ({SHARE:.0%} of {cpu_rate / 1e9:.0f} GFLOP/s, measured)",
     )

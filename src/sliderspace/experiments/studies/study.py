@@ -16,8 +16,9 @@ from sliderspace.core.numbers import number
 from sliderspace.core.settings import Settings, Speed, settings_from
 from sliderspace.engine.begin import begin
 from sliderspace.engine.local import discover
+from sliderspace.engine.models import Models
 from sliderspace.engine.progress import Progress
-from sliderspace.engine.status import is_measured
+from sliderspace.engine.stages import is_measured
 from sliderspace.experiments.studies.questions import Question, Variant
 from sliderspace.measure.results import Measures
 from sliderspace.storage.files import fingerprint
@@ -66,7 +67,7 @@ def run_cells(todo: Sequence[Cell], out: Path, speed: Speed) -> Iterator[Progres
     """Discover and measure every cell that is not yet; those another process holds are left to it."""
     for place, cell in enumerate(todo):
         run = cell.folder(out)
-        if row(run) is None:
+        if row(cell, out, speed) is None:
             try:
                 run.open_for_writing()
             except BadInput:
@@ -95,17 +96,20 @@ def share(own: Path, common: Path) -> None:
         own.symlink_to(os.path.relpath(common, own.parent), target_is_directory=True)
 
 
-def row(run: RunFolder) -> Row | None:
-    """The measures of a finished cell; None where it is not finished, or was begun anew with other settings."""
-    found = measured(run)
+def row(cell: Cell, out: Path, speed: Speed = Speed()) -> Row | None:
+    """The measures of a finished cell; None where it is not finished, or its files were made with other settings."""
+    found = measured(cell, out, speed)
     if found is None:
         return None
     return {name: value for name, path in COLUMNS.items() if (value := _at(found, path)) is not None}
 
 
-def measured(run: RunFolder) -> Measures | None:
-    """The measures of a finished cell, of the settings it has now."""
-    return Measures.read(run.measures) if is_measured(run) else None
+def measured(cell: Cell, out: Path, speed: Speed = Speed()) -> Measures | None:
+    """The measures of a finished cell, made with its very settings."""
+    run = cell.folder(out)
+    if not run.measures.exists():  # asking for the fingerprint may hash a model
+        return None
+    return Measures.read(run.measures) if is_measured(Models(cell.settings, speed, run)) else None
 
 
 def _at(record: object, path: Sequence[str]) -> float | None:
@@ -115,12 +119,14 @@ def _at(record: object, path: Sequence[str]) -> float | None:
     return number(record)
 
 
-def rows(question: Question, seeds: Sequence[int], backbone: str, out: Path) -> dict[str, list[Row]]:
+def rows(
+    question: Question, seeds: Sequence[int], backbone: str, out: Path, speed: Speed = Speed()
+) -> dict[str, list[Row]]:
     """Variant -> its measures, a row a seed: of those seeds that every variant measured so far has, for seeds differ
     more than variants."""
     found: dict[str, dict[int, Row]] = {v.label: {} for v in question.variants}
     for cell in cells(question, seeds, backbone):
-        if (told := row(cell.folder(out))) is not None:
+        if (told := row(cell, out, speed)) is not None:
             found[cell.variant.label][cell.settings.seed] = told
     begun = [set(by_seed) for by_seed in found.values() if by_seed]
     shared = sorted(set.intersection(*begun)) if begun else []

@@ -5,6 +5,7 @@ random ones, to see how fast it is.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +15,13 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sliderspace.core.settings import Settings
-from sliderspace.models.backbones import preset_for
+from sliderspace.models.backbones import PRESETS, Preset, preset_for
 from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
 from sliderspace.models.backbones.presets import family_of
 from sliderspace.models.configs import configs_of
 from sliderspace.models.encoders import Encoder, facenet, towers
 from sliderspace.models.encoders.base import Preprocessing, read_json
+from sliderspace.models.sources import is_repo
 
 Fill = Callable[
     [Tensor], Tensor
@@ -134,12 +136,18 @@ def unloaded_encoder(folder: Path, fill: Fill, dtype: torch.dtype, device: torch
     return encoder
 
 
+def preset_of(model: str) -> Preset:
+    """As `preset_for`, but of a Hub repository that is no preset only the configurations are fetched."""
+    unknown = model not in PRESETS and is_repo(model)
+    return replace(preset_for(str(configs_of(model))), name=model, location=model) if unknown else preset_for(model)
+
+
 def build(
     settings: Settings, fill: Fill, dtype: torch.dtype, device: torch.device = CPU
 ) -> tuple[PipelineBackbone, Encoder]:
     """The models of a discovery as `load_backbone` and `load_encoder` would give them, unloaded. Raises BadInput as
     they do."""
-    preset = preset_for(settings.backbone)
+    preset = preset_of(settings.backbone)
     folder = configs_of(preset.location)
     small = {"auto": preset.decoder, "full": ""}.get(settings.decoder, settings.decoder)
     other, _, file = preset.weights.partition(":")  # a lone file of weights fits the pipeline's own configuration

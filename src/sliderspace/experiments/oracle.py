@@ -1,6 +1,6 @@
-"""How good could sliders of a run be, in the run's own model and encoder? Two yardsticks that need no training.
+"""A finished run -> how good its sliders could be, in its own model and encoder: two yardsticks that need no training.
 
-    python benchmarks/limit.py runs/person
+    python -m sliderspace.experiments.oracle runs/person
 
 *Picking*: for each held-out finished image and each direction, the image among all finished images of the run that lies
 furthest along the direction for the distance travelled, at least half a natural standard deviation away: the best
@@ -14,13 +14,17 @@ the image in order: what an oracle with labels and the whole denoiser gets.
 
 import argparse
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from sliderspace.core.arrays import Array
 from sliderspace.core.seeds import seed_for
 from sliderspace.core.settings import Speed
-from sliderspace.engine.local import Engine, stored_settings
+from sliderspace.engine.begin import space_settings
+from sliderspace.engine.models import Models
 from sliderspace.measure import control
 from sliderspace.method.denoise import render
 from sliderspace.models.backbones import Condition
@@ -44,7 +48,7 @@ SEEDS = 24
 STEPS = 6
 
 
-def picked(from_ND: np.ndarray, pool_MD: np.ndarray, direction_D: np.ndarray, least: float) -> tuple[float, float]:
+def picked(from_ND: Array, pool_MD: Array, direction_D: Array, least: float) -> tuple[float, float]:
     """Mean best and mean random cosine of (pool − from) with ±direction, over pairs that move at least `least` along
     it."""
     delta_NMD = pool_MD[None] - from_ND[:, None]
@@ -55,19 +59,19 @@ def picked(from_ND: np.ndarray, pool_MD: np.ndarray, direction_D: np.ndarray, le
     return float(reached[reached > -1].mean()), float(np.abs(cosine_NM).mean())
 
 
-def asked(engine: Engine, words: str, v_KD: np.ndarray) -> dict[str, float]:
+def asked(models: Models, words: str, v_KD: Array) -> dict[str, float]:
     """The measures of an edit by words: φ on SEEDS seeds at STEPS + 1 equal steps between the two prompts."""
-    bare = engine.settings.prompts[0]
-    plain, said = (engine.backbone.encode([text]) for text in (bare, bare + words))
-    seeds = [seed_for(engine.settings.seed, "limit", i) for i in range(SEEDS)]
-    z = []
+    bare = models.settings.prompts[0]
+    plain, said = (models.backbone.encode([text]) for text in (bare, bare + words))
+    seeds = [seed_for(models.settings.seed, "limit", i) for i in range(SEEDS)]
+    z: list[Array] = []
     for share in np.linspace(0, 1, STEPS + 1).tolist():
         between = Condition(
             {name: torch.lerp(t, said.texts[name], share) for name, t in plain.texts.items()}, plain.empty
         )
-        images = render(engine.backbone, None, between, seeds, [0] * SEEDS)
+        images = render(models.backbone, None, between, seeds, [0] * SEEDS)
         with torch.no_grad():
-            z.append(torch.cat([engine.encoder(b).cpu() for b in images]).double().numpy())
+            z.append(torch.cat([models.encoder(b).cpu() for b in images]).double().numpy())
     z_SMD = np.stack(z, 1)
     delta_SD = z_SMD[:, -1] - z_SMD[:, 0]
     mean_D = delta_SD.mean(axis=0) / np.linalg.norm(delta_SD.mean(axis=0))
@@ -80,34 +84,31 @@ def asked(engine: Engine, words: str, v_KD: np.ndarray) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder")
-    run = RunFolder(parser.parse_args().folder)
-    engine = Engine(stored_settings(run), Speed(), run)
-    d, pool_MD, from_ND = (
-        engine.directions,
-        engine.seen.z_NTD[:, -1].double().numpy(),
-        engine.unseen.z_NTD[:, -1].double().numpy(),
-    )
+def picking(models: Models) -> dict[str, Any]:
+    """The first yardstick, the mean over directions and by direction."""
+    d = models.directions
+    pool_MD, from_ND = (data.z_NTD[:, -1].double().numpy() for data in (models.seen, models.unseen))
     found = [picked(from_ND, pool_MD, v, 0.5 * s) for v, s in zip(d.components_KD, d.sigma_TK[-1], strict=True)]
     best, random = (float(np.mean(column)) for column in zip(*found, strict=True))
-    print(
-        json.dumps(
-            {
-                "pool": len(pool_MD),
-                "best_of_pool": best,
-                "random": random,
-                "by_direction": [round(b, 3) for b, _ in found],
-            }
-        )
-    )
-    edits = {words: asked(engine, words, d.components_KD) for words in WORDS}
-    for words, measured in edits.items():
+    by_direction = [round(b, 3) for b, _ in found]
+    return {"pool": len(pool_MD), "best_of_pool": best, "random": random, "by_direction": by_direction}
+
+
+def asking(models: Models, edits: Sequence[str] = WORDS) -> dict[str, dict[str, float]]:
+    """The second yardstick, by words, and their mean."""
+    found = {words: asked(models, words, models.directions.components_KD) for words in edits}
+    mean = {key: float(np.mean([m[key] for m in found.values()])) for key in next(iter(found.values()))}
+    return {**found, "mean": mean}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder")
+    run = RunFolder(parser.parse_args().folder)
+    models = Models(space_settings(run), Speed(), run)
+    print(json.dumps(picking(models)))
+    for words, measured in asking(models).items():
         print(words, {key: round(value, 3) for key, value in measured.items()})
-    print(
-        "mean", {key: round(float(np.mean([m[key] for m in edits.values()])), 3) for key in next(iter(edits.values()))}
-    )
 
 
 if __name__ == "__main__":
