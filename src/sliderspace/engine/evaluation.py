@@ -60,6 +60,9 @@ class Evaluation:
 
     def __call__(self) -> Iterator[Progress]:
         total = self.count + len(self.models.shards) * bool(self.judge) + 1
+        if is_done(self.models.run.evaluation, self.fingerprint):
+            yield Progress("evaluate", total, total)
+            return
         for done, _ in enumerate(self._tasks(), start=1):
             yield Progress("evaluate", done, total - 1)
         yield Progress("evaluate", total - 1, total, "intervals")
