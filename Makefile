@@ -19,11 +19,12 @@ demo: $(VENV)/.installed
 	$(BIN)/sliderspace discover "a portrait of a person" --backbone mini --sliders 16 --samples 1000 --out runs/person
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow and not gpu and not families"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not gpu and not families"
 	@$(MAKE) --no-print-directory check
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 

@@ -17,6 +17,7 @@ import re
 import signal
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,14 @@ from sliderspace.share.export import export
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.run_folder import RunFolder
 
-SMALL: dict[str, Any] = {"steps": 3, "guidance": 1.0, "precision": "float32", "samples": 130, "sliders": 3, "updates": 60}
+SMALL: dict[str, Any] = {
+    "steps": 3,
+    "guidance": 1.0,
+    "precision": "float32",
+    "samples": 130,
+    "sliders": 3,
+    "updates": 60,
+}
 CHECKPOINTS = re.compile(r"training-\d+\.safetensors")  # written again and again, by design
 CREATED = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC")  # when a page was made
 
@@ -68,9 +76,10 @@ def attempt(folder: Path, settings: dict[str, Any], seconds: float) -> tuple[boo
     if not child:
         try:
             work(folder, settings, said)
-            os._exit(0)
-        finally:
+        except BaseException:
+            traceback.print_exc()
             os._exit(1)
+        os._exit(0)
     os.close(said)
     deadline = time.monotonic() + seconds
     status = (0, 0)
@@ -95,10 +104,11 @@ def tasks(folder: Path) -> dict[str, int]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """A digest of every file of a finished run."""
+    """A digest of every file of a finished run, but for when a page was made, and where."""
     found = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    digests = {str(p.relative_to(folder)): hashlib.sha256(CREATED.sub(b"", p.read_bytes())) for p in found}
-    return {name: digest.hexdigest() for name, digest in digests.items()}
+    data = {str(p.relative_to(folder)): CREATED.sub(b"", p.read_bytes()) for p in found}
+    place = str(folder).encode()
+    return {name: hashlib.sha256(content.replace(place, b"")).hexdigest() for name, content in data.items()}
 
 
 def disturbed(folder: Path, settings: dict[str, Any], longest: float, most: int, rng: random.Random) -> list[str]:
@@ -145,8 +155,10 @@ def main() -> None:
             folder = root / f"run-{runs}"
             killed += disturbed(folder, settings, took / 4, options.kills - len(killed), rng)
             runs += 1
-            if contents(folder) != contents(root / "alone"):
-                raise SystemExit(f"{folder} differs from the undisturbed run")
+            ours, theirs = contents(folder), contents(root / "alone")
+            if ours != theirs:
+                names = [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)]
+                raise SystemExit(f"unlike the undisturbed run: {', '.join(sorted(names))}")
     by_stage = dict(Counter(killed).most_common())
     print(json.dumps({"kills": len(killed), "runs": runs, "undisturbed_s": round(took, 1), "by_stage": by_stage}))
     print("every run ended with the bytes of the undisturbed one, and no task that was done was done again")

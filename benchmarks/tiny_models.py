@@ -50,7 +50,9 @@ def _save_pipeline(folder: Path, pixels: int, levels: int) -> Path:
         bos_token_id=words.bos_token_id,
         pad_token_id=words.pad_token_id,
     )
-    scheduler = DDIMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    scheduler = DDIMScheduler(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing", clip_sample=False
+    )
     StableDiffusionPipeline(
         vae=vae,
         text_encoder=CLIPTextModel(text),
@@ -83,6 +85,7 @@ def _save_clip(folder: Path) -> Path:
     from transformers import CLIPConfig, CLIPModel
 
     shared = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shared |= {"projection_dim": 96}
     config = CLIPConfig(
         text_config={**shared, "vocab_size": 64, "bos_token_id": 62, "eos_token_id": 63},
         vision_config={**shared, "image_size": 32, "patch_size": 8},
@@ -90,9 +93,16 @@ def _save_clip(folder: Path) -> Path:
     )
     CLIPModel(config).save_pretrained(folder)
     steps = {
-        **{"do_resize": True, "do_center_crop": True, "do_rescale": True, "do_normalize": True},
-        **{"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}, "resample": 3},
-        **{"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28], "rescale_factor": 1 / 255},
+        "do_resize": True,
+        "do_center_crop": True,
+        "do_rescale": True,
+        "do_normalize": True,
+        "size": {"shortest_edge": 32},
+        "crop_size": {"height": 32, "width": 32},
+        "resample": 3,
+        "image_mean": [0.48, 0.46, 0.41],
+        "image_std": [0.27, 0.26, 0.28],
+        "rescale_factor": 1 / 255,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(steps))
     return folder
