@@ -4,8 +4,8 @@
     python benchmarks/memory.py sample --trajectories 32
 
 Pictures are 1024 × 1024 and latents 4 × 128 × 128, so every array that a stage handles is as large as SDXL's; only the
-networks are small. Each stage runs in a process of its own, forked when the models are loaded and one picture has been
-drawn; printed is how far its resident memory rises above that.
+networks are small. Each stage runs in a process of its own; printed is how far its resident memory rises above what it
+was when the models were loaded and one picture had been drawn.
 
 sample   28 steps, all embedded                 1 GiB
 train    from 5,000 stored trajectories         1 GiB, and far less than what is stored
@@ -13,15 +13,16 @@ measure  64 sliders calibrated, measured and evaluated, with four seeds in place
 """
 
 import argparse
-import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process that is forked must not have begun threads
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # each thread would have workspaces of its own
 
 import numpy as np
 import torch
@@ -105,39 +106,18 @@ def measure(root: Path, sliders: int) -> Iterator[int]:
 
 
 def peak(work: Iterator[int]) -> tuple[float, float]:
-    """GiB that the resident memory of a forked process rises above its start, and the seconds it took."""
-    heard, said = os.pipe()
-    child = os.fork()
-    if not child:
-        next(work)
-        torch.set_num_threads(1)
-        before, start = _resident(), time.monotonic()
-        _forget_peak()
-        for _ in work:
-            pass
-        found = (_peak() - before) / GIB, time.monotonic() - start
-        os.write(said, json.dumps(found).encode())
-        os._exit(0)
-    os.close(said)
-    with os.fdopen(heard) as lines:
-        text = lines.read()
-    os.waitpid(child, 0)
-    if not text:
-        raise SystemExit("a stage failed; its error stands above")
-    return tuple(json.loads(text))
+    """GiB that this process's resident memory rises above its start, and the seconds it took."""
+    next(work)
+    before, start = _status("VmRSS"), time.monotonic()
+    _forget_peak()
+    for _ in work:
+        pass
+    return (_status("VmHWM") - before) / GIB, time.monotonic() - start
 
 
 def _status(name: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
-
-
-def _resident() -> int:
-    return _status("VmRSS")
-
-
-def _peak() -> int:
-    return _status("VmHWM")
 
 
 def _forget_peak() -> None:
@@ -157,19 +137,23 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=list(PARTS), help="which; default: all")
     parser.add_argument("--trajectories", type=int)
     parser.add_argument("--sliders", type=int)
+    parser.add_argument("--folder", type=Path, help="where the models are already: do one part in this process")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    over: list[str] = []
+    if options.folder:
+        name = options.parts[0]
+        work, what, default = PARTS[name]
+        count = getattr(options, what) or default
+        gib, seconds = peak(work(options.folder, count))
+        print(f"{name}: {count} {what}, {gib:.2f} GiB above the models (limit {LIMITS[name]:g}), {seconds:.0f} s")
+        raise SystemExit(gib > LIMITS[name])
     with tempfile.TemporaryDirectory() as place:
         save_tiny(Path(place) / "models", pixels=PIXELS, levels=LEVELS)
-        for name in options.parts or PARTS:
-            work, what, default = PARTS[name]
-            count = getattr(options, what) or default
-            gib, seconds = peak(work(Path(place), count))
-            print(f"{name}: {count} {what}, {gib:.2f} GiB above the models (limit {LIMITS[name]:g}), {seconds:.0f} s")
-            over += [name] * (gib > LIMITS[name])
+        counts = [f"--{w}={n}" for w in ("trajectories", "sliders") if (n := getattr(options, w))]
+        alone = [[sys.executable, __file__, name, *counts, "--folder", place] for name in options.parts or PARTS]
+        over = [line[2] for line in alone if subprocess.run(line, check=False).returncode]
     if over:
-        raise SystemExit(f"over the limit: {', '.join(over)}")
+        raise SystemExit(f"over the limit, or failed: {', '.join(over)}")
 
 
 if __name__ == "__main__":
