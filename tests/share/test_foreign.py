@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file as load_values
 from safetensors.torch import save_file
-from support.spaces import SEEDS, Pipelines, close, drawn, make_space, ours
+from support.spaces import SEEDS, Pipelines, change_settings, close, drawn, make_space, ours
 from support.tiny import Tiny
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -68,8 +68,7 @@ def in_diffusers(pipe: Any, file: Path, strength: float) -> Tensor:
 def imported(file: Path, out: Path, tiny: Tiny) -> SliderSpace:
     """On the tiny model in three steps; what no file says is said."""
     import_space(file, out, backbone=str(tiny.velocity), prompt="a robot")
-    config = json.loads((out / "config.json").read_text())
-    (out / "config.json").write_text(json.dumps({**config, "steps": 3, "guidance": 1.0, "precision": "float32"}))
+    change_settings(out, steps=3, guidance=1.0, precision="float32")
     return SliderSpace.load(out, Speed(device="cpu"))
 
 
