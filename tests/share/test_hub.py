@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled
 from PIL import Image
 from support.spaces import change_settings
 from support.tiny import Tiny
@@ -290,6 +291,7 @@ def test_what_was_pushed_is_what_is_pulled(hub: type[Hub], finished: Path, tiny:
         and not hub.private
     )
     space = pull("jane/robots", tmp_path / "pulled", backbone=str(tiny.velocity))
+    assert not are_progress_bars_disabled(), "whoever calls this from Python keeps the bars of other downloads"
     own = SliderSpace.load(finished, Speed(device="cpu"))
     assert space.settings == own.settings.model_copy(update={"encoder": space.settings.encoder})
     assert all(np.array_equal(space.values[name], own.values[name]) for name in own.values)
