@@ -10,11 +10,11 @@ from sliderspace.models import sources
 
 def test_a_bar_is_shown_for_what_takes_longer_than_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
-    for wait in (0.0, 0.2):
-        monkeypatch.setattr(sources, "BAR_AFTER", 0.1)
+    for after in (3600.0, 0.01):
+        monkeypatch.setattr(sources, "BAR_AFTER", after)
         out = io.StringIO()
         with sources._download_bar()(total=4, unit="B", unit_scale=True, file=out) as bar:
-            time.sleep(wait)
+            time.sleep(0.05)
             bar.update(2)
             bar.set_description("half of it")
         shown.append(out.getvalue().strip())

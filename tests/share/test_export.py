@@ -12,7 +12,17 @@ import pytest
 import safetensors.torch
 import torch
 from safetensors import safe_open
-from support.spaces import Pipelines, by_number, close, drawn, load_adapters, make_space, ours, target_layers
+from support.spaces import (
+    Pipelines,
+    by_number,
+    change_settings,
+    close,
+    drawn,
+    load_adapters,
+    make_space,
+    ours,
+    target_layers,
+)
 from support.tiny import Tiny
 from support.tiny_flow import PIXELS, save_zimage
 from torch import Tensor, nn
@@ -22,7 +32,7 @@ from sliderspace.core.settings import Speed, Targets
 from sliderspace.models.backbones.flux import FluxBackbone
 from sliderspace.models.backbones.unet import UNetBackbone
 from sliderspace.models.backbones.zimage import ZImageBackbone
-from sliderspace.models.sources import identity_of
+from sliderspace.models.identity import identity_of
 from sliderspace.share.export import export
 from sliderspace.share.hub import prepare
 from sliderspace.share.importing import import_space
@@ -312,10 +322,8 @@ def layers_of(space: SliderSpace) -> dict[str, nn.Linear]:
 def test_no_file_holds_a_folder_of_this_machine(tmp_path: Path, tiny: Tiny, finished: Path) -> None:
     """Every byte of what is exported and pushed, for a model, an encoder, a decoder and pictures in local folders."""
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
-    config = json.loads((folder / "config.json").read_text())
-    own = {"decoder": str(tmp_path / "my decoder"), "images": str(Path.home() / "pictures of me")}
-    (folder / "config.json").write_text(json.dumps({**config, **own}))
-    assert str(tmp_path.parent.parent) in (folder / "config.json").read_text(), "the control: it does hold them here"
+    change_settings(folder, decoder=str(tmp_path / "my decoder"), images=str(Path.home() / "pictures of me"))
+    assert str(tmp_path.parent.parent) in (folder / "space.json").read_text(), "the control: it does hold them here"
     (tmp_path / "pushed").mkdir()
     prepare(folder, tmp_path / "pushed", "jane/robots")
     export(SliderSpace.load(folder), tmp_path / "lora")

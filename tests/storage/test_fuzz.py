@@ -21,25 +21,27 @@ from safetensors.torch import load_file, save_file
 from sliderspace.core.errors import SliderSpaceError
 from sliderspace.core.settings import Speed
 from sliderspace.engine.evaluation import Evaluation
-from sliderspace.engine.local import stored_settings
+from sliderspace.engine.begin import stored_settings
 from sliderspace.engine.status import describe_run
 from sliderspace.method import trajectories
 from sliderspace.report.from_run import report_run
 from sliderspace.share.export import export
 from sliderspace.share.importing import import_space
+from sliderspace.share.metadata import CHECKSUM
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import load_tensors, save_tensors, stored_fingerprint
 from sliderspace.storage.run_folder import RunFolder
 
 LINES = 3  # that an error may take
+SAMPLED = 138  # trajectories of the run, held-out ones among them
 
 
 @pytest.fixture(scope="module")
-def run(finished: Path, make_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(finished: Path, make_models: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with an evaluation, and its sliders as exported files beside it."""
     root = tmp_path_factory.mktemp("fuzz")
     folder = Path(shutil.copytree(finished, root / "run"))
-    list(Evaluation(make_engine(folder), seeds=2)())
+    list(Evaluation(make_models(folder), seeds=2)())
     export(SliderSpace.load(folder, Speed(device="cpu")), root / "exported")
     return folder
 
@@ -69,7 +71,7 @@ def reported(folder: Path) -> str:
 
 
 def described(folder: Path) -> str:
-    return json.dumps(describe_run(folder))
+    return json.dumps(describe_run(folder).plain())
 
 
 def exported(folder: Path) -> str:
@@ -89,8 +91,10 @@ def continued(folder: Path) -> str:
 
 def sampled(folder: Path) -> str:
     made = (stored_fingerprint(folder / "trajectories" / "000000.safetensors") or "").partition(":")[0]
-    found = trajectories.load(folder / "trajectories", 138, made)
-    return digest(found.x_NTCHW, found.z_NTD, found.prompt_N, found.steps_T)
+    found = trajectories.load(trajectories.shards(folder / "trajectories", SAMPLED, trajectories.SHARD, made))
+    every = torch.arange(len(found))
+    x_TNCHW = [found.x(every, torch.full_like(every, t)) for t in range(len(found.steps_T))]
+    return digest(*x_TNCHW, found.z_NTD, found.prompt_N, found.steps_T)
 
 
 def encoded(folder: Path) -> str:
@@ -108,7 +112,7 @@ READERS: dict[str, tuple[Callable[[Path], str], ...]] = {
     "strips.safetensors": (reported,),
     "texts.safetensors": (encoded,),
     "trajectories/000000.safetensors": (sampled,),
-    "../exported/a-robot-01.safetensors": (imported,),
+    "../exported/a-robot--velocity-01.safetensors": (imported,),
 }
 
 
@@ -190,6 +194,7 @@ def rewritten_tensors(path: Path, draw: random.Random) -> None:
 def rewritten_lora(path: Path, draw: random.Random) -> None:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
+    del metadata[CHECKSUM]  # the first version wrote none
     tensors = {name: value.clone() for name, value in load_file(path).items()}
     if draw.random() < 0.5:
         metadata["sliderspace"] = json.dumps(spoiled_json(json.loads(metadata["sliderspace"]), draw))

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from sliderspace.core.settings import Speed, settings_from
+from sliderspace.measure.results import MadeFrom, SpaceFile
 from sliderspace.method.denoise import render
 from sliderspace.method.directions import Directions
 from sliderspace.space.space import SliderSpace
-from sliderspace.storage.files import save_json, save_tensors
+from sliderspace.storage.files import save_json, save_tensors, stored_fingerprint
 from sliderspace.storage.run_folder import RunFolder
 
 Pipelines = Callable[[], Any]  # a fresh pipeline each time
@@ -65,9 +66,18 @@ def make_space(
         directions.save(run.directions, "d")
         save_tensors(run.sliders, values, kind="sliders", fingerprint=identity, history=[])
         listed = [{"index": k, "name": "red hair" if k == 1 else None, "unit": 0.5 + 0.3 * k} for k in range(count)]
-        made_from = {"config": "c", "directions": "d", "sliders": identity}
-        save_json(run.space, {"made_from": made_from, "sliders": listed}, kind="space", fingerprint="m")
+        made_from = MadeFrom(directions="d", sliders=identity)
+        space = SpaceFile.model_validate({"made_from": made_from, "settings": chosen, "sliders": listed})
+        space.write(run.space, "m")
     return SliderSpace.load(folder, Speed(device="cpu"))
+
+
+def change_settings(folder: Path, **changed: Any) -> None:
+    """Let a finished space say that it was made with other settings."""
+    run = RunFolder(folder)
+    space = SpaceFile.read(run.space)
+    settings = space.settings.model_copy(update=changed)
+    space.model_copy(update={"settings": settings}).write(run.space, stored_fingerprint(run.space) or "")
 
 
 def by_number(paths: list[Path]) -> dict[int, Path]:

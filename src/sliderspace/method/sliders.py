@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
@@ -18,6 +19,8 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.seeds import seed_for
 from sliderspace.core.settings import Settings, Up
 from sliderspace.models.backbones.base import Backbone
+from sliderspace.storage.files import load_tensors, open_tensors
+from sliderspace.storage.stamps import damaged
 
 CROSS_KV = r".*\.attn2\.to_[kv]"  # a UNet's keys and values of cross-attention, as published
 
@@ -177,6 +180,18 @@ def bank_for(settings: Settings, backbone: Backbone, sliders: range | None = Non
         up=settings.up,
         seed=settings.seed,
     )
+
+
+def stored_values(path: Path, count: int) -> dict[str, Tensor]:
+    """The values of `count` trained sliders under the names of `SliderBank.tensors`. Raises DamagedFile where they are
+    not those of one bank."""
+    file = open_tensors(path, kind="sliders")
+    layers = sorted({name.rpartition(".")[0] for name in file.parts})
+    due = {f"{layer}.down": f"float32 {count} R I{i}" for i, layer in enumerate(layers)}
+    due |= {f"{layer}.up": f"float32 {count} O{i} R" for i, layer in enumerate(layers)}
+    if not due or due.keys() != file.parts.keys():
+        raise damaged(path, "does not hold two halves of every layer")
+    return load_tensors(path, kind="sliders", expect=due)[0]
 
 
 def _key(path: str) -> str:

@@ -19,6 +19,7 @@ from sliderspace.method.denoise import decoded, denoise, predict
 from sliderspace.models.backbones.base import Backbone, Condition
 from sliderspace.models.encoders import Encoder
 from sliderspace.storage.files import is_done, open_tensors, save_tensors
+from sliderspace.storage.tensors import TensorFile
 
 Drawn = tuple[
     Tensor, Tensor, list[int]
@@ -207,11 +208,10 @@ def load(found: Sequence[Shard]) -> Trajectories:
             raise DamagedFile(
                 f"{shard.path} is missing or belongs to other settings: run `sliderspace sample` on this folder again"
             )
-    files = [open_tensors(shard.path, kind="trajectories") for shard in found]
+    files = [_opened(shard) for shard in found]
+    if len({(file.shapes["x"][1:], file.shapes["z"][1:]) for file in files}) > 1:
+        raise DamagedFile(f"the files of {found[0].path.parent} do not fit each other: delete it and run again")
     z_NTD, prompt_N = (torch.cat([file.whole(name) for file in files]) for name in ("z", "prompt"))
-    if len(z_NTD) != found[-1].last:
-        folder = found[0].path.parent
-        raise DamagedFile(f"{folder} does not hold the trajectories that are due: delete it and run again")
     size = found[0].last - found[0].first
 
     def latents(trajectory_B: Sequence[int], step_B: Sequence[int]) -> Tensor:
@@ -219,3 +219,9 @@ def load(found: Sequence[Shard]) -> Trajectories:
         return torch.cat(rows)
 
     return Trajectories(latents, z_NTD, prompt_N, files[0].whole("steps"))
+
+
+def _opened(shard: Shard) -> TensorFile:
+    count = shard.last - shard.first
+    due = {"x": f"float16 {count} T C H W", "z": f"float32 {count} T D", "prompt": f"int64 {count}", "steps": "int64 T"}
+    return open_tensors(shard.path, kind="trajectories", expect=due)

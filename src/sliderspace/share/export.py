@@ -17,7 +17,7 @@ from torch import Tensor
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.measure.results import Measures, SpaceFile
 from sliderspace.share.lora_names import LABELS, component_of, family_of, keys_for
-from sliderspace.share.metadata import ENTRY, About, about, about_in, title
+from sliderspace.share.metadata import CHECKSUM, ENTRY, About, about, about_in, checksum_of, title
 from sliderspace.share.places import shareable, short_name
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import save_bytes, stored_fingerprint
@@ -107,7 +107,8 @@ def _lora_file(space: SliderSpace, k: int, about: About) -> bytes:
         tensors |= {keys.down: a_RI, keys.up: space.values[f"{path}.up"][k].float() * scale}
         if keys.alpha:
             tensors[keys.alpha] = torch.tensor(float(len(a_RI)))
-    return _serialised({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
+    ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return _serialised(ready, {**metadata, CHECKSUM: checksum_of(metadata, ready)})
 
 
 def _serialised(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:

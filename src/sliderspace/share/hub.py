@@ -110,11 +110,10 @@ def _receive(run: RunFolder, named: dict[str, str]) -> None:
 def _explained(repo_id: str, revision: str | None = None) -> Generator[None]:
     """What the Hub's library raises, in one line that says what to do."""
     from huggingface_hub import errors
-    from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    disable_progress_bars()
     try:
-        yield
+        with _without_bars():
+            yield
     except SliderSpaceError:
         raise
     except errors.HFValidationError as error:
@@ -143,6 +142,20 @@ def _explained(repo_id: str, revision: str | None = None) -> Generator[None]:
         raise SliderSpaceError(
             f"{repo_id}: {error.strerror or str(error) or type(error).__name__}.".splitlines()[0]
         ) from error
+
+
+@contextmanager
+def _without_bars() -> Generator[None]:
+    """Within the block the Hub's library shows no bars; afterwards as before."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    silent = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not silent:
+            enable_progress_bars()
 
 
 def _refused(repo_id: str, status: int) -> SliderSpaceError:

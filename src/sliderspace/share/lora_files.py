@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.share.lora_names import denoiser_layers, other_kind
-from sliderspace.share.metadata import About, about_in, damaged
+from sliderspace.share.metadata import CHECKSUM, About, about_in, checksum_of, damaged
 
 HALVES = (
     (".lora_down.weight", ".lora_up.weight"),
@@ -95,13 +95,16 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor], str]:
         data = path.read_bytes()
         with cast("Any", safe_open)(path, framework="np") as file:
             metadata = file.metadata() or {}
-        tensors = {name: value.float() for name, value in load(data).items()}
+        stored = load(data)
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror or error}.") from error
     except (SafetensorError, ValueError) as error:
         raise damaged(path) from error
+    tensors = {name: value.float() for name, value in stored.items()}
     if wrong := [name for name, value in tensors.items() if not value.isfinite().all()]:
         raise DamagedFile(f"{path} is damaged: not all values of '{wrong[0]}' are numbers. Export or fetch it again.")
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum_of(metadata, stored):
+        raise damaged(path)
     return metadata, tensors, hashlib.blake2b(data, digest_size=10).hexdigest()
 
 

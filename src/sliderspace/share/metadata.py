@@ -5,6 +5,7 @@ It holds the slider's direction, so that files alone make a whole space.
 
 import base64
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,14 +13,18 @@ from typing import Annotated, Any, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
 
 from sliderspace.core.arrays import Array
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.settings import Settings
 from sliderspace.method.directions import Directions
+from sliderspace.storage.stamps import checksum
+from sliderspace.storage.tensors import listed
 
 KIND, NUMBER = "sliderspace-lora", 1  # of the metadata: files of every earlier number stay readable
 ENTRY = "sliderspace"
+CHECKSUM = "sliderspace.checksum"  # of that entry and of the values; the first files have none
 Measure = bool | float | list[float | None] | None
 
 
@@ -125,6 +130,11 @@ def about_in(path: Path, metadata: dict[str, str]) -> About | None:
         return About.model_validate(values)
     except ValidationError as error:
         raise damaged(path) from error
+
+
+def checksum_of(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """Over what a file says of its slider and over its values. What other programs add to the metadata is theirs."""
+    return checksum({ENTRY: metadata.get(ENTRY), "tensors": listed(tensors)})
 
 
 def damaged(path: Path) -> DamagedFile:

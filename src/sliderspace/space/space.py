@@ -17,16 +17,17 @@ from sliderspace.core.settings import Settings, Speed
 from sliderspace.measure.results import SpaceFile
 from sliderspace.method.denoise import render
 from sliderspace.method.directions import Directions
-from sliderspace.method.sliders import SliderBank
+from sliderspace.method.sliders import SliderBank, stored_values
 from sliderspace.method.strengths import sparse_mix, sweep_rows
 from sliderspace.models.backbones import Backbone, Condition
 from sliderspace.models.device import device_for
 from sliderspace.models.load import backbone_at
 from sliderspace.models.texts import stamp, stored
 from sliderspace.models.working_point import WorkingPoint, point_for
-from sliderspace.storage.files import is_done, load_tensors
+from sliderspace.storage.files import is_done
 from sliderspace.storage.images import to_uint8
 from sliderspace.storage.run_folder import RunFolder
+from sliderspace.storage.stamps import damaged
 
 ELSEWHERE = "local:"  # begins the name of what lies in a folder of another machine, whose path never leaves it
 
@@ -62,7 +63,9 @@ class SliderSpace:
             raise DamagedFile(f"{run.space} does not list {settings.sliders} sliders.\n{space.mending(run.space)}")
         units = np.array([entry.unit for entry in space.sliders])
         directions = Directions.load(files["directions"]) if "directions" in files else None
-        values = load_tensors(files["sliders"], kind="sliders")[0]
+        if directions and len(directions.components_KD) != settings.sliders:
+            raise damaged(files["directions"], f"does not hold {settings.sliders} directions")
+        values = stored_values(files["sliders"], settings.sliders)
         return cls(settings, directions, units, values, run.root, speed or Speed())
 
     def __len__(self) -> int:

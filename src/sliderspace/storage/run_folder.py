@@ -98,10 +98,9 @@ class RunFolder(Places):
                 f"{self.root} already holds other files.\nChoose a new or empty folder with --out; nothing was changed."
             )
         self._take_lock(share)
-        self.trajectories.mkdir(exist_ok=True)
-        for place in (self.unfinished.sliders_parts, self.unfinished.measuring):
+        self._end_publishing()  # it removes `unfinished` whole
+        for place in (self.trajectories, self.unfinished.sliders_parts, self.unfinished.measuring):
             place.mkdir(parents=True, exist_ok=True)
-        self._end_publishing()
         for folder in (self, self.unfinished):
             for place in (folder.root, folder.sliders_parts, folder.measuring):
                 remove_stale(place)
@@ -131,10 +130,16 @@ class RunFolder(Places):
     def close(self) -> None:
         """Let others write. The system does the same when the process ends, however it ends."""
         if self._held is not None:
-            with suppress(OSError):  # nothing was left unfinished
-                self.unfinished.root.rmdir()
+            if self._held.lock_file == str(self.lock):  # another worker may be about to write there
+                self._remove_if_empty()
             self._held.release()
             self._held = None
+
+    def _remove_if_empty(self) -> None:
+        """Without `unfinished`, and the folders in it, where nothing was left unfinished."""
+        for place in (self.unfinished.sliders_parts, self.unfinished.measuring, self.unfinished.root):
+            with suppress(OSError):
+                place.rmdir()
 
     def __enter__(self) -> Self:
         return self
