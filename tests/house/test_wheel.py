@@ -19,9 +19,7 @@ IMPORT_NAMES = {"pillow": "PIL", "torch-fidelity": "torch_fidelity", "huggingfac
 
 def _run(*arguments: object, cwd: Path, timeout: float = 120) -> str:
     """The output of a command; no variable of ours leads it back to the source tree, or to the network."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}
-    }
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
     environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     command = [str(argument) for argument in arguments]
     done = subprocess.run(command, cwd=cwd, env=environment, text=True, capture_output=True, timeout=timeout)

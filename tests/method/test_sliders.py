@@ -1,19 +1,22 @@
 """A bank of sliders on a real denoiser: nothing at zero, each row its own strengths, and images that say so."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from support.tiny import Tiny
 from torch import Tensor, nn
 
-from sliderspace.core.errors import BadInput
+from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.settings import Targets
 from sliderspace.method.denoise import render
-from sliderspace.method.sliders import SliderBank, target_layers
+from sliderspace.method.sliders import SliderBank, stored_values, target_layers
 from sliderspace.method.strengths import sparse_mix, sweep_rows
 from sliderspace.models.backbones import Backbone, Condition
 from sliderspace.models.backbones.unet import UNetBackbone
 from sliderspace.models.load import load_backbone
+from sliderspace.storage.files import save_tensors
 from sliderspace.storage.images import to_uint8
 
 LAYERS = UNetBackbone.layers
@@ -232,6 +235,29 @@ def test_what_is_saved_comes_back_and_what_does_not_fit_is_refused(backbone: Bac
     ):
         with pytest.raises(BadInput):
             wrong.load_tensors(values)
+
+
+def test_stored_values_are_those_of_one_bank(tmp_path: Path) -> None:
+    """Two layers of rank 2, three sliders; then a half of another rank, type, number of sliders, name, or none."""
+    path = tmp_path / "sliders.safetensors"
+    whole = {"a.b.down": torch.ones(3, 2, 5), "a.b.up": torch.ones(3, 4, 2)}
+    whole |= {"c.down": torch.ones(3, 2, 7), "c.up": torch.ones(3, 6, 2)}
+
+    def stored(values: dict[str, Tensor], count: int = 3) -> dict[str, Tensor]:
+        save_tensors(path, values, kind="sliders", fingerprint="f")
+        return stored_values(path, count)
+
+    assert all(torch.equal(value, whole[name]) for name, value in stored(whole).items())
+    for name, value in whole.items():
+        rest = {n: v for n, v in whole.items() if n != name}
+        other_rank = value[:, :1] if name.endswith(".down") else value[..., :1]
+        odd_ones = [{name: odd} for odd in (other_rank, value[:2], value[0], value.double())]
+        for part in ({}, {f"{name}x": value}, *odd_ones):
+            with pytest.raises(DamagedFile, match="sliders"):
+                stored({**rest, **part})
+    for values, count in (({}, 3), (whole, 4)):
+        with pytest.raises(DamagedFile):
+            stored(values, count)
 
 
 def test_a_bank_is_a_function_of_its_seed(backbone: Backbone) -> None:

@@ -2,6 +2,7 @@
 run's."""
 
 import copy
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sliderspace.method.trajectories import SHARD, Trajectories, shard_size
 from sliderspace.models.backbones import Backbone, Condition
 from sliderspace.models.encoders import Encoder
 from sliderspace.models.working_point import embedded_steps
+from sliderspace.storage.files import load_tensors, save_tensors, stored_fingerprint
 
 Sample = Callable[..., list[int]]
 
@@ -252,6 +254,31 @@ def test_a_damaged_shard_is_told(tmp_path: Path, folder: Path, cut: int) -> None
     there.write_bytes(shard_path(folder, 0).read_bytes()[:cut])
     with pytest.raises(DamagedFile, match=there.name):
         stored(tmp_path, SHARD, "f")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda t: {n: v for n, v in t.items() if n != "x"},
+        lambda t: {**t, "x": t["x"].flatten(1)},
+        lambda t: {**t, "z": t["z"].double()},
+        lambda t: {**t, "prompt": t["prompt"][:-1]},
+        lambda t: {**t, "z": t["z"][..., :-1]},
+        lambda t: {**t, "x": t["x"][..., :-1]},
+    ],
+    ids=["none", "flat", "type", "count", "width", "size"],
+)
+def test_a_shard_that_does_not_fit_is_told(
+    tmp_path: Path, folder: Path, wrong: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> None:
+    """In itself, or beside the others."""
+    copied = Path(shutil.copytree(folder, tmp_path / "t"))
+    path = shard_path(copied, SHARD, SHARD + 5)
+    tensors, _ = load_tensors(path, kind="trajectories")
+    made_from = stored_fingerprint(path) or ""
+    save_tensors(path, wrong(tensors), kind="trajectories", fingerprint=made_from)
+    with pytest.raises(DamagedFile):
+        stored(copied, SHARD + 5, "f")
 
 
 def test_a_model_that_gives_no_numbers_is_told_and_nothing_is_stored(

@@ -28,9 +28,9 @@ from support.tiny import Tiny
 
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Speed
+from sliderspace.measure.results import SpaceFile
 from sliderspace.models import sources
 from sliderspace.models.backbones.pipeline import quantization
-from sliderspace.measure.results import SpaceFile
 from sliderspace.models.identity import identity_of
 from sliderspace.share.hub import prepare, pull, push
 from sliderspace.share.importing import import_space
@@ -73,7 +73,9 @@ def test_what_is_uploaded(made: Path, finished: Path) -> None:
     here, there = (SpaceFile.read(folder / "space.json") for folder in (finished, made))
     assert here.model_copy(update={"settings": there.settings}) == there
     changed = ("backbone: ", "encoder: ")
-    assert [line.partition(" ")[0] + " " for line in here.changed(there.settings)] == list(changed), "folders of this machine"
+    assert [line.partition(" ")[0] + " " for line in here.changed(there.settings)] == list(changed), (
+        "folders of this machine"
+    )
     strip = np.asarray(Image.open(made / "images" / "slider-01.png"))
     assert strip.shape[1] == 7 * (32 + 2) - 2 and strip.shape[0] > 2 * 32 and strip.std() > 5, (
         "two seeds at seven strengths"

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from safetensors import safe_open
 from support.spaces import DIM
 from support.tiny import Tiny
 
@@ -58,6 +61,19 @@ def test_import_of_an_import_and_of_some(space: SliderSpace, tmp_path: Path) -> 
     assert len(import_space(tmp_path / "files", tmp_path / "run", **there)) == 2, (
         "the same files into the same folder change nothing"
     )
+
+
+def test_only_imported_sliders_have_no_directions(space: SliderSpace, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(space.folder, tmp_path / "run"))
+    stored = json.loads((folder / "space.json").read_text())
+    for imported in (True, False):
+        told = {**stored, "made_from": {**stored["made_from"], "directions": None}, "imported": imported}
+        (folder / "space.json").write_text(json.dumps(told))
+        if imported:
+            assert SliderSpace.load(folder).directions is None
+        else:
+            with pytest.raises(DamagedFile, match=r"made_from\.directions"):
+                SliderSpace.load(folder)
 
 
 # ---- files of the first version, which no later program may refuse
@@ -199,6 +215,22 @@ def test_any_wrong_value_is_an_error_that_says_so(tmp_path: Path, within: str | 
             refused.append(str(error))
     assert len(refused) > len(part)
     assert within == "settings" or all("a.safetensors" in error for error in refused), refused
+
+
+def test_a_flipped_bit_is_found(space: SliderSpace, tmp_path: Path) -> None:
+    """Anywhere in what the file says of its slider, and in its values; notes of other programs are no damage."""
+    [path] = export(space, tmp_path, sliders=[1])
+    whole = bytearray(path.read_bytes())
+    said = whole.index(b"sliderspace-lora")
+    for place in (*range(said, said + 3000, 117), *range(len(whole) - 500, len(whole), 61)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DamagedFile):
+            load_file(path)
+    path.write_bytes(whole)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    safetensors.torch.save_file(safetensors.torch.load(bytes(whole)), path, {**metadata, "rating": "5"})
+    assert load_file(path).about.name == "red hair"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from sliderspace.core.errors import SliderSpaceError
 from sliderspace.core.settings import Speed
-from sliderspace.engine.evaluation import Evaluation
 from sliderspace.engine.begin import stored_settings
+from sliderspace.engine.evaluation import Evaluation
 from sliderspace.engine.status import describe_run
 from sliderspace.method import trajectories
 from sliderspace.report.from_run import report_run

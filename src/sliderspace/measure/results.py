@@ -309,6 +309,12 @@ class SpaceFile(Stored):
     imported: bool = False  # such sliders cannot be made again from their folder
     sliders: tuple[SpaceEntry, ...]
 
+    @model_validator(mode="after")
+    def _discovered_along_directions(self) -> Self:
+        if self.made_from.directions is None and not self.imported:
+            raise ValueError("made_from.directions is missing")
+        return self
+
     def foreign(self, run: RunFolder) -> list[Path]:
         """The files of its folder that were made for another space; what is missing is not among them."""
         own = stored_fingerprint(run.space)
