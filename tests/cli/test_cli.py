@@ -482,10 +482,8 @@ def test_export_and_import(call: Call, copy: Path, tmp_path: Path, small: dict[s
     base = ("--backbone", small["backbone"])  # a folder here, and files name no folders
     told = json.loads(ok(call("export", copy, "--sliders", "0,2", "--out", tmp_path / "loras", "--json")).stdout)
     assert len(told["files"]) == 2 and all(Path(f).is_file() for f in told["files"])
-    assert (
-        json.loads(ok(call("import", tmp_path / "loras", "--out", tmp_path / "again", *base, "--json")).stdout)["sliders"]
-        == 2
-    )
+    again = ok(call("import", tmp_path / "loras", "--out", tmp_path / "again", *base, "--json"))
+    assert json.loads(again.stdout)["sliders"] == 2
     ok(call("sweep", tmp_path / "again", "1", "--seeds", "3", "--scales", "0,1"))
     refused(call("export", copy, "--sliders", "0-x"), "--sliders")
     refused(call("export", copy, "--sliders", "99"), "sliders 0")
