@@ -86,13 +86,12 @@ PROMISED: dict[str, dict[str, Any]] = {
     "backbones": {"--json": False},
     "export": {
         "folder": None,
-        "--format": "diffusers",
         "--sliders": None,
         "--unit": 1.0,
         "--out": None,
         "--json": False,
     },
-    "import": {"source": None, "--out": None, "--backbone": None, "--json": False},
+    "import": {"source": None, "--out": None, "--backbone": None, "--prompt": None, "--json": False},
     "push": {
         "folder": None,
         "repository": None,
@@ -101,7 +100,7 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--base-model": "",
         "--json": False,
     },
-    "pull": {"repository": None, "--out": None, "--revision": None, "--json": False},
+    "pull": {"repository": None, "--out": None, "--backbone": None, "--revision": None, "--json": False},
 }
 
 

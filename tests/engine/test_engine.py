@@ -465,9 +465,19 @@ def test_a_worker_and_a_whole_run_keep_out_of_each_others_way(tmp_path: Path) ->
 def test_too_few_samples_for_the_sliders_asked_is_said_before_anything_is_drawn(
     tmp_path: Path, make_models: MakeModels
 ) -> None:
-    with pytest.raises(BadInput, match=r"(?i)trajectories|samples"):
-        go(make_models(tmp_path / "run", samples=12, sliders=12))
-    assert not list((tmp_path / "run").rglob("*.safetensors"))
+    asked = make_models(tmp_path / "run", samples=12, sliders=12)
+    with pytest.raises(BadInput, match="12 samples carry at most 11 sliders"):
+        sliderspace.discover(**{"prompt" if k == "prompts" else k: v for k, v in asked.settings}, out=asked.run.root)
+    assert not asked.run.root.exists()
+
+
+def test_what_was_sampled_for_nobodys_count_is_not_fitted_for_too_many(tmp_path: Path, make_models: MakeModels) -> None:
+    """Sampling need not know how many sliders there will be; fitting does."""
+    asked = make_models(tmp_path / "run", samples=12, sliders=12)
+    go(asked, local.sample)
+    with pytest.raises(BadInput, match="12 samples carry at most 11 sliders"):
+        go(asked, local.fit)
+    go(make_models(tmp_path / "run", samples=12, sliders=2), local.fit)
 
 
 def test_a_very_small_run_ends_well(tmp_path: Path, make_models: MakeModels) -> None:

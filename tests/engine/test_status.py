@@ -4,17 +4,20 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sliderspace.core.errors import DamagedFile
-from sliderspace.engine.local import Engine
+from sliderspace.engine import local
+from sliderspace.engine.begin import begin
+from sliderspace.engine.models import Models
 from sliderspace.engine.status import describe_run, is_measured
-from sliderspace.measure.results import Evaluation, SpaceFile
+from sliderspace.measure.results import Evaluation
 from sliderspace.storage.files import load_json, save_json, stored_fingerprint
 from sliderspace.storage.run_folder import RunFolder
 
-MakeEngine = Callable[..., Engine]
+MakeModels = Callable[..., Models]
 STAGES = ("sample", "fit", "train", "measure", "evaluate", "report")
 
 
@@ -39,29 +42,29 @@ def test_of_a_finished_run_all_is_done_and_measured(finished: Path) -> None:
     json.dumps(plain, allow_nan=False)
 
 
-def test_during_a_redo_each_part_is_of_the_settings_it_was_made_with(copied: Path, make_engine: MakeEngine) -> None:
+def test_during_a_redo_each_part_is_of_the_settings_it_was_made_with(copied: Path, make_models: MakeModels) -> None:
     """Other settings of sampling, stage by stage: what is old is said to be, and is never mixed with what is new."""
     older = "of other settings"
-    engine = make_engine(copied, seed=5, updates=3)
-    with engine.run.open_for_writing():
-        engine.write_config()
+    asked = make_models(copied, seed=5, updates=3)
+    with asked.run.open_for_writing():
+        models, _ = begin(asked.settings, asked.speed, asked.run)
         assert states(copied) == dict.fromkeys(STAGES, older) | {"evaluate": "missing"}
-        status = describe_run(copied)
-        assert status.earlier and status.changed == ("seed: 0 → 5", "updates: 60 → 3")
-        earlier = status.plain()["earlier"]
-        assert isinstance(earlier, dict) and len(earlier["sliders"]) == 3 and "sliders" not in status.plain()
-        for stage, done in ((engine.sample, 1), (engine.fit, 2), (engine.train, 3)):
-            list(stage())
+        for done, stage in enumerate((local.sample, local.fit, local.train), start=1):
+            status = describe_run(copied)
+            assert status.measures and status.earlier, "the old space is whole until the new one is"
+            assert status.changed == ("seed: 0 → 5", "updates: 60 → 3")
+            earlier = status.plain()["earlier"]
+            assert isinstance(earlier, dict) and len(earlier["sliders"]) == 3 and "sliders" not in status.plain()
+            list(stage(models))
             assert list(states(copied).values())[:4] == ["done"] * done + [older] * (4 - done)
-            assert (describe_run(copied).measures is None) == (done > 1), "the old space is whole until it is refitted"
-        list(engine.measure())
+        list(local.measure(models))
     assert states(copied) == dict.fromkeys(STAGES, "done") | {"evaluate": "missing", "report": older}
 
 
-def test_a_change_of_training_alone_leaves_sampling_and_fit_done(copied: Path, make_engine: MakeEngine) -> None:
-    engine = make_engine(copied, updates=7)
-    with engine.run.open_for_writing():
-        engine.write_config()
+def test_a_change_of_training_alone_leaves_sampling_and_fit_done(copied: Path, make_models: MakeModels) -> None:
+    asked = make_models(copied, updates=7)
+    with asked.run.open_for_writing():
+        begin(asked.settings, asked.speed, asked.run)
     assert list(states(copied).values())[:4] == ["done", "done", "of other settings", "of other settings"]
 
 
@@ -75,11 +78,11 @@ def test_what_is_missing_is_said_to_be(copied: Path) -> None:
     assert found["measure"] == "of other settings" and not is_measured(run), "it has no sliders to belong to"
 
 
-def test_trajectories_of_two_settings_are_no_sampling(copied: Path, make_engine: MakeEngine) -> None:
-    engine = make_engine(copied, seed=5)
-    with engine.run.open_for_writing():
-        engine.write_config()
-        stage = engine.sample()
+def test_trajectories_of_two_settings_are_no_sampling(copied: Path, make_models: MakeModels) -> None:
+    asked = make_models(copied, seed=5)
+    with asked.run.open_for_writing():
+        models, _ = begin(asked.settings, asked.speed, asked.run)
+        stage = local.sample(models)
         while next(stage).done == 0:
             pass
         stage.close()
@@ -106,12 +109,13 @@ def test_valid_json_with_wrong_contents_is_damage(copied: Path, name: str) -> No
         describe_run(copied)
 
 
-def test_an_imported_space_is_fitted_and_trained(copied: Path, tmp_path: Path) -> None:
+def test_an_imported_space_is_fitted_and_trained(copied: Path, tmp_path: Path, small: dict[str, Any]) -> None:
     from sliderspace.share.export import export
     from sliderspace.share.importing import import_space
     from sliderspace.space import SliderSpace
 
     export(SliderSpace.load(copied), tmp_path / "loras")
-    import_space(tmp_path / "loras", tmp_path / "imported")
+    import_space(tmp_path / "loras", tmp_path / "imported", backbone=small["backbone"])
     assert list(states(tmp_path / "imported").values()) == ["missing", "done", "done", *["missing"] * 3]
-    assert SpaceFile.read(tmp_path / "imported" / "space.json").settings == SliderSpace.load(copied).settings
+    own, imported = (SliderSpace.load(folder).settings for folder in (copied, tmp_path / "imported"))
+    assert imported.model_copy(update={"encoder": own.encoder}) == own, "files name no folders"

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from sliderspace.cli import app
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import PAPER, Speed, settings_from
-from sliderspace.engine.local import Engine, stored_settings
+from sliderspace.engine.begin import space_settings
+from sliderspace.engine.models import Models
 from sliderspace.experiments import oracle
 from sliderspace.experiments.studies import study, tables, variance
 from sliderspace.experiments.studies.questions import QUESTIONS, Question, Variant, question
@@ -205,8 +206,8 @@ def test_a_recipe_is_a_set_of_settings_and_options_beside_it_are_stronger(
 
 def test_the_yardsticks_are_measures_of_a_run(finished: Path) -> None:
     run = RunFolder(finished)
-    engine = Engine(stored_settings(run), Speed(device="cpu"), run)
-    picking = oracle.picking(engine)
-    assert picking["pool"] == engine.settings.samples and 0 < picking["random"] < picking["best_of_pool"] <= 1
-    asking = oracle.asking(engine, (" x", ", y"))
+    models = Models(space_settings(run), Speed(device="cpu"), run)
+    picking = oracle.picking(models)
+    assert picking["pool"] == models.settings.samples and 0 < picking["random"] < picking["best_of_pool"] <= 1
+    asking = oracle.asking(models, (" x", ", y"))
     assert set(asking) == {" x", ", y", "mean"} and all(-1 <= m["consistency"] <= 1 for m in asking.values())

@@ -120,7 +120,7 @@ def test_discovery_export_and_round_trip(
     )
 
     held = [row[-1] for row in load_tensors(tmp_path / "run" / "sliders.safetensors", kind="sliders")[1]["history"]]
-    assert held[-1] > 0.03, f"held-out alignment starts at 0 and came to {held}; what learns nothing stays within 0.01"
+    assert held[-1] > 0.03, f"held-out alignment starts at 0 and came to {held}; what learns nothing has come to 0.02"
 
     space = SliderSpace.load(tmp_path / "run")
     drawn = space.generate(SEEDS, {1: 2.0})

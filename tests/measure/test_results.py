@@ -47,7 +47,7 @@ WHOLE: dict[type[Stored], dict[str, Any]] = {
         "factors": FACTORS | TOLD | {"mean": {"gap": {"value": 0.5}}, "controls": {"pairs": {"gap": 0.0}}, "told_by_random_directions": TOLD},
     },
     SpaceFile: {
-        "made_from": {"config": "c", "directions": "d", "sliders": "s"}, "settings": Settings(prompts=("a robot",)).model_dump(),
+        "made_from": {"directions": "d", "sliders": "s"}, "settings": Settings(prompts=("a robot",)).model_dump(),
         "sliders": [{"index": 0, "name": None, "unit": 0.5}, {"index": 1, "name": "a hat", "unit": 2, "measures": SCORES}],
     },
 }  # fmt: skip
@@ -145,7 +145,7 @@ WRONG: list[tuple[type[Stored], tuple[str | int, ...], Any]] = [
     (SpaceFile, ("sliders", 0, "unit"), "one"),
     (SpaceFile, ("sliders", 0, "name"), 3),
     (SpaceFile, ("sliders", 1), "a hat"),
-    (SpaceFile, ("made_from", "config"), None),
+    (SpaceFile, ("made_from", "sliders"), None),
     (SpaceFile, ("settings", "sliders"), 0),
 ]
 
@@ -183,8 +183,6 @@ def test_a_space_knows_the_files_that_are_not_of_it(finished: Path, tmp_path: Pa
 
 def test_a_space_names_what_is_asked_for_in_place_of_its_settings() -> None:
     settings = Settings(prompts=("a robot",))
-    space = SpaceFile(
-        made_from=MadeFrom(config="", directions="", sliders=""), settings=settings, sliders=(SpaceEntry(unit=1.0),)
-    )
+    space = SpaceFile(made_from=MadeFrom(directions="", sliders=""), settings=settings, sliders=(SpaceEntry(unit=1.0),))
     assert space.changed(settings) == ()
     assert space.changed(settings.model_copy(update={"updates": 7, "seed": 1})) == ("seed: 0 → 1", "updates: 300 → 7")

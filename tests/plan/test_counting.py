@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from counting import preview_cost, update_cost, weight_bytes
-from sliderspace.models.backbones.load import precision_for
 from support.tiny import Tiny
 from support.tiny_flow import save_flux, save_zimage
 from torch import Tensor, nn
@@ -23,9 +22,10 @@ from sliderspace.core.settings import Settings, settings_from
 from sliderspace.method.objective import Objective, Recipe
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.trajectories import Trajectories
-from sliderspace.models.backbones import load_backbone
 from sliderspace.models.configs import SHIPPED, configs_of
+from sliderspace.models.device import precision_for
 from sliderspace.models.encoders import facenet
+from sliderspace.models.load import load_backbone
 from sliderspace.plan.meter import Meter
 from sliderspace.plan.one_lane import lanes_of, objective_for
 

@@ -17,6 +17,7 @@ from sliderspace.cli.plan_text import print_plan
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Measuring, Settings, Speed, settings_from
 from sliderspace.method.measuring import measuring_for
+from sliderspace.models import working_point
 from sliderspace.models.backbones import PRESETS
 from sliderspace.plan.fit import fit_to_card, measured_fit, too_small
 from sliderspace.plan.plan import Plan, plan_for
@@ -141,6 +142,34 @@ def test_the_shipped_model_has_a_plan() -> None:
 def test_what_is_not_there_is_an_error(wrong: dict[str, str]) -> None:
     with pytest.raises(BadInput, match=r"no (backbone|encoder|decoder)"):
         plan_for(settings(**{"backbone": "mini", **wrong}), Speed())
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {  # what a discovery refuses -> in the same words
+    "a step there is not": ({"embed": "99"}, "steps to embed are 0"),
+    "an encoder's folder without one": ({"encoder": "{folder}"}, r"(no encoder|lacks|config\.json)"),
+    "an encoder's folder that is not there": ({"encoder": "./dino"}, "no encoder './dino'.*\n.*folder of a model"),
+    "a decoder's folder that is not there": ({"decoder": "./taesd"}, "no decoder './taesd'.*AutoencoderTiny"),
+    "bits of a base whose weights are replaced": ({"backbone": "sdxl-dmd2", "quantize": "4bit"}, "leave --quantize"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_a_discovery_refuses_has_no_plan(case: str, tmp_path: Path) -> None:
+    values, words = REFUSED[case]
+    given = {k: v.format(folder=tmp_path) for k, v in values.items()}
+    for memory_gb in (None, 24):
+        with pytest.raises(BadInput, match=words):
+            plan_for(settings(**{"backbone": "mini", **given}), Speed(device="cpu"), memory_gb=memory_gb)
+
+
+def test_a_base_in_4_bits_is_planned_without_the_library_for_another_machine_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(working_point, "find_spec", lambda _: None)
+    asked = settings("flux-schnell", quantize="4bit")
+    with pytest.raises(BadInput, match="pip install"):
+        plan_for(asked, Speed())
+    assert plan_for(asked, Speed(), memory_gb=24).chosen is not None
 
 
 def test_a_dry_run_takes_seconds_and_loads_no_library_of_models(tmp_path: Path) -> None:

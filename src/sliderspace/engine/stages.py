@@ -51,7 +51,8 @@ def sample(models: Models, index: int) -> Iterator[int]:
 
 
 def fit(models: Models) -> Directions:
-    """The directions of all trajectories that are not held out."""
+    """The directions of all trajectories that are not held out. Raises BadInput where there are too few of them."""
+    models.settings.check_carried()
     if models.run.find(models.run.directions.name, models.prints.fitted) is None:
         _directions(models).save(models.run.unfinished.directions, models.prints.fitted)
     return models.directions

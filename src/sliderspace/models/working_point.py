@@ -134,10 +134,7 @@ def point_for(
 ) -> WorkingPoint:
     """As `WorkingPoint.of`, from loose values; the image encoders are not looked for."""
     preset = preset_for(model)
-    configs = configs_of(preset.location)
-    family = family_of(configs)
-    if not is_repo(preset.location):
-        check_parts(configs, family.needs)
+    configs, family = _pipeline_of(preset)
     setup = Setup(
         name=preset.name,
         identity="",
@@ -164,11 +161,36 @@ def point_for(
         resolution=setup.resolution,
         decoder=_decoder_of(preset, decoder, channels=shape[0]),
         precision="bfloat16" if setup.dtype == torch.bfloat16 else "float32",
-        quantize=_quantize_of(preset, quantize),
+        quantize=_quantize_of(preset, quantize, here=True),
         encoder=encoder or preset.encoder,
         judge=preset.judge,
         embed_T=embedded_steps(embed, len(schedule)),
     )
+
+
+def check_settings(settings: Settings, *, here: bool = True) -> None:
+    """BadInput for whatever of a model, its encoders and its decoder cannot be had, before a library of models is
+    imported; `here`: on this machine, with what is installed on it.
+
+    What only the sampler's own table tells is found by `WorkingPoint.of`.
+    """
+    preset = preset_for(settings.backbone)
+    configs, family = _pipeline_of(preset)
+    channels = family.latent_shape_of(configs, settings.resolution or preset.resolution)[0]
+    _decoder_of(preset, settings.decoder, channels)
+    _quantize_of(preset, settings.quantize, here=here)
+    embedded_steps(settings.embed, settings.steps or preset.steps)
+    for location in {settings.encoder or preset.encoder, *filter(None, [preset.judge])}:
+        check_encoder(location)
+
+
+def _pipeline_of(preset: Preset) -> tuple[Path, type[PipelineBackbone]]:
+    """The folder of a pipeline's configurations, found to be whole, and the family it belongs to."""
+    configs = configs_of(preset.location)
+    family = family_of(configs)
+    if not is_repo(preset.location):
+        check_parts(configs, family.needs)
+    return configs, family
 
 
 def embedded_steps(embed: str | Sequence[int], steps: int) -> tuple[int, ...]:
@@ -187,14 +209,14 @@ def _finite(guidance: float) -> float:
     return guidance
 
 
-def _quantize_of(preset: Preset, quantize: Quantize) -> Quantize:
-    """What can be quantised, and only with the library that does it."""
+def _quantize_of(preset: Preset, quantize: Quantize, *, here: bool) -> Quantize:
+    """What can be quantised, and `here` only with the library that does it."""
     if quantize != "none" and preset.weights:
         raise BadInput(
             f"{preset.name} puts other weights into the pipeline, which cannot be done in 4 or 8 bits: leave "
             f"--quantize out"
         )
-    if quantize != "none" and find_spec("bitsandbytes") is None:
+    if quantize != "none" and here and find_spec("bitsandbytes") is None:
         raise BadInput("a base in 4 or 8 bits needs bitsandbytes: pip install 'sliderspace[quantize]'")
     return quantize
 

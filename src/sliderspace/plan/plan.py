@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Measuring, Settings, Speed
 from sliderspace.method.measuring import Work, chosen_for, work_of
 from sliderspace.models.backbones import Preset, preset_for
@@ -20,8 +19,8 @@ from sliderspace.models.costs import Costs, EncoderCosts, costs_for, encoder_cos
 from sliderspace.models.device import precision_for
 from sliderspace.models.encoders import ENCODERS
 from sliderspace.models.encoders.base import read_json
-from sliderspace.models.sources import is_repo, resolve
-from sliderspace.models.working_point import embedded_steps
+from sliderspace.models.sources import is_repo
+from sliderspace.models.working_point import check_settings, embedded_steps
 from sliderspace.plan.card import ASSUMED_RATE, CPU, Card, card_for, processor_rate
 from sliderspace.plan.memory import RESERVE, SLACK, Option, options_for, slider_values
 
@@ -124,8 +123,8 @@ class Plan:
 def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None) -> Plan:
     """The plan of a discovery on the visible card, or on one of `memory_gb`. Raises BadInput for a model, encoder or
     setting that there is not."""
+    check_settings(settings, here=memory_gb is None)
     preset, costs = preset_for(settings.backbone), costs_for(settings)
-    check_parts(settings)
     encoder = encoder_costs(settings.encoder or preset.encoder)
     card = card_for(speed.device, memory_gb)
     wide = _is_wide(settings, card)
@@ -162,21 +161,9 @@ def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None
 
 def _is_wide(settings: Settings, card: Card) -> bool:
     """Whether the networks are in float32; a card that is only planned for computes in bfloat16."""
-    if settings.precision != "auto":
+    if card.cuda:
         return settings.precision == "float32"
-    return not card.cuda and precision_for(CPU, "auto") == torch.float32
-
-
-def check_parts(settings: Settings) -> None:
-    """BadInput for an encoder or decoder that is neither known, a repository, nor a folder here."""
-    own = {"encoder": {"", *ENCODERS}, "decoder": {"auto", "full"}}
-    for option, names in own.items():
-        location = str(getattr(settings, option))
-        place = resolve(location)
-        if location in names or is_repo(location) or place.is_file() or (place / "config.json").is_file():
-            continue
-        choices = ", ".join(sorted(names - {""}))
-        raise BadInput(f"no {option} '{location}': choose {choices}, or give a Hub repository or a folder")
+    return precision_for(CPU, settings.precision) == torch.float32
 
 
 # ---- what there is to do, and to fetch
