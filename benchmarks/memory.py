@@ -3,13 +3,15 @@
     python benchmarks/memory.py                        all three, as the limits are meant
     python benchmarks/memory.py sample --trajectories 32
 
-Pictures are 1024 × 1024 and latents 4 × 128 × 128, so every array that a stage handles is as large as SDXL's; only the
-networks are small. Each stage runs in a process of its own; printed is how far its resident memory rises above what it
-was when the models were loaded and one picture had been drawn.
+Pictures are 1024 × 1024 and latents 4 × 128 × 128, so every array that a stage handles is as large as SDXL's. The
+networks are tiny, and where a stage would do nothing for an hour but run them they are replaced by arithmetic: the
+decoder by enlarging the latents, in sampling the denoiser too. So what is measured is what stages hold, not what
+networks take. Each stage runs in a process of its own; printed is how far its resident memory rises above what it was
+when the models were loaded and one picture had been drawn.
 
 sample   28 steps, all embedded                 1 GiB
 train    from 5,000 stored trajectories         1 GiB, and far less than what is stored
-measure  64 sliders calibrated, measured and evaluated, with four seeds in place of sixteen   2 GiB
+measure  64 sliders calibrated, measured and evaluated, on four seeds at two strengths          2 GiB
 """
 
 import argparse
@@ -27,6 +29,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # each thread would have workspac
 import numpy as np
 import torch
 from tiny_models import save_tiny
+from torch import Tensor
+from torch.nn import functional
 
 from sliderspace.core.settings import Measuring, Speed, settings_from
 from sliderspace.engine import local, stages
@@ -40,7 +44,7 @@ from sliderspace.storage.run_folder import RunFolder
 PIXELS, LEVELS = 1024, 4
 GIB = 2**30
 LIMITS = {"sample": 1.0, "train": 1.0, "measure": 2.0}  # GiB
-FEWER = Measuring(calibration_seeds=1, raw_sizes=(1.0,), seeds=4, base_images=8)
+FEWER = Measuring(calibration_seeds=1, raw_sizes=(1.0,), seeds=4, sizes=(1.0, 2.0), base_images=8)
 
 
 class Reduced(Models):
@@ -58,14 +62,21 @@ def models_for(root: Path, name: str, **chosen: Any) -> Models:
     run = RunFolder(root / name).open_for_writing()
     begun, _ = begin(settings, Speed(device="cpu"), run)
     models = Reduced(begun.settings, begun.speed, run)
+    models.backbone.decode = enlarged
     list(render(models.backbone, None, models.condition, [0], [0]))
     _ = models.encoder
     return models
 
 
+def enlarged(z_BCHW: Tensor) -> Tensor:
+    """Latents -> images01 of eight times their size."""
+    return functional.interpolate(z_BCHW[:, :3], scale_factor=8, mode="bilinear").sigmoid()
+
+
 def sample(root: Path, trajectories: int) -> Iterator[int]:
     """Trajectories of 28 steps."""
     models = models_for(root, "sample", steps=28, samples=trajectories - 16, sliders=2)
+    models.backbone.predict = lambda x_BCHW, step_B, condition: x_BCHW * 0.9
     yield 0
     for record in local.sample(models):
         yield record.done
