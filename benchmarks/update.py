@@ -30,8 +30,9 @@ from sliderspace.method.objective import Objective, Recipe
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.training import train
 from sliderspace.method.trajectories import Trajectories
-from sliderspace.models.backbones import Backbone, load_backbone, preset_for
+from sliderspace.models.backbones import Backbone, preset_for
 from sliderspace.models.encoders import Encoder, find_encoder, load_encoder
+from sliderspace.models.load import load_backbone
 
 COUNTS = (1, 4, 16, 32)
 TARGETS = {1: 1.10}  # of the ratio, by sliders; TARGET for the others

@@ -17,7 +17,6 @@ from sliderspace.experiments import oracle
 from sliderspace.experiments.studies import study, tables, variance
 from sliderspace.experiments.studies.questions import QUESTIONS, Question, Variant, question
 from sliderspace.measure.results import Measures
-from sliderspace.storage.files import load_json, save_json
 from sliderspace.storage.run_folder import RunFolder
 
 
@@ -103,15 +102,6 @@ def test_rows_are_the_measures_of_the_cells(done: Path, asked: Question) -> None
     measured = json.loads((cells_of(asked)[1].folder(done).root / "measures.json").read_text())
     assert found["2"][0]["alignment"] == measured["mean"]["alignment"] and set(found) == {"1", "2"}
     assert study.rows(asked, [5], str(asked.base["backbone"]), done) == {"1": [], "2": []}
-
-
-def test_a_cell_of_other_settings_is_not_a_finished_one(tmp_path: Path, done: Path, asked: Question) -> None:
-    """Begun anew with another model or another version, and killed: its old measures answer nothing."""
-    out = Path(shutil.copytree(done, tmp_path / "study", symlinks=True))
-    run = cells_of(asked)[0].folder(out)
-    assert study.row(run)
-    save_json(run.config, load_json(run.config, kind="config"), kind="config", fingerprint="other")
-    assert study.row(run) is None
 
 
 def test_variants_are_compared_on_the_seeds_they_share(tmp_path: Path, done: Path, asked: Question) -> None:
