@@ -54,7 +54,7 @@ class Subject:
         )
         self.condition = self.backbone.encode(self.settings.prompts)
 
-    def objective(self, sliders: int, lanes: int) -> tuple[Objective, Trajectories]:
+    def objective(self, sliders: int) -> tuple[Objective, Trajectories]:
         """What a discovery trains at its default recipe, on random trajectories and directions."""
         s, rng = self.settings, torch.Generator().manual_seed(0)
         z_NTD = torch.randn(SAMPLES, 1, self.encoder.dim, generator=rng)
@@ -64,10 +64,10 @@ class Subject:
             self.backbone.denoiser, sliders, rank=s.rank, pattern=self.backbone.layers[s.targets], up=s.up
         )
         asked = {key: getattr(s, key) for key in ("objective", "both_signs", "until", "hold", "lr")}
-        recipe = Recipe(updates=NEVER, check_every=NEVER, lanes=lanes, **asked)
+        recipe = Recipe(updates=NEVER, check_every=NEVER, **asked)
         x_NTCHW = torch.randn(SAMPLES, 1, *self.backbone.latent_shape, generator=rng).half()
         first_N = torch.zeros(SAMPLES, dtype=torch.int64)
-        data = Trajectories(x_NTCHW, nn.functional.normalize(z_NTD, dim=-1), first_N, first_N[:1])
+        data = Trajectories.in_memory(x_NTCHW, nn.functional.normalize(z_NTD, dim=-1), first_N, first_N[:1])
         return Objective(self.backbone, self.encoder, self.condition, bank, directions, recipe), data
 
     def floor(self, sliders: int, lanes: int) -> Callable[[], object]:
@@ -123,8 +123,10 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def measure(subject: Subject, count: int, lanes: int, rounds: int, checkpoint: Path) -> dict[str, float]:
     """Times in milliseconds and their ratio at `count` sliders."""
-    objective, data = subject.objective(count, lanes)
-    updates: Iterator[object] = train(objective, data, data, seed=0, checkpoint=checkpoint, fingerprint="bench")
+    objective, data = subject.objective(count)
+    updates: Iterator[object] = train(
+        objective, data, data, seed=0, lanes=lanes, checkpoint=checkpoint, fingerprint="bench"
+    )
     turns = (lambda: next(updates), subject.floor(count, lanes))
     for _ in range(min(WARM_UP, rounds)):
         for work in turns:
