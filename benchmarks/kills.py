@@ -2,7 +2,8 @@
 
     python benchmarks/kills.py --kills 40
 
-Each attempt is a process that is killed (SIGKILL) after a random time and started again with the same arguments. In the
+Each attempt is a process that is killed (SIGKILL), anywhere in the run or just after a random stage has begun, and
+started again with the same arguments. In the
 end the folder must hold the bytes of a run that nobody disturbed, and no task that was done may have been done again:
 a file that an attempt finds is the very file that the next one finds. Models are tiny and random; the code is the real
 one. Printed: kills by stage, and what they cost.
@@ -19,6 +20,10 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +50,8 @@ SMALL: dict[str, Any] = {
     "sliders": 3,
     "updates": 60,
 }
+STAGES = ("sample", "fit", "train", "measure", "evaluate", "export", "report")
+KILLS_A_RUN = 4
 CHECKPOINTS = re.compile(r"training-\d+\.safetensors")  # written again and again, by design
 CREATED = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC")  # when a page was made
 
@@ -69,8 +76,16 @@ def _tell(pipe: int | None, stage: str) -> None:
         os.write(pipe, f"{stage}\n".encode())
 
 
-def attempt(folder: Path, settings: dict[str, Any], seconds: float) -> tuple[bool, str]:
-    """Whether a process got done within some seconds; if not, it was killed, in the stage that is returned."""
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: some seconds after a stage has begun; "" is the start of the attempt."""
+
+    stage: str
+    seconds: float
+
+
+def attempt(folder: Path, settings: dict[str, Any], kill: Moment | None) -> tuple[bool, str]:
+    """Whether a process got done before its moment came; if not, it was killed, in the stage that is returned."""
     heard, said = os.pipe()
     child = os.fork()
     if not child:
@@ -81,20 +96,30 @@ def attempt(folder: Path, settings: dict[str, Any], seconds: float) -> tuple[boo
             os._exit(1)
         os._exit(0)
     os.close(said)
-    deadline = time.monotonic() + seconds
-    status = (0, 0)
-    while status[0] == 0 and time.monotonic() < deadline:
-        time.sleep(0.002)
-        status = os.waitpid(child, os.WNOHANG)
-    if status[0] == 0:
-        os.kill(child, signal.SIGKILL)
-        status = os.waitpid(child, 0)
-    with os.fdopen(heard) as lines:
-        stage = ([*lines] or ["begin"])[-1].strip()
+    os.set_blocking(heard, False)
+    stages: list[str] = []
+    began = {"": time.monotonic()}
+    while (status := os.waitpid(child, os.WNOHANG))[0] == 0:
+        for stage in _heard(heard):
+            stages.append(stage)
+            began.setdefault(stage, time.monotonic())
+        if kill and kill.stage in began and time.monotonic() - began[kill.stage] >= kill.seconds:
+            os.kill(child, signal.SIGKILL)
+            kill = None
+        time.sleep(0.001)
+    stages += _heard(heard)
+    os.close(heard)
     code = os.waitstatus_to_exitcode(status[1])
     if code not in (0, -signal.SIGKILL):
-        raise SystemExit(f"an attempt ended with {code} in {stage}: {folder} is left as it was")
-    return code == 0, stage
+        raise SystemExit(f"an attempt ended with {code}: {folder} is left as it was")
+    return code == 0, (stages or ["begin"])[-1]
+
+
+def _heard(pipe: int) -> list[str]:
+    """The stages that were told since."""
+    with suppress(BlockingIOError):
+        return os.read(pipe, 2**16).decode().split()
+    return []
 
 
 def tasks(folder: Path) -> dict[str, int]:
@@ -111,21 +136,29 @@ def contents(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256(content.replace(place, b"")).hexdigest() for name, content in data.items()}
 
 
-def disturbed(folder: Path, settings: dict[str, Any], longest: float, most: int, rng: random.Random) -> list[str]:
-    """Kill a run at most `most` times, and let it end; the stages it was killed in. Raises SystemExit where a task
-    that was done was done again."""
+def disturbed(folder: Path, settings: dict[str, Any], moments: Sequence[Moment]) -> list[str]:
+    """Kill a run at some moments, one an attempt, and let it end; the stages it was killed in. Raises SystemExit where
+    a task that was done was done again."""
     killed: list[str] = []
     before: dict[str, int] = {}
-    while True:
-        done, stage = attempt(folder, settings, rng.uniform(0, longest) if len(killed) < most else 1e6)
+    for moment in (*moments, None):
+        done, stage = attempt(folder, settings, moment)
         after = tasks(folder)
         again = [name for name in before if name in after and after[name] != before[name] and _is_task(name)]
         if again:
             raise SystemExit(f"done again after a kill in {killed[-1]}: {', '.join(again)}")
         before = after
         if done:
-            return killed
+            break
         killed.append(stage)
+    return killed
+
+
+def moments(rng: random.Random, took: float) -> Iterator[Moment]:
+    """Without end: by turns anywhere in the run, and soon after a random stage has begun, for some are very short."""
+    while True:
+        yield Moment("", rng.uniform(0, took))
+        yield Moment(rng.choice(STAGES), rng.uniform(0, 0.05 * took))
 
 
 def _is_task(name: str) -> bool:
@@ -147,13 +180,14 @@ def main() -> None:
         warm = Models(settings_from(settings), Speed(device="cpu"), RunFolder(root / "warm"))
         warm.backbone.encode(settings["prompts"])  # so that a forked process has its imports
         start = time.monotonic()
-        attempt(root / "alone", settings, 1e6)
+        attempt(root / "alone", settings, None)
         took = time.monotonic() - start
         killed: list[str] = []
         runs = 0
         while len(killed) < options.kills:
             folder = root / f"run-{runs}"
-            killed += disturbed(folder, settings, took / 4, options.kills - len(killed), rng)
+            due = min(KILLS_A_RUN, options.kills - len(killed))
+            killed += disturbed(folder, settings, list(islice(moments(rng, took), due)))
             runs += 1
             ours, theirs = contents(folder), contents(root / "alone")
             if ours != theirs:
