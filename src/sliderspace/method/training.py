@@ -86,7 +86,7 @@ def train(
     """
     recipe, bank = objective.recipe, objective.bank
     size = BatchSize(lanes) if isinstance(lanes, int) else lanes
-    adam = torch.optim.Adam(bank.trained(), lr=recipe.lr, betas=(0.9, 0.98))
+    adam = torch.optim.Adam(bank.trained(), lr=recipe.lr, betas=(0.9, 0.98), foreach=True)
     store = _Checkpoint(checkpoint, fingerprint, bank, adam)
     history = store.load()
     steps = math.ceil(recipe.until * len(data.steps_T))
@@ -109,7 +109,8 @@ def _update(
     """One optimiser step over all sliders, in micro-batches of lanes."""
     loss_B, cos_B = _descend(objective, data, lanes, adam, size)
     loss = float(loss_B.mean())
-    whole = all(bool(torch.isfinite(p.grad).all()) for p in objective.bank.trained() if p.grad is not None)
+    gradients = [p.grad for p in objective.bank.trained() if p.grad is not None]
+    whole = math.isfinite(float(torch.nn.utils.get_total_norm(gradients)))
     _check_finite(loss, whole, index, objective.recipe.lr)
     for group in adam.param_groups:
         group["lr"] = learning_rate(objective.recipe, index)
