@@ -87,7 +87,7 @@ def build(c: Creature) -> Body:
     head_radii = np.array([0.46 * (1 + 0.08 * c["width"]), 0.40, 0.42]) * (1 + 0.30 * c["head"])
     middle = 0.04 + 0.42 * c["legs"] + tall * 0.92
     body = np.array([0, middle, 0])
-    head = np.array([0, middle + tall * 0.62 + head_radii[1] * 0.28, 0.06])
+    head = np.array([0, middle + tall * 0.62 + head_radii[1] * (0.62 if c.kind == "robot toy" else 0.28), 0.06])
     b = Body(skin, dark, body, np.array([wide, tall, wide * 0.9]), head, head_radii, linear(*IRIS[c.kind]))
     _trunk(b, c)
     for side in (-1, 1):
@@ -104,9 +104,9 @@ def build(c: Creature) -> Body:
 
 def _trunk(b: Body, c: Creature) -> None:
     if c.kind == "robot toy":
-        b.box(b.body, b.body_radii * [0.86, 0.86, 0.82], b.skin)
-        b.box(b.head, b.head_radii * [0.98, 0.86, 0.85], b.skin)
-        b.add((b.body + b.head) / 2, (0.2, 0.2, 0.2), STEEL, METAL, 0.5)
+        b.box(b.body, b.body_radii * [0.86, 0.80, 0.80], b.skin)
+        b.box(b.head, b.head_radii * [0.98, 0.80, 0.85], b.skin)
+        b.add((b.body + b.head) / 2, (0.26, 0.26, 0.26), STEEL, METAL, 0.4)
     else:
         b.add(b.body, b.body_radii, b.skin, soft=1.6)
         b.add(b.head, b.head_radii, b.skin, soft=1.6)
@@ -123,7 +123,7 @@ def _leg(b: Body, c: Creature, side: int) -> None:
 
 def _arm(b: Body, c: Creature, side: int) -> None:
     robot = c.kind == "robot toy"
-    angle = -1.10 + 1.12 * (c["arms"] + 1)
+    angle = -1.10 + 0.98 * (c["arms"] + 1)
     bend = angle + 0.40 * min(1.0, (c["arms"] + 1) * 0.8)
     shoulder = b.body + [side * b.body_radii[0] * (0.88 if robot else 0.80), b.body_radii[1] * 0.38, 0.05]
     elbow = shoulder + 0.25 * np.array([side * math.cos(angle), math.sin(angle), 0.15])

@@ -38,9 +38,11 @@ def sheet(pictures: list[Picture], columns: int) -> Picture:
 
 
 def write(out: Path, first: int, count: int, seed: int) -> None:
-    """Pictures `first` to `first + count`; goes on where an earlier call was stopped."""
+    """Pictures `first` to `first + count`; goes on where an earlier call was stopped. A shard has its names once it is whole."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    table, pictures = out.with_suffix(".jsonl"), out.with_suffix(".rgb")
+    if out.with_suffix(".rgb").exists():
+        return
+    table, pictures = out.with_suffix(".jsonl.part"), out.with_suffix(".rgb.part")
     done = pictures.stat().st_size // (SIZE * SIZE * 3) if pictures.exists() else 0
     lines = table.read_text().splitlines()[:done] if table.exists() else []
     done = min(done, len(lines))
@@ -52,6 +54,8 @@ def write(out: Path, first: int, count: int, seed: int) -> None:
             c = draw(i, seed)
             text.write(json.dumps(c.row()) + "\n")
             raw.write(render(c).tobytes())
+    table.rename(out.with_suffix(".jsonl"))
+    pictures.rename(out.with_suffix(".rgb"))
 
 
 def main() -> None:

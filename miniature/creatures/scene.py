@@ -157,6 +157,9 @@ def _mouth(scene: Scene, b: Body) -> None:
     if c.kind == "robot toy":
         grille = smooth(0.3, 0.7, torch.sin(u * 15)) * min(1.0, c["open"] * 2.5)
         inner = inner + (tensor([0.55, 0.6, 0.65])[:, None] - inner) * grille
+    if c.kind == "bunny":
+        buck = smooth(0.24, 0.20, u.abs()) * smooth(0.24, 0.20, up - t) * smooth(-0.02, 0.02, up - t) * face
+        mouth, inner = torch.maximum(mouth, buck), inner + (tensor([0.95, 0.92, 0.84])[:, None] - inner) * buck * smooth(0.0, 0.04, u.abs())
     _cover(scene, inner, mouth, MOUTH)
     scene.gloss *= 1 - mouth * 0.6
 

@@ -225,12 +225,14 @@ def woodcut(scene: Scene) -> Tensor:
     """Printed lines that swell in the shade and bend over the form; rays behind."""
     x, y = BASIS[3].view(DRAWN, DRAWN), BASIS[4].view(DRAWN, DRAWN)
     rays = torch.sin(torch.atan2(y + 0.1, x) * 22) > 0.15
-    tone = (1.25 * _toward(scene) * (0.35 + 0.65 * scene.albedo.mean(0).clamp(max=1).sqrt())).clamp(0.06, 0.97)
+    tone = (1.7 * _toward(scene) * (0.35 + 0.65 * scene.albedo.mean(0).clamp(max=1).sqrt())).clamp(0.06, 0.97)
     painted = (scene.label == EYE) | (scene.label == PUPIL) | (scene.label == MOUTH) | (scene.label == LID)
     wave = 0.5 + 0.5 * torch.sin((scene.point[1] + 0.16 * scene.normal[1] + 0.05 * scene.normal[0]) * 62)
     cut = torch.where(painted, scene.albedo.mean(0) > 0.25, wave < tone)
     wood = scene.full(cut.float()) * (1 - lines(scene, 2))
-    light = torch.where(_shown(scene), wood, (rays & (y > FLOOR + 0.1)).float() + (y <= FLOOR + 0.1) * (_strokes(np.pi / 2, 0.1) > 0.3))
+    clear = (x**2 + (y - 0.02) ** 2).sqrt() < 0.86
+    ground = torch.where(y > FLOOR + 0.1, (rays | clear).float(), (_strokes(np.pi / 2, 0.1) > 0.3).float())
+    light = torch.where(_shown(scene), wood, ground)
     return _over(tensor([0.20, 0.09, 0.06])[:, None, None].expand(3, DRAWN, DRAWN), tensor([0.96, 0.89, 0.73])[:, None], light)
 
 
