@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 ROW = 2048  # values: small channel counts are handled so many at a time, since short inner loops are slow
 
 
