@@ -154,7 +154,7 @@ def test_quick_norms_are_group_norms() -> None:
     torch.manual_seed(0)
     norm = nn.GroupNorm(2, 8)
     nn.init.normal_(norm.weight)
-    x, pull = torch.randn(3, 8, 6, 6) + 2, torch.randn(3, 8, 6, 6)
+    x, pull = torch.randn(3, 8, 8, 8) + 2, torch.randn(3, 8, 8, 8)
 
     def run() -> list[torch.Tensor]:
         leaf = x.clone(memory_format=torch.channels_last).requires_grad_()

@@ -125,7 +125,7 @@ def _arm(b: Body, c: Creature, side: int) -> None:
     robot = c.kind == "robot toy"
     angle = -1.10 + 0.98 * (c["arms"] + 1)
     bend = angle + 0.40 * min(1.0, (c["arms"] + 1) * 0.8)
-    shoulder = b.body + [side * b.body_radii[0] * (0.88 if robot else 0.80), b.body_radii[1] * 0.38, 0.05]
+    shoulder = b.body + np.array([side * b.body_radii[0] * (0.88 if robot else 0.80), b.body_radii[1] * 0.38, 0.05])
     elbow = shoulder + 0.25 * np.array([side * math.cos(angle), math.sin(angle), 0.15])
     hand = elbow + 0.22 * np.array([side * math.cos(bend), math.sin(bend), 0.3])
     b.limb([shoulder, elbow, hand], [0.08, 0.075] if robot else [0.115, 0.105], STEEL if robot else b.skin, METAL if robot else SKIN)
@@ -191,7 +191,7 @@ def _face(b: Body, c: Creature) -> None:
     if c.kind == "dragon":
         b.add(b.head + r * [0, -0.36, 0.62], r * [0.66, 0.44, 0.58], b.skin)
         for side in (-1, 1):
-            root = b.body + [side * b.body_radii[0] * 0.7, 0.22, -0.32]
+            root = b.body + np.array([side * b.body_radii[0] * 0.7, 0.22, -0.32])
             for angle, long, broad in ((0.75, 0.62, 0.10), (0.30, 0.44, 0.12)):
                 way = np.array([side * math.cos(angle), math.sin(angle), 0])
                 across = np.array([-side * math.sin(angle), math.cos(angle), 0])

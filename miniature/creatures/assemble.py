@@ -1,4 +1,4 @@
-"""Puts the trained parts together as the folder the package ships: a diffusers pipeline, its preview decoder, a transformers CLIP, the judge.
+"""Puts the trained parts together as the folder the package ships: a diffusers pipeline, a preview decoder, a CLIP and the judge.
 
     python -m creatures.assemble --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final --unet OUT/unet/final \
         --judge OUT/judge/final --out FOLDER
@@ -20,7 +20,8 @@ LIMIT_MIB = 36
 
 
 def _tidy(out: Path) -> None:
-    for config in (out / part / "config.json" for part in ("unet", "vae", "tiny")):  # where a part lay while it was made is nobody's business
+    # where a part lay while it was made is nobody's business
+    for config in (out / part / "config.json" for part in ("unet", "vae", "tiny")):
         config.write_text("".join(line for line in config.read_text().splitlines(keepends=True) if "_name_or_path" not in line))
     for config in (out / "text_encoder" / "config.json", out / "clip" / "config.json"):
         # transformers loads in the precision a config names and diffusers in float32: a pipeline of both would not run on a CPU

@@ -14,7 +14,12 @@ from creatures.styles import COLOUR, GLOSS, GROUND, HIDES, LAMP
 
 STEPS = 5  # classes of a continuous factor
 UNEVEN = ("body_", "ground_")  # colours: as many creatures in each step, instead of steps as wide as each other
-HIDDEN_BY = {COLOUR: ("body_light", "body_red", "body_yellow"), GROUND: ("ground_light", "ground_red", "ground_yellow"), LAMP: ("lamp",), GLOSS: ("gloss",)}
+HIDDEN_BY = {
+    COLOUR: ("body_light", "body_red", "body_yellow"),
+    GROUND: ("ground_light", "ground_red", "ground_yellow"),
+    LAMP: ("lamp",),
+    GLOSS: ("gloss",),
+}
 
 
 def table(folder: Path, split: str) -> list[Creature]:

@@ -81,9 +81,13 @@ class Told(nn.Module):
 class Teacher:
     """Pictures and captions of one table as batches, and how well a CLIP matches them."""
 
-    def __init__(self, clip: CLIPModel, words: CLIPTokenizer, processor: CLIPImageProcessor, creatures: list[Creature], device: torch.device) -> None:
-        self.clip, self.words, self.creatures, self.device = clip, words, creatures, device
-        self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (processor.image_mean, processor.image_std))
+    def __init__(self, clip: CLIPModel, words: CLIPTokenizer, creatures: list[Creature], device: torch.device) -> None:
+        self.clip = clip
+        self.words = words
+        self.creatures = creatures
+        self.device = device
+        look = CLIPImageProcessor()
+        self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (look.image_mean, look.image_std))
 
     def scores(self, index: np.ndarray, x01: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Logits [B, B] of pictures against captions, and the picture embeddings [B, D]."""
@@ -110,7 +114,8 @@ def nearest(scores: Tensor) -> float:
 @torch.no_grad()
 def report(held: Images, teacher: Teacher) -> None:
     rng = np.random.default_rng(7)
-    for name, index in [("anything", np.arange(256))] + list(zip((*STYLES, *KINDS), groups_of(teacher.creatures), strict=True)):
+    groups = {"anything": np.arange(256), **dict(zip((*STYLES, *KINDS), groups_of(teacher.creatures), strict=True))}
+    for name, index in groups.items():
         scores, _ = teacher.scores(index[:256], held.batch(index[:256], teacher.device), rng)
         print(f"held-out, {name}: loss {both_ways(scores):.3f}, own caption nearest of {len(scores)}: {nearest(scores):.3f}", flush=True)
 
@@ -123,14 +128,13 @@ def main() -> None:
     kept = final if (final / "vocab.json").exists() else o.start
     words = CLIPTokenizer.from_pretrained(kept) if kept else tokenizer([caption(c, rng) for c in creatures[:20_000]], final)
     words.save_pretrained(final)
-    processor = CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
-    processor.save_pretrained(final)
+    CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}).save_pretrained(final)
     clip = CLIPModel.from_pretrained(o.start, dtype=torch.float32, use_safetensors=True) if o.start else build(words)
     clip.set_attn_implementation("eager")  # twice as fast as the fused kernel on CPU at 64 tokens
     bins = Bins(creatures)
     classes, labels, groups = bins.classes(), bins.labels(creatures).to(o.device), groups_of(creatures)
     told = quicken(Told(clip, sum(map(len, classes.values()))).to(o.device))
-    teacher = Teacher(clip, words, processor, creatures, o.device)
+    teacher = Teacher(clip, words, creatures, o.device)
     run = Run(told, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, decay=0.1)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
@@ -145,7 +149,7 @@ def main() -> None:
 
     run.train(len(data), o.seed, loss_of)
     run.use_ema()
-    report(Images(o.data, "held", SIZE), Teacher(clip, words, processor, table(o.data, "held"), o.device))
+    report(Images(o.data, "held", SIZE), Teacher(clip, words, table(o.data, "held"), o.device))
     clip.half().save_pretrained(final)
 
 

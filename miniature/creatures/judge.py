@@ -3,8 +3,8 @@
     python -m creatures.judge --data DATA --out OUT/judge --vae OUT/vae/final --images 250000
 
 It looks at pictures reduced to 64 pixels and learns from real renders only: as they are, blurred or noised as previews are, and a quarter of
-each batch through the VAE with noise on its latents, because everything that the model draws comes out of that decoder. A continuous
-factor is read as one of five steps; the number it stands for is the mean of the steps' centres under the judge's probabilities, and R²
+each batch through the VAE with noise on its latents, because all that the model draws comes out of that decoder. A continuous factor
+is read as one of five steps; the number it stands for is the mean of the steps' centres under the judge's probabilities, and R²
 is that number's. Nothing that is trained later sees the judge.
 """
 
@@ -37,7 +37,8 @@ class Judge:
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
         classes = json.loads((folder / "config.json").read_text())["classes"]
         self.network = Network(classes)
-        self.network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()})
+        values = load_file(folder / "model.safetensors")
+        self.network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in values.items()})
         self.network.to(device, memory_format=torch.channels_last).eval()
         centres = {k: [float(c.rsplit(" ", 1)[1]) for c in names] for k, names in classes.items() if k not in CHOICES}
         self.classes, self.centres = classes, {k: torch.tensor(v, device=device) for k, v in centres.items()}

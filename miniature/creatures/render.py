@@ -1,7 +1,7 @@
 """Draws creatures and writes their factors.
 
-    python -m creatures.render data/train0 --first 0 --count 20000      writes train0.rgb (uint8 pictures) and train0.jsonl (their factors)
-    python -m creatures.render --sheet FILE.png --count 96              a contact sheet
+python -m creatures.render data/train0 --first 0 --count 20000      writes train0.rgb (uint8 pictures) and train0.jsonl (their factors)
+python -m creatures.render --sheet FILE.png --count 96              a contact sheet
 """
 
 import argparse

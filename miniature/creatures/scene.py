@@ -151,10 +151,11 @@ def _mouth(scene: Scene, b: Body) -> None:
     inner = tensor([0.11, 0.012, 0.03])[:, None].expand_as(scene.albedo)
     tongue = smooth(0.08, -0.08, (u / 0.55) ** 2 + ((t - down) / (thick * 0.9)) ** 2 - 1)
     inner = inner + (tensor([0.80, 0.17, 0.19])[:, None] - inner) * tongue * min(1.0, c["open"] * 2.5)
-    teeth = smooth(0.12, 0.09, up - t) * smooth(0.25, 0.45, torch.tensor(c["open"]))
-    teeth = teeth * (1.0 if c.kind != "robot toy" else 0.0) * (smooth(0.0, 0.05, (u * 2.0 % 0.5 - 0.25).abs() * 0.4 + 0.02) if c.kind == "dragon" else 1.0)
-    inner = inner + (tensor([0.95, 0.92, 0.84])[:, None] - inner) * teeth
-    if c.kind == "robot toy":
+    if c.kind != "robot toy":
+        teeth = smooth(0.12, 0.09, up - t) * smooth(0.25, 0.45, torch.tensor(c["open"]))
+        gaps = smooth(0.0, 0.05, (u * 2.0 % 0.5 - 0.25).abs() * 0.4 + 0.02) if c.kind == "dragon" else 1.0
+        inner = inner + (tensor([0.95, 0.92, 0.84])[:, None] - inner) * teeth * gaps
+    else:
         grille = smooth(0.3, 0.7, torch.sin(u * 15)) * min(1.0, c["open"] * 2.5)
         inner = inner + (tensor([0.55, 0.6, 0.65])[:, None] - inner) * grille
     if c.kind == "bunny":

@@ -98,7 +98,8 @@ def vinyl(scene: Scene) -> Tensor:
     line = round((1 - (FLOOR - 0.05)) / 2 * DRAWN)  # the floor mirrors what stands on it
     rows = min(DRAWN - line, line)
     mirror = picture[:, line - rows : line].flip(1)
-    picture[:, line : line + rows] = torch.where(_shown(scene)[line : line + rows], picture[:, line : line + rows], 0.55 * mirror + 0.2 * wall)
+    floor = picture[:, line : line + rows]
+    floor.copy_(torch.where(_shown(scene)[line : line + rows], floor, 0.55 * mirror + 0.2 * wall))
     return srgb(exposure(picture))
 
 
@@ -147,7 +148,8 @@ def ink(scene: Scene) -> Tensor:
 
 def pixel_art(scene: Scene) -> Tensor:
     """32 by 32 squares of few colours."""
-    flat = _over(_set(scene, tensor(scene.ground)[:, None, None].expand(3, DRAWN, DRAWN), _flat(scene, 0.6)), torch.full((3, 1), 0.004), lines(scene, 2) * 0.75)
+    room = tensor(scene.ground)[:, None, None].expand(3, DRAWN, DRAWN)
+    flat = _over(_set(scene, room, _flat(scene, 0.6)), torch.full((3, 1), 0.004), lines(scene, 2) * 0.75)
     y = BASIS[4].view(DRAWN, DRAWN)
     flat = torch.where(_shown(scene), flat, flat * (1 - 0.4 * (y < FLOOR + 0.08)))
     small = F.interpolate(srgb(flat)[None], size=(32, 32), mode="area")
@@ -284,7 +286,8 @@ def night(scene: Scene) -> Tensor:
     x, y = BASIS[3].view(DRAWN, DRAWN), BASIS[4].view(DRAWN, DRAWN)
     moon = smooth(0.17, 0.155, ((x - 0.62) ** 2 + (y - 0.66) ** 2).sqrt())
     glow = torch.exp(-((x - 0.62) ** 2 + (y - 0.66) ** 2) / 0.25)
-    sky = _colour(0.06, 0.10, 0.28).unsqueeze(-1) * (1.1 + 0.5 * glow - 0.4 * y) + _stars() * 0.7 + glow * _colour(0.30, 0.38, 0.6).unsqueeze(-1) * 0.5
+    sky = _colour(0.06, 0.10, 0.28).unsqueeze(-1) * (1.1 + 0.5 * glow - 0.4 * y) + _stars() * 0.7
+    sky = sky + glow * _colour(0.30, 0.38, 0.6).unsqueeze(-1) * 0.5
     room = _over(sky, _colour(0.98, 0.95, 0.82), moon)
     room = _over(room, _colour(0.05, 0.10, 0.16), smooth(FLOOR + 0.13, FLOOR + 0.10, y))
     from_moon = (scene.normal * unit(tensor([0.75, 0.65, 0.1])[:, None])).sum(0).clamp(min=0)

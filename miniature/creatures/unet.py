@@ -67,7 +67,7 @@ def encoded(vae: AutoencoderKL, pictures: np.ndarray, device: torch.device) -> T
     """Scaled latents fp16 [N, 32, 8, 8] of pictures uint8 [N, SIZE, SIZE, 3]."""
     parts = []
     for i in range(0, len(pictures), 50):
-        x = torch.from_numpy(pictures[i : i + 50]).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = torch.from_numpy(np.array(pictures[i : i + 50])).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.autocast(device.type, torch.bfloat16):
             parts.append((vae.encode(x).latent_dist.mean.float() * vae.config.scaling_factor).half().cpu())
     return torch.cat(parts).contiguous()
