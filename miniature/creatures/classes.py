@@ -11,6 +11,7 @@ from torch import Tensor
 
 from creatures.factors import KINDS, STYLES, Creature, creature, truth
 from creatures.styles import COLOUR, GLOSS, GROUND, HIDES, LAMP
+from creatures.words import COLOURS, body, ground
 
 STEPS = 5  # classes of a continuous factor
 UNEVEN = ("body_", "ground_")  # colours: as many creatures in each step, instead of steps as wide as each other
@@ -34,13 +35,22 @@ def seen(c: Creature) -> dict[str, float]:
     return {name: float("nan") if name in hidden else value for name, value in truth(c).items() if name != "eyes"}
 
 
+CHOICES = {
+    "kind": tuple(KINDS),
+    "style": STYLES,
+    "eyes": ("1", "2", "3"),
+    "marking": ("none", "spots", "stripes"),
+    "body": COLOURS,
+    "ground": COLOURS,
+}
+
+
 def chosen(c: Creature) -> dict[str, str]:
-    """The factors that are a choice and no number."""
+    """The factors that are a choice and no number; a colour that the style hides is left out."""
+    hidden = HIDES.get(c.style, ())
     marks = c.marking if c["marks"] > 0.28 else "none"
-    return {"kind": c.kind, "style": c.style, "eyes": str(c.eyes), "marking": marks}
-
-
-CHOICES = {"kind": tuple(KINDS), "style": STYLES, "eyes": ("1", "2", "3"), "marking": ("none", "spots", "stripes")}
+    names = {"kind": c.kind, "style": c.style, "eyes": str(c.eyes), "marking": marks, "body": body(c), "ground": ground(c)}
+    return {k: v for k, v in names.items() if not (k == "body" and COLOUR in hidden) and not (k == "ground" and GROUND in hidden)}
 
 
 class Bins:
@@ -70,6 +80,7 @@ class Bins:
         return torch.tensor([self._row(c) for c in creatures])
 
     def _row(self, c: Creature) -> list[int]:
-        choices = [CHOICES[name].index(value) for name, value in chosen(c).items()]
+        known = chosen(c)
+        choices = [names.index(known[k]) if k in known else UNNAMED for k, names in CHOICES.items()]
         numbers = seen(c)
         return choices + [UNNAMED if np.isnan(v) else int(np.searchsorted(self.edges[name], v)) for name, v in numbers.items()]

@@ -2,10 +2,10 @@
 
     python -m creatures.judge --data DATA --out OUT/judge --vae OUT/vae/final --images 250000
 
-It looks at pictures reduced to 64 pixels and learns from real renders only: as they are, blurred or noised as previews are, and a quarter of
-each batch through the VAE with noise on its latents, because all that the model draws comes out of that decoder. A continuous factor
-is read as one of five steps; the number it stands for is the mean of the steps' centres under the judge's probabilities, and R²
-is that number's. Nothing that is trained later sees the judge.
+It looks at pictures reduced to 64 pixels and learns from real renders only: as they are, blurred or noised as previews are, and a quarter
+of each batch through the VAE with noise on its latents, because all that the model draws comes out of that decoder. A continuous factor
+is read as one of five steps; the number it stands for is the mean of the steps' centres under the judge's probabilities, and R² is that
+number's. Nothing that is trained later sees the judge.
 """
 
 import json
@@ -105,8 +105,8 @@ def scores(judge: Judge, pictures: Iterator[Tensor], creatures: list[Creature]) 
     reads = [judge.read(x) for x in pictures]
     out = {}
     for k in CHOICES:
-        answers = [a for choices, _ in reads for a in choices[k]]
-        out[k] = float(np.mean([a == chosen(c)[k] for a, c in zip(answers, creatures, strict=False)]))
+        answers = zip((a for choices, _ in reads for a in choices[k]), map(chosen, creatures), strict=False)
+        out[k] = float(np.mean([a == known[k] for a, known in answers if k in known]))
     for k in judge.centres:
         answer = torch.cat([numbers[k] for _, numbers in reads]).cpu().numpy()
         true = np.array([seen(c)[k] for c in creatures[: len(answer)]])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from common import Images, Run, arguments
 from diffusers import AutoencoderKL
+from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 from norms import quicken
 from torch import Tensor, nn
 
@@ -22,12 +23,12 @@ from creatures.factors import STYLES
 from creatures.render import SIZE
 
 LATENT_NOISE = 0.1  # standard deviation added to z while training, in units of z; also the posterior's shipped spread
-CHANNELS = (8, 16, 32, 96, 128)
+CHANNELS = (16, 16, 32, 96, 128)
 GROUPS = 2  # of all norms: as many groups as the top level has channels would norm each one alone, and a picture's colours would be lost
 
 
 def build() -> AutoencoderKL:
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         latent_channels=32,
@@ -39,6 +40,29 @@ def build() -> AutoencoderKL:
         norm_num_groups=GROUPS,
         mid_block_add_attention=False,
     )
+    _start(vae)
+    return vae
+
+
+def _start(vae: AutoencoderKL) -> None:
+    """Begin as a linear map that averages and repeats: from diffusers' own start colours are learnt ten times as late."""
+    for module in vae.modules():
+        if isinstance(module, ResnetBlock2D):
+            nn.init.kaiming_normal_(module.conv1.weight, nonlinearity="relu")
+            nn.init.zeros_(module.conv2.weight)
+            if module.conv_shortcut is not None:
+                nn.init.orthogonal_(module.conv_shortcut.weight)
+                nn.init.zeros_(module.conv_shortcut.bias)
+        elif isinstance(module, Downsample2D):
+            nn.init.zeros_(module.conv.weight)
+            nn.init.zeros_(module.conv.bias)
+            module.conv.weight.data[:, :, :2, :2] = torch.eye(len(module.conv.weight))[:, :, None, None] / 4
+        elif isinstance(module, Upsample2D):
+            nn.init.dirac_(module.conv.weight)
+            nn.init.zeros_(module.conv.bias)
+    for conv in (vae.quant_conv, vae.post_quant_conv):
+        nn.init.orthogonal_(conv.weight)
+        nn.init.zeros_(conv.bias)
 
 
 def load(folder: Path | str, device: torch.device | str = "cpu") -> AutoencoderKL:
