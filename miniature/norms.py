@@ -17,7 +17,7 @@ def _rows(x: Tensor) -> Tensor:
     beside = max(1, ROW // x.shape[1])
     while flat.shape[1] % beside:
         beside //= 2
-    return flat.view(len(x), -1, beside * x.shape[1])
+    return flat.reshape(len(x), -1, beside * x.shape[1])
 
 
 def _back(x_BRK: Tensor, like: Tensor) -> Tensor:
