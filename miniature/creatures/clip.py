@@ -1,6 +1,10 @@
 """Trains the creatures' CLIP: one tokenizer, a text tower (frozen later as the pipeline's text encoder) and an image tower.
 
     python -m creatures.clip --data DATA --out OUT/clip --images 250000
+    python -m creatures.clip --data DATA --out OUT/clip2 --images 250000 --start OUT/clip/final --freeze_text 1    the image tower alone
+
+The last form leaves the text tower as a UNet already knows it.
+
 
 In a batch of anything, style and colour alone tell most captions apart, and horns or lids are hardly learnt by either tower. So every
 second batch is of one style or one kind, captions say most of what can be said (a third are short, because prompts are), and linear heads
@@ -14,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import Images, Run, arguments, augment, factor_losses
-from norms import quicken
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
@@ -121,7 +124,7 @@ def report(held: Images, teacher: Teacher) -> None:
 
 
 def main() -> None:
-    o = arguments("Train the creatures' CLIP", images=250_000, batch=128, lr=1e-3, start="", help_weight=0.2)
+    o = arguments("Train the creatures' CLIP", images=250_000, batch=128, lr=1e-3, start="", help_weight=0.2, freeze_text=0)
     torch.set_flush_denormal(True)
     data, creatures = Images(o.data, "train", SIZE), table(o.data, "train")
     rng, final = np.random.default_rng(o.seed), o.out / "final"
@@ -133,7 +136,10 @@ def main() -> None:
     clip.set_attn_implementation("eager")  # twice as fast as the fused kernel on CPU at 64 tokens
     bins = Bins(creatures)
     classes, labels, groups = bins.classes(), bins.labels(creatures).to(o.device), groups_of(creatures)
-    told = quicken(Told(clip, sum(map(len, classes.values()))).to(o.device))
+    if o.freeze_text:
+        clip.text_model.requires_grad_(False)
+        clip.text_projection.requires_grad_(False)
+    told = Told(clip, sum(map(len, classes.values()))).to(o.device)
     teacher = Teacher(clip, words, creatures, o.device)
     run = Run(told, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, decay=0.1)
 
