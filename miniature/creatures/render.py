@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from creatures.factors import Creature, draw
+from creatures.factors import Creature, creature, draw
 from creatures.scene import compose
 from creatures.styles import DRAW
 
@@ -58,6 +58,16 @@ def write(out: Path, first: int, count: int, seed: int) -> None:
     pictures.rename(out.with_suffix(".rgb"))
 
 
+def again(shard: Path, styles: set[str]) -> None:
+    """Draw the pictures of these styles anew in a finished shard, after a change of how they look."""
+    rows = [json.loads(line) for line in shard.with_suffix(".jsonl").open()]
+    pictures = np.memmap(shard.with_suffix(".rgb"), np.uint8, "r+").reshape(-1, SIZE, SIZE, 3)
+    for i, row in enumerate(rows):
+        if row["style"] in styles:
+            pictures[i] = render(creature(row))
+    pictures.flush()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw creatures")
     parser.add_argument("out", type=Path, nargs="?")
@@ -65,11 +75,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--again", help="styles, with commas between: draw only these anew in a finished shard")
     o = parser.parse_args()
     torch.set_num_threads(1)
     if o.sheet:
         drawn = [render(draw(i, o.seed)) for i in range(o.first, o.first + o.count)]
         Image.fromarray(sheet(drawn, 12)).save(o.sheet)
+    elif o.out and o.again:
+        again(o.out, set(o.again.split(",")))
     elif o.out:
         write(o.out, o.first, o.count, o.seed)
     else:

@@ -132,17 +132,15 @@ def _strokes(angle: float, pitch: float) -> Tensor:
 
 
 def ink(scene: Scene) -> Tensor:
-    """Black lines and hatching on paper; darker bodies are hatched, dark ones twice."""
+    """A brush on paper: black outlines, black pools of shade, a dash of floor."""
     paper = tensor([0.97, 0.95, 0.89])[:, None, None].expand(3, DRAWN, DRAWN)
-    bright = scene.full(_toward(scene) * (0.25 + 0.75 * scene.albedo.mean(0).clamp(max=1).sqrt()), 1.0)
-    dark = scene.full((scene.label == PUPIL).float()) + scene.full((scene.label == MOUTH).float() * (scene.albedo.mean(0) < 0.08))
-    skin = 1 - scene.full(((scene.label == EYE) | (scene.label == MOUTH)).float())
-    hatch = torch.maximum((_strokes(0.9, 0.095) > 0.25) & (bright < 0.42), (_strokes(-0.9, 0.095) > 0.3) & (bright < 0.22)).float() * skin
-    marks = scene.full((scene.label == MARK).float()) * (_strokes(0.0, 0.06) > -0.2)
+    face = (scene.label == EYE) | (scene.label == MOUTH) | (scene.label == LID)
+    pool = smooth(0.21, 0.17, _toward(scene)) * ~face
+    solid = (scene.label == PUPIL) | (scene.label == MARK) | ((scene.label == MOUTH) & (scene.albedo.mean(0) < 0.08))
     x, y = BASIS[3].view(DRAWN, DRAWN), BASIS[4].view(DRAWN, DRAWN)
     stand, wide = scene.stand
-    floor = (((x - stand) / (wide * 1.6)) ** 2 + ((y - FLOOR) / 0.12) ** 2 < 1) & (_strokes(np.pi / 2, 0.055) > 0) & ~_shown(scene)
-    drawn = torch.stack([hatch, marks, dark.clamp(max=1), floor.float(), lines(scene, 2)]).amax(0)
+    floor = smooth(1.0, 0.94, ((x - stand) / (wide * 1.45)) ** 2 + ((y - FLOOR) / 0.055) ** 2) * ~_shown(scene)
+    drawn = torch.stack([scene.full(torch.maximum(pool, solid.float())), floor, lines(scene, 2)]).amax(0)
     return _over(paper, tensor([0.09, 0.08, 0.10])[:, None], drawn)
 
 
@@ -224,17 +222,18 @@ def blueprint(scene: Scene) -> Tensor:
 
 
 def woodcut(scene: Scene) -> Tensor:
-    """Printed lines that swell in the shade and bend over the form; rays behind."""
+    """A block in two tones: light, shade in broad level cuts, black; rays behind."""
     x, y = BASIS[3].view(DRAWN, DRAWN), BASIS[4].view(DRAWN, DRAWN)
     rays = torch.sin(torch.atan2(y + 0.1, x) * 22) > 0.15
-    tone = (1.7 * _toward(scene) * (0.35 + 0.65 * scene.albedo.mean(0).clamp(max=1).sqrt())).clamp(0.06, 0.97)
+    cuts = _strokes(np.pi / 2, 0.125)
+    tone = 1.5 * _toward(scene) * (0.5 + 0.5 * scene.albedo.mean(0).clamp(max=1).sqrt())
     painted = (scene.label == EYE) | (scene.label == PUPIL) | (scene.label == MOUTH) | (scene.label == LID)
-    wave = 0.5 + 0.5 * torch.sin((scene.point[1] + 0.16 * scene.normal[1] + 0.05 * scene.normal[0]) * 62)
-    cut = torch.where(painted, scene.albedo.mean(0) > 0.25, wave < tone)
-    wood = scene.full(cut.float()) * (1 - lines(scene, 2))
+    level = torch.where(painted, (scene.albedo.mean(0) > 0.25).float(), smooth(0.12, 0.16, tone) * 0.5 + smooth(0.66, 0.70, tone) * 0.5)
+    shade = scene.full(level * ((scene.label != MARK) | painted))
+    wood = torch.where(shade > 0.75, torch.ones(()), torch.where(shade > 0.2, (cuts > 0.1).float(), torch.zeros(())))
     clear = (x**2 + (y - 0.02) ** 2).sqrt() < 0.86
-    ground = torch.where(y > FLOOR + 0.1, (rays | clear).float(), (_strokes(np.pi / 2, 0.1) > 0.3).float())
-    light = torch.where(_shown(scene), wood, ground)
+    ground = torch.where(y > FLOOR + 0.1, (rays | clear).float(), (cuts > 0.3).float())
+    light = torch.where(_shown(scene), wood, ground) * (1 - lines(scene, 2))
     return _over(tensor([0.20, 0.09, 0.06])[:, None, None].expand(3, DRAWN, DRAWN), tensor([0.96, 0.89, 0.73])[:, None], light)
 
 
