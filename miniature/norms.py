@@ -1,7 +1,7 @@
-"""GroupNorm for training on a CPU: PyTorch's own backward pass (2.13) takes most of a VAE's step on channels-last pictures.
+"""GroupNorm for training on a CPU: PyTorch's own backward pass (2.13) takes most of a VAE's step, channels last.
 
-`quicken(model)` changes how a model's GroupNorms are computed and nothing of what they are: the saved weights stay ordinary.
-"""
+`quicken(model)` changes how a model's GroupNorms are computed and nothing of what they are: the saved weights stay
+ordinary."""
 
 from typing import Any
 

@@ -12,7 +12,21 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1] / "miniature"))
 
 from creatures.classes import CHOICES, Bins
-from creatures.factors import CIRCULAR, CLAY, FAR, FORMS, KINDS, RANGES, STYLES, Creature, creature, draw, lab, plain, truth
+from creatures.factors import (
+    CIRCULAR,
+    CLAY,
+    FAR,
+    FORMS,
+    KINDS,
+    RANGES,
+    STYLES,
+    Creature,
+    creature,
+    draw,
+    lab,
+    plain,
+    truth,
+)
 from creatures.field import Ellipsoids, Field, pixels
 from creatures.render import SIZE, render, write
 from creatures.scene import compose

@@ -1,1 +1,1 @@
-"""Clay creatures: a world whose every picture is made of known numbers, drawn by a small renderer of blended ellipsoids."""
+"""Clay creatures: every picture is made of known numbers, by a small renderer of blended ellipsoids."""

@@ -1,4 +1,4 @@
-"""A creature's body: ellipsoids, in its own space (x to its left hand's side of the picture, y up from the floor, z forward)."""
+"""A creature's body as ellipsoids in its own space: x across the picture, y up from the floor, z forward."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,12 @@ SKIN, HORN, BULB, SPIKE, INNER, METAL = range(1, 7)  # what a part is made of: o
 ABSENT = 0.06  # below this a factor draws nothing
 CREAM = np.array([0.86, 0.76, 0.54])
 STEEL = np.array([0.16, 0.17, 0.19])
-IRIS = {"monster": (0.10, 0.9, 0.85), "robot toy": (0.5, 0.8, 0.95), "dragon": (0.15, 0.9, 0.95), "bunny": (0.07, 0.75, 0.5)}
+IRIS = {
+    "monster": (0.10, 0.9, 0.85),
+    "robot toy": (0.5, 0.8, 0.95),
+    "dragon": (0.15, 0.9, 0.95),
+    "bunny": (0.07, 0.75, 0.5),
+}
 EYES_AT = {  # angles across and up in radians, and size, of each eye
     1: ((0.0, 0.20, 1.45),),
     2: ((-0.42, 0.18, 1.0), (0.42, 0.18, 1.0)),
@@ -42,7 +47,15 @@ class Body:
     softness: list[float] = field(default_factory=list)
     stuffs: list[int] = field(default_factory=list)
 
-    def add(self, centre: Point, radii: Point, colour: Vector, stuff: int = SKIN, soft: float = 1.0, axes: Vector | None = None) -> None:
+    def add(
+        self,
+        centre: Point,
+        radii: Point,
+        colour: Vector,
+        stuff: int = SKIN,
+        soft: float = 1.0,
+        axes: Vector | None = None,
+    ) -> None:
         self.centres.append(np.asarray(centre, float))
         self.axes.append(np.eye(3) if axes is None else axes)
         self.radii.append(np.maximum(np.asarray(radii, float), 0.012))
@@ -50,7 +63,9 @@ class Body:
         self.softness.append(soft)
         self.stuffs.append(stuff)
 
-    def limb(self, points: Sequence[Point], thick: Sequence[float], colour: Vector, stuff: int = SKIN, soft: float = 1.0) -> None:
+    def limb(
+        self, points: Sequence[Point], thick: Sequence[float], colour: Vector, stuff: int = SKIN, soft: float = 1.0
+    ) -> None:
         """Ellipsoids stretched along a polyline."""
         for start, end, r in zip(points[:-1], points[1:], thick, strict=True):
             a, b = np.asarray(start, float), np.asarray(end, float)
@@ -116,7 +131,12 @@ def _leg(b: Body, c: Creature, side: int) -> None:
     wide, robot = b.body_radii[0], c.kind == "robot toy"
     hip = (side * wide * 0.46, b.body[1] - b.body_radii[1] * 0.4, 0)
     if c["legs"] > ABSENT:
-        b.limb([hip, (side * wide * 0.52, 0.10, 0.02)], [0.10 if robot else 0.145], STEEL if robot else b.skin, METAL if robot else SKIN)
+        b.limb(
+            [hip, (side * wide * 0.52, 0.10, 0.02)],
+            [0.10 if robot else 0.145],
+            STEEL if robot else b.skin,
+            METAL if robot else SKIN,
+        )
     long = 0.27 if c.kind == "bunny" else 0.22
     b.add((side * wide * 0.54, 0.085, 0.13), (0.18, 0.10, long), b.skin * 0.92, soft=0.8)
 
@@ -128,7 +148,12 @@ def _arm(b: Body, c: Creature, side: int) -> None:
     shoulder = b.body + np.array([side * b.body_radii[0] * (0.88 if robot else 0.80), b.body_radii[1] * 0.38, 0.05])
     elbow = shoulder + 0.25 * np.array([side * math.cos(angle), math.sin(angle), 0.15])
     hand = elbow + 0.22 * np.array([side * math.cos(bend), math.sin(bend), 0.3])
-    b.limb([shoulder, elbow, hand], [0.08, 0.075] if robot else [0.115, 0.105], STEEL if robot else b.skin, METAL if robot else SKIN)
+    b.limb(
+        [shoulder, elbow, hand],
+        [0.08, 0.075] if robot else [0.115, 0.105],
+        STEEL if robot else b.skin,
+        METAL if robot else SKIN,
+    )
     b.add(hand, (0.135, 0.135, 0.135), b.skin * 0.95)
 
 
@@ -178,7 +203,13 @@ def _spikes(b: Body, c: Creature) -> None:
     s = c["spikes"]
     for turn, scale in ((0.0, 1.0), (0.75, 0.8), (-0.62, 0.75)):
         top = b.head + b.head_radii * [0, 0.86 * math.cos(turn), 0.55 * math.sin(turn) - 0.05]
-        b.limb([top, top + 0.34 * s * scale * np.array([0, math.cos(turn), math.sin(turn) * 0.8])], [0.095], b.dark, SPIKE, 0.6)
+        b.limb(
+            [top, top + 0.34 * s * scale * np.array([0, math.cos(turn), math.sin(turn) * 0.8])],
+            [0.095],
+            b.dark,
+            SPIKE,
+            0.6,
+        )
     for side in (-1, 1) if c.kind != "dragon" else ():
         for up in (0.45, 0.0, -0.45):
             root = b.body + b.body_radii * [side * 0.93 * math.cos(up), 0.85 * up, -0.35]

@@ -1,10 +1,10 @@
-"""Puts the trained parts together as the folder the package ships: a diffusers pipeline, a preview decoder, a CLIP and the judge.
+"""Puts the trained parts together as the folder that ships: pipeline, preview decoder, CLIP and judge.
 
     python -m creatures.assemble --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final --unet OUT/unet/final \
         --judge OUT/judge/final --out FOLDER
 
-All of it fp16 safetensors and JSON, at most 36 MiB. Loaded back here through the ordinary calls before it counts as made.
-"""
+All of it fp16 safetensors and JSON, at most 36 MiB. Loaded back here through the ordinary calls before it counts as
+made. """
 
 import argparse
 import shutil
@@ -22,9 +22,11 @@ LIMIT_MIB = 36
 def _tidy(out: Path) -> None:
     # where a part lay while it was made is nobody's business
     for config in (out / part / "config.json" for part in ("unet", "vae", "tiny")):
-        config.write_text("".join(line for line in config.read_text().splitlines(keepends=True) if "_name_or_path" not in line))
+        config.write_text(
+            "".join(line for line in config.read_text().splitlines(keepends=True) if "_name_or_path" not in line)
+        )
     for config in (out / "text_encoder" / "config.json", out / "clip" / "config.json"):
-        # transformers loads in the precision a config names and diffusers in float32: a pipeline of both would not run on a CPU
+        # transformers loads in the precision a config names, diffusers in float32: both together would not run on a CPU
         config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
 
 
@@ -48,7 +50,9 @@ def assemble(vae: Path, tiny: Path, clip: Path, unet: Path, judge: Path, out: Pa
     (out / "clip" / "preprocessor_config.json").write_bytes((clip / "preprocessor_config.json").read_bytes())
     shutil.copytree(judge, out / "judge", dirs_exist_ok=True)
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**20
-    StableDiffusionPipeline.from_pretrained(out, safety_checker=None, requires_safety_checker=False, use_safetensors=True)
+    StableDiffusionPipeline.from_pretrained(
+        out, safety_checker=None, requires_safety_checker=False, use_safetensors=True
+    )
     AutoencoderTiny.from_pretrained(out / "tiny", use_safetensors=True)
     CLIPModel.from_pretrained(out / "clip", use_safetensors=True)
     print(f"{out}: {size:.1f} MiB")

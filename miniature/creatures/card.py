@@ -1,11 +1,10 @@
 """Asks a model for known factors and lets the judge say what came out.
 
-    python -m creatures.card --data DATA --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final --unet OUT/unet/final \\
-        --judge OUT/judge/final --count 60
+    python -m creatures.card --data DATA --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final \\
+        --unet OUT/unet/final --judge OUT/judge/final --count 60
 
-A word counts as obeyed when the judge reads the picture on the word's side of the line; beside it stands the judge on real renders of
-which the word is true. What it cannot read there is no measure of a model.
-"""
+A word counts as obeyed when the judge reads the picture on the word's side of the line; beside it stands the judge on
+real renders of which the word is true. What it cannot read there is no measure of a model. """
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -87,17 +86,23 @@ def questions() -> Iterator[Question]:
 
 def readings(judge: Judge, x01: Tensor) -> list[Reading]:
     choices, numbers = judge.read(x01)
-    return [({k: v[i] for k, v in choices.items()}, {k: float(v[i]) for k, v in numbers.items()}) for i in range(len(x01))]
+    return [
+        ({k: v[i] for k, v in choices.items()}, {k: float(v[i]) for k, v in numbers.items()}) for i in range(len(x01))
+    ]
 
 
 def real(judge: Judge, held: Images, creatures: list[Creature]) -> tuple[list[Reading], list[Reading]]:
     """What the judge reads on held-out renders, and the truth in the same form."""
-    read = [r for index in np.array_split(np.arange(len(held)), 20) for r in readings(judge, held.batch(index, torch.device("cpu")))]
+    read = [
+        r
+        for index in np.array_split(np.arange(len(held)), 20)
+        for r in readings(judge, held.batch(index, torch.device("cpu")))
+    ]
     return read, [(chosen(c), seen(c)) for c in creatures]
 
 
 def obeyed(painter: Painter, judge: Judge, held: tuple[list[Reading], list[Reading]], count: int) -> None:
-    """Print, for each group of words, how often the model obeys and how often the judge is right where a render shows the word."""
+    """Print how often the model obeys each group of words, and how often the judge is right on renders that show them."""
     groups: dict[str, list[tuple[float, float]]] = {}
     for q in questions():
         pictures = torch.cat([painter.paint([q.prompt] * 20, range(s, s + 20)) for s in range(0, count, 20)])
@@ -106,7 +111,9 @@ def obeyed(painter: Painter, judge: Judge, held: tuple[list[Reading], list[Readi
         groups.setdefault(q.group, []).append((share, float(np.mean(known)) if known else float("nan")))
         print(f"    {q.prompt:44} {share:.2f}   judge on renders {groups[q.group][-1][1]:.2f}", flush=True)
     for name, rows in groups.items():
-        print(f"{name:14} {np.mean([r[0] for r in rows]):.3f}   judge on renders {np.nanmean([r[1] for r in rows]):.3f}")
+        print(
+            f"{name:14} {np.mean([r[0] for r in rows]):.3f}   judge on renders {np.nanmean([r[1] for r in rows]):.3f}"
+        )
 
 
 @torch.no_grad()
@@ -119,7 +126,10 @@ def previews(painter: Painter, tiny: AutoencoderTiny, clip: CLIPModel, count: in
         whole = interpolate(x01, size=(SIZE, SIZE), mode="bicubic", antialias=True).clamp(0, 1)
         return clip.get_image_features(pixel_values=(whole - mean) / std).pooler_output
 
-    z = painter.latents(["a monster", "a dragon in ink style", "a bunny, neon style", "a robot toy"] * (count // 4), range(count // 4 * 4))
+    z = painter.latents(
+        ["a monster", "a dragon in ink style", "a bunny, neon style", "a robot toy"] * (count // 4),
+        range(count // 4 * 4),
+    )
     full = painter.vae.decode(z / painter.vae.config.scaling_factor).sample.clamp(-1, 1) / 2 + 0.5
     fast = tiny.decode(z).sample.clamp(-1, 1) / 2 + 0.5
     same = cosine_similarity(embed(full), embed(fast), dim=1)
@@ -136,7 +146,9 @@ def main() -> None:
     painter, judge = Painter(o.vae, o.clip, o.unet), Judge(o.judge)
     if o.tiny:
         clip = CLIPModel.from_pretrained(o.clip, dtype=torch.float32, use_safetensors=True)
-        previews(painter, AutoencoderTiny.from_pretrained(o.tiny, torch_dtype=torch.float32, use_safetensors=True), clip, 64)
+        previews(
+            painter, AutoencoderTiny.from_pretrained(o.tiny, torch_dtype=torch.float32, use_safetensors=True), clip, 64
+        )
     obeyed(painter, judge, real(judge, Images(o.data, "held", SIZE), table(o.data, "held")), o.count)
 
 

@@ -1,4 +1,4 @@
-"""What a judge is asked about a creature: each factor as one of a few classes, continuous ones cut into steps that stand for numbers."""
+"""What a judge is asked: each factor as one of a few classes, continuous ones cut into steps that stand for numbers."""
 
 import json
 from collections.abc import Sequence
@@ -49,8 +49,19 @@ def chosen(c: Creature) -> dict[str, str]:
     """The factors that are a choice and no number; a colour that the style hides is left out."""
     hidden = HIDES.get(c.style, ())
     marks = c.marking if c["marks"] > 0.28 else "none"
-    names = {"kind": c.kind, "style": c.style, "eyes": str(c.eyes), "marking": marks, "body": body(c), "ground": ground(c)}
-    return {k: v for k, v in names.items() if not (k == "body" and COLOUR in hidden) and not (k == "ground" and GROUND in hidden)}
+    names = {
+        "kind": c.kind,
+        "style": c.style,
+        "eyes": str(c.eyes),
+        "marking": marks,
+        "body": body(c),
+        "ground": ground(c),
+    }
+    return {
+        k: v
+        for k, v in names.items()
+        if not (k == "body" and COLOUR in hidden) and not (k == "ground" and GROUND in hidden)
+    }
 
 
 class Bins:
@@ -68,7 +79,9 @@ class Bins:
             which = np.searchsorted(edges, values)
             middles = (even[:-1] + even[1:]) / 2
             self.edges[name] = edges
-            self.centres[name] = [float(values[which == i].mean()) if (which == i).any() else float(middles[i]) for i in range(STEPS)]
+            self.centres[name] = [
+                float(values[which == i].mean()) if (which == i).any() else float(middles[i]) for i in range(STEPS)
+            ]
 
     def classes(self) -> dict[str, list[str]]:
         """Factor -> its classes: a choice's names, or "name number" for each step."""
@@ -83,4 +96,6 @@ class Bins:
         known = chosen(c)
         choices = [names.index(known[k]) if k in known else UNNAMED for k, names in CHOICES.items()]
         numbers = seen(c)
-        return choices + [UNNAMED if np.isnan(v) else int(np.searchsorted(self.edges[name], v)) for name, v in numbers.items()]
+        return choices + [
+            UNNAMED if np.isnan(v) else int(np.searchsorted(self.edges[name], v)) for name, v in numbers.items()
+        ]

@@ -1,4 +1,4 @@
-"""What a creature is: its kind, its style and its numbers. One common form, from which each factor departs seldom, and then far.
+"""What a creature is: kind, style and numbers. From one common form each factor departs seldom, and then far.
 
 Creature number i of a seed depends on (seed, i) alone.
 """
@@ -16,7 +16,20 @@ Vector = NDArray[np.float64]
 
 KINDS = {"monster": 0.4, "robot toy": 0.2, "dragon": 0.2, "bunny": 0.2}  # share of each
 CLAY = "clay"
-STYLES = (CLAY, "vinyl", "cartoon", "ink", "pixel art", "pastel", "neon", "blueprint", "woodcut", "stained glass", "gold", "night")
+STYLES = (
+    CLAY,
+    "vinyl",
+    "cartoon",
+    "ink",
+    "pixel art",
+    "pastel",
+    "neon",
+    "blueprint",
+    "woodcut",
+    "stained glass",
+    "gold",
+    "night",
+)
 STYLED = 0.36  # share of pictures that are not of clay, spread evenly over the other styles
 
 # lowest, common and highest value, and how often a creature departs from the common one

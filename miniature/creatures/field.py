@@ -1,9 +1,9 @@
 """A soft union of ellipsoids seen orthographically, along z.
 
-Along a viewing ray every ellipsoid is a parabola q(z) = a (z - m)² + v, whose m and v are polynomials in the pixel's position: the front
-surface is found by a few Newton steps from the nearest analytic ellipsoid, with no marching. The field is Σ exp(k (1 - q)), the surface
-where it is 1. N ellipsoids, P pixels; x to the right, y up, z towards the viewer, the picture from -1 to 1.
-"""
+Along a viewing ray every ellipsoid is a parabola q(z) = a (z - m)² + v, whose m and v are polynomials in the pixel's
+position: the front surface is found by a few Newton steps from the nearest analytic ellipsoid, with no marching. The
+field is Σ exp(k (1 - q)), the surface where it is 1. N ellipsoids, P pixels; x to the right, y up, z towards the
+viewer, the picture from -1 to 1."""
 
 from dataclasses import dataclass
 
@@ -57,7 +57,9 @@ class Ellipsoids:
     soft_N: Vector
 
     def moved(self, turn_33: Vector, scale: float, shift_3: Vector) -> "Ellipsoids":
-        return Ellipsoids(self.centre_N3 @ turn_33.T * scale + shift_3, turn_33 @ self.axes_N33, self.radii_N3 * scale, self.soft_N)
+        return Ellipsoids(
+            self.centre_N3 @ turn_33.T * scale + shift_3, turn_33 @ self.axes_N33, self.radii_N3 * scale, self.soft_N
+        )
 
 
 class Field:

@@ -2,11 +2,10 @@
 
     python -m creatures.judge --data DATA --out OUT/judge --vae OUT/vae/final --images 250000
 
-It looks at pictures reduced to 64 pixels and learns from real renders only: as they are, blurred or noised as previews are, and a quarter
-of each batch through the VAE with noise on its latents, because all that the model draws comes out of that decoder. A continuous factor
-is read as one of five steps; the number it stands for is the mean of the steps' centres under the judge's probabilities, and R² is that
-number's. Nothing that is trained later sees the judge.
-"""
+It looks at pictures reduced to 64 pixels and learns from real renders only: as they are, blurred or noised as previews
+are, and a quarter of each batch through the VAE with noise on its latents, because all that the model draws comes out
+of that decoder. A continuous factor is read as one of five steps; the number it stands for is the mean of the steps'
+centres under the judge's probabilities, and R² is that number's. Nothing that is trained later sees the judge."""
 
 import json
 from collections.abc import Iterator
@@ -67,7 +66,7 @@ def through(vae: AutoencoderKL, data: Images, index: np.ndarray, device: torch.d
 
 
 class Softened:
-    """`count` training pictures as the VAE gives them back, uint8 [count, 3, SEEN, SEEN], computed once and kept in a file."""
+    """`count` training pictures as the VAE gives them back, uint8 [count, 3, SEEN, SEEN], kept in a file."""
 
     def __init__(self, data: Images, vae: Path, path: Path, *, count: int, device: torch.device, seed: int) -> None:
         index = np.sort(np.random.default_rng((seed, 3)).choice(len(data), count, replace=False))
@@ -126,7 +125,9 @@ def finish(net: Network, out: Path) -> None:
 
 def report(judge: Judge, held: Images, creatures: list[Creature], vae: Path, device: torch.device) -> None:
     real = scores(judge, (held.batch(i, device) for i in np.array_split(np.arange(len(held)), 20)), creatures)
-    soft = scores(judge, (y.to(device) / 255 for y in through(load(vae, device), held, np.arange(1000), device)), creatures)
+    soft = scores(
+        judge, (y.to(device) / 255 for y in through(load(vae, device), held, np.arange(1000), device)), creatures
+    )
     print("held out: accuracy of choices, R² of numbers, on real renders; through the VAE with noise")
     for k in real:
         print(f"{k:14} {real[k]:.3f}   {soft[k]:.3f}", flush=True)
@@ -144,7 +145,11 @@ def main() -> None:
 
     def batch(index: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Augmented pictures and their labels; every fourth is one that went through the VAE."""
-        picks, index, x = rng.integers(len(soft.index), size=len(index[::4])), index.copy(), small(data.batch(index, o.device))
+        picks, index, x = (
+            rng.integers(len(soft.index), size=len(index[::4])),
+            index.copy(),
+            small(data.batch(index, o.device)),
+        )
         index[::4], x[::4] = soft.index[picks], soft.batch(picks, o.device)
         return augment(shifted(x, rng)).contiguous(memory_format=torch.channels_last), labels[index]
 

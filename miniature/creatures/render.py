@@ -1,8 +1,7 @@
 """Draws creatures and writes their factors.
 
-python -m creatures.render data/train0 --first 0 --count 20000      writes train0.rgb (uint8 pictures) and train0.jsonl (their factors)
-python -m creatures.render --sheet FILE.png --count 96              a contact sheet
-"""
+python -m creatures.render data/train0 --first 0 --count 20000      writes train0.rgb (uint8 pictures) and train0.jsonl
+(their factors) python -m creatures.render --sheet FILE.png --count 96              a contact sheet"""
 
 import argparse
 import json
@@ -26,7 +25,9 @@ Picture = NDArray[np.uint8]
 def render(c: Creature) -> Picture:
     """uint8 [SIZE, SIZE, 3]."""
     drawn = DRAW[c.style](compose(c))
-    picture = interpolate(drawn[None] ** 2.2, size=(SIZE, SIZE), mode="bilinear", antialias=True)[0].clamp(0, 1) ** (1 / 2.2)
+    picture = interpolate(drawn[None] ** 2.2, size=(SIZE, SIZE), mode="bilinear", antialias=True)[0].clamp(0, 1) ** (
+        1 / 2.2
+    )
     return (picture * 255).round().byte().permute(1, 2, 0).numpy()
 
 
@@ -38,7 +39,7 @@ def sheet(pictures: list[Picture], columns: int) -> Picture:
 
 
 def write(out: Path, first: int, count: int, seed: int) -> None:
-    """Pictures `first` to `first + count`; goes on where an earlier call was stopped. A shard has its names once it is whole."""
+    """Pictures `first` to `first + count`, from where an earlier call was stopped; named as a shard once all are there."""
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.with_suffix(".rgb").exists():
         return

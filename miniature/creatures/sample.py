@@ -2,8 +2,8 @@
 
     python -m creatures.sample --vae OUT/vae/final --clip OUT/clip/final --unet OUT/unet --sheet FILE.png
 
-`--unet` is a finished folder, or a run's folder, whose EMA is then read from its checkpoint. One prompt a row, one seed a column.
-"""
+`--unet` is a finished folder, or a run's folder, whose EMA is then read from its checkpoint. One prompt a row, one seed
+a column."""
 
 import argparse
 from collections.abc import Sequence
@@ -56,14 +56,19 @@ class Painter:
     def __init__(self, vae: Path, clip: Path, unet: Path, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.vae: AutoencoderKL = load(vae, device).eval()
-        self.words, self.unet = Words(clip, self.device), load_unet(unet).to(device, memory_format=torch.channels_last).eval()
+        self.words, self.unet = (
+            Words(clip, self.device),
+            load_unet(unet).to(device, memory_format=torch.channels_last).eval(),
+        )
 
     @torch.no_grad()
     def latents(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 8, guidance: float = 1.0) -> Tensor:
         """Scaled latents [B, 32, 8, 8]."""
         plan = scheduler()
         plan.set_timesteps(steps)
-        x = torch.stack([torch.randn(32, 8, 8, generator=torch.Generator().manual_seed(s)) for s in seeds]).to(self.device)
+        x = torch.stack([torch.randn(32, 8, 8, generator=torch.Generator().manual_seed(s)) for s in seeds]).to(
+            self.device
+        )
         x, states = x.contiguous(memory_format=torch.channels_last), self.words.states(list(prompts))
         empty = self.words.states([""]).expand_as(states)
         for t in plan.timesteps:

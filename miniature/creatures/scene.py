@@ -72,7 +72,12 @@ def compose(c: Creature) -> Scene:
         albedo=tensor(np.stack(b.colours)).T @ _crisp(share),
         label=torch.tensor(b.stuffs)[share.argmax(0)],
         gloss=torch.full_like(z, c["gloss"]),
-        open_sky=1 / (1 + 0.55 * field.level(point + 0.10 * normal).clamp(max=2) + 0.45 * field.level(point + 0.24 * normal).clamp(max=2)),
+        open_sky=1
+        / (
+            1
+            + 0.55 * field.level(point + 0.10 * normal).clamp(max=2)
+            + 0.45 * field.level(point + 0.24 * normal).clamp(max=2)
+        ),
         shadow=_shadow(field, point, normal, light),
     )
     _paint(scene, b, share)
@@ -94,7 +99,9 @@ def _crisp(share: Tensor) -> Tensor:
 
 
 def _shadow(field: Field, point: Tensor, normal: Tensor, light: Tensor) -> Tensor:
-    blocked = sum((field.level(point + 0.06 * normal + s * light).clamp(max=1.5) for s in (0.15, 0.40)), torch.zeros(()))
+    blocked = sum(
+        (field.level(point + 0.06 * normal + s * light).clamp(max=1.5) for s in (0.15, 0.40)), torch.zeros(())
+    )
     return torch.exp(-0.75 * blocked)
 
 
@@ -118,7 +125,9 @@ def _paint(scene: Scene, b: Body, share: Tensor) -> None:
         at = (own - tensor(b.body)[:, None]) / tensor(b.body_radii)[:, None]
         pale = tensor(b.skin * 0.2 + 0.8 * np.array([0.98, 0.90, 0.72]))
         power = 6 if c.kind == "robot toy" else 2
-        patch = smooth(1.08, 0.92, (at[0] / 0.66).abs() ** power + ((at[1] + 0.14) / 0.74).abs() ** power) * smooth(0.0, 0.2, at[2])
+        patch = smooth(1.08, 0.92, (at[0] / 0.66).abs() ** power + ((at[1] + 0.14) / 0.74).abs() ** power) * smooth(
+            0.0, 0.2, at[2]
+        )
         _cover(scene, pale, (0.2 + 0.75 * c["belly"]) * patch * smooth(0.2, 0.5, skin), 0)
         scene.label[(patch > 0.5) & (skin > 0.4)] = BELLY
     _mouth(scene, b)
@@ -130,9 +139,13 @@ def _stripes(own: Tensor) -> Tensor:
 
 def _spots(own: Tensor, rng: np.random.Generator) -> Tensor:
     """Round spots, evenly scattered: their places have no name, so they lie much the same on everyone."""
-    spots = np.stack(np.meshgrid(np.linspace(-0.72, 0.72, 5), np.linspace(0.12, 1.5, 6), (0.35, -0.3), indexing="ij"), -1).reshape(-1, 3)
+    spots = np.stack(
+        np.meshgrid(np.linspace(-0.72, 0.72, 5), np.linspace(0.12, 1.5, 6), (0.35, -0.3), indexing="ij"), -1
+    ).reshape(-1, 3)
     spots = spots + rng.uniform(-0.09, 0.09, spots.shape)
-    d = ((own[None] - tensor(spots)[:, :, None]) ** 2).sum(1).sqrt() / tensor(rng.uniform(0.11, 0.17, len(spots)))[:, None]
+    d = ((own[None] - tensor(spots)[:, :, None]) ** 2).sum(1).sqrt() / tensor(rng.uniform(0.11, 0.17, len(spots)))[
+        :, None
+    ]
     near = ((own[None, :2] - tensor(spots)[:, :2, None]) ** 2).sum(1).sqrt()
     return smooth(1.0, 0.82, torch.minimum(d, near / 0.10).amin(0))
 
@@ -160,7 +173,10 @@ def _mouth(scene: Scene, b: Body) -> None:
         inner = inner + (tensor([0.55, 0.6, 0.65])[:, None] - inner) * grille
     if c.kind == "bunny":
         buck = smooth(0.24, 0.20, u.abs()) * smooth(0.24, 0.20, up - t) * smooth(-0.02, 0.02, up - t) * face
-        mouth, inner = torch.maximum(mouth, buck), inner + (tensor([0.95, 0.92, 0.84])[:, None] - inner) * buck * smooth(0.0, 0.04, u.abs())
+        mouth, inner = (
+            torch.maximum(mouth, buck),
+            inner + (tensor([0.95, 0.92, 0.84])[:, None] - inner) * buck * smooth(0.0, 0.04, u.abs()),
+        )
     _cover(scene, inner, mouth, MOUTH)
     scene.gloss *= 1 - mouth * 0.6
 
@@ -191,7 +207,12 @@ def _look(scene: Scene, b: Body, turn: Tensor, centre: Vector, radius: float) ->
     scene.open_sky += (smooth(1.0, 0.55, far) * 0.25 + 0.75 - scene.open_sky) * seen
     scene.shadow += (1 - scene.shadow) * 0.6 * seen
     scene.gloss += (0.8 - scene.gloss) * seen * (1 - lid)
-    socket = torch.exp(-((far.clamp(min=1) - 1) / 0.35)) * (1 - seen) * (centre[2] + radius * bulge > p[2] - radius) * (far < 3)
+    socket = (
+        torch.exp(-((far.clamp(min=1) - 1) / 0.35))
+        * (1 - seen)
+        * (centre[2] + radius * bulge > p[2] - radius)
+        * (far < 3)
+    )
     scene.open_sky *= 1 - 0.28 * socket
 
 

@@ -90,10 +90,17 @@ def vinyl(scene: Scene) -> Tensor:
     window = smooth(0.50, 0.58, up) * smooth(0.92, 0.84, up) * smooth(0.62, 0.54, (across - 0.5 * scene.light[0]).abs())
     window = window * smooth(0.03, 0.06, (across - 0.5 * scene.light[0]).abs())
     below = smooth(-0.25, -0.85, n[1]) * 0.35
-    lit = strong * (0.50 + 0.50 * _toward(scene)) * (0.55 + 0.45 * scene.open_sky) + 0.85 * window + 0.5 * _rim(scene) - below * strong
+    lit = (
+        strong * (0.50 + 0.50 * _toward(scene)) * (0.55 + 0.45 * scene.open_sky)
+        + 0.85 * window
+        + 0.5 * _rim(scene)
+        - below * strong
+    )
     y = BASIS[4].view(DRAWN, DRAWN)
     wall = tensor(scene.ground)[:, None, None]
-    room = wall * (1.0 + 0.25 * y) * smooth(FLOOR + 0.25, FLOOR + 0.28, y) + wall * 0.62 * smooth(FLOOR + 0.28, FLOOR + 0.25, y)
+    room = wall * (1.0 + 0.25 * y) * smooth(FLOOR + 0.25, FLOOR + 0.28, y) + wall * 0.62 * smooth(
+        FLOOR + 0.28, FLOOR + 0.25, y
+    )
     picture = _set(scene, room, lit)
     line = round((1 - (FLOOR - 0.05)) / 2 * DRAWN)  # the floor mirrors what stands on it
     rows = min(DRAWN - line, line)
@@ -164,7 +171,9 @@ def _grain() -> Tensor:
 
 def pastel(scene: Scene) -> Tensor:
     """Soft chalk: pale colours, no black, strokes of one direction, white paper at the picture's edge."""
-    soft = _set(scene, tensor(scene.ground)[:, None, None].expand(3, DRAWN, DRAWN), scene.albedo * (0.7 + 0.4 * _toward(scene)))
+    soft = _set(
+        scene, tensor(scene.ground)[:, None, None].expand(3, DRAWN, DRAWN), scene.albedo * (0.7 + 0.4 * _toward(scene))
+    )
     colour = srgb(soft) * 0.62 + 0.36
     x, y = BASIS[3].view(DRAWN, DRAWN), BASIS[4].view(DRAWN, DRAWN)
     paper = tensor([0.98, 0.97, 0.94])[:, None, None]
@@ -197,7 +206,9 @@ def neon(scene: Scene) -> Tensor:
     light = _vivid(scene) * tube + eyes * (1.0 - _vivid(scene)) * 0.9
     light = _over(light, _colour(1.0, 0.35, 0.75), lips * (1 - eyes))
     fill = scene.full(scene.albedo * (0.10 * scene.normal[2].clamp(min=0) + 0.02))
-    room = _colour(0.06, 0.04, 0.16).unsqueeze(-1) * (1.2 + y) + _colour(0.3, 0.1, 0.5).unsqueeze(-1) * 0.35 * smooth(-0.5, -1.0, y)
+    room = _colour(0.06, 0.04, 0.16).unsqueeze(-1) * (1.2 + y) + _colour(0.3, 0.1, 0.5).unsqueeze(-1) * 0.35 * smooth(
+        -0.5, -1.0, y
+    )
     dark = torch.where(_shown(scene), fill, room)
     return srgb(exposure(dark + light + 0.9 * _blur(light, 6) + 0.8 * _blur(light, 24)))
 
@@ -228,20 +239,26 @@ def woodcut(scene: Scene) -> Tensor:
     cuts = _strokes(np.pi / 2, 0.125)
     tone = 1.5 * _toward(scene) * (0.5 + 0.5 * scene.albedo.mean(0).clamp(max=1).sqrt())
     painted = (scene.label == EYE) | (scene.label == PUPIL) | (scene.label == MOUTH) | (scene.label == LID)
-    level = torch.where(painted, (scene.albedo.mean(0) > 0.25).float(), smooth(0.12, 0.16, tone) * 0.5 + smooth(0.66, 0.70, tone) * 0.5)
+    level = torch.where(
+        painted, (scene.albedo.mean(0) > 0.25).float(), smooth(0.12, 0.16, tone) * 0.5 + smooth(0.66, 0.70, tone) * 0.5
+    )
     shade = scene.full(level * ((scene.label != MARK) | painted))
     wood = torch.where(shade > 0.75, torch.ones(()), torch.where(shade > 0.2, (cuts > 0.1).float(), torch.zeros(())))
     clear = (x**2 + (y - 0.02) ** 2).sqrt() < 0.86
     ground = torch.where(y > FLOOR + 0.1, (rays | clear).float(), (cuts > 0.3).float())
     light = torch.where(_shown(scene), wood, ground) * (1 - lines(scene, 2))
-    return _over(tensor([0.20, 0.09, 0.06])[:, None, None].expand(3, DRAWN, DRAWN), tensor([0.96, 0.89, 0.73])[:, None], light)
+    return _over(
+        tensor([0.20, 0.09, 0.06])[:, None, None].expand(3, DRAWN, DRAWN), tensor([0.96, 0.89, 0.73])[:, None], light
+    )
 
 
 @cache
 def _panes() -> tuple[Tensor, Tensor]:
     """A window's panes: a shade for each -1..1, and the lead between them (1 on lead) [DRAWN, DRAWN]."""
     rng = np.random.default_rng(3)
-    at = np.stack(np.meshgrid(np.arange(7), np.arange(7)), -1).reshape(-1, 2) / 3 - 1 + rng.uniform(-0.12, 0.12, (49, 2))
+    at = (
+        np.stack(np.meshgrid(np.arange(7), np.arange(7)), -1).reshape(-1, 2) / 3 - 1 + rng.uniform(-0.12, 0.12, (49, 2))
+    )
     d = ((BASIS[3:5].T[:, None] - tensor(at)[None]) ** 2).sum(-1).sqrt()
     near = d.topk(2, dim=1, largest=False)
     shade = tensor(rng.uniform(-1, 1, 49))[near.indices[:, 0]]
@@ -255,8 +272,12 @@ def stained_glass(scene: Scene) -> Tensor:
     flat = _set(scene, tensor(scene.ground)[:, None, None].expand(3, DRAWN, DRAWN), scene.albedo)
     grey = flat.mean(0, keepdim=True)
     glass = (grey + (flat - grey) * 1.3).clamp(min=0.01) * (1 + 0.38 * shade) * sun
-    face = scene.full(((scene.label == EYE) | (scene.label == PUPIL) | (scene.label == MOUTH) | (scene.label == LID)).float())
-    return _over(srgb(exposure(glass)), tensor([0.05, 0.05, 0.06])[:, None], torch.maximum(lines(scene, 2), lead * (1 - face)))
+    face = scene.full(
+        ((scene.label == EYE) | (scene.label == PUPIL) | (scene.label == MOUTH) | (scene.label == LID)).float()
+    )
+    return _over(
+        srgb(exposure(glass)), tensor([0.05, 0.05, 0.06])[:, None], torch.maximum(lines(scene, 2), lead * (1 - face))
+    )
 
 
 def gold(scene: Scene) -> Tensor:
@@ -265,7 +286,9 @@ def gold(scene: Scene) -> Tensor:
     up = 2 * n[2] * n[1] + 0.25 * torch.sin(3 * n[0])
     sky = 0.10 + 0.55 * smooth(-0.05, 0.35, up) + 0.65 * smooth(0.45, 0.9, up) + 0.30 * smooth(-0.35, -0.8, up)
     carved = 0.35 + 0.65 * scene.albedo.mean(0).clamp(0, 1).sqrt()
-    carved = torch.where((scene.label == PUPIL) | (scene.label == MOUTH) | (scene.label == MARK), 0.45 * carved, 0.6 + 0.4 * carved)
+    carved = torch.where(
+        (scene.label == PUPIL) | (scene.label == MOUTH) | (scene.label == MARK), 0.45 * carved, 0.6 + 0.4 * carved
+    )
     light = sky * carved * (0.4 + 0.6 * scene.open_sky) + 1.1 * _shine(scene, 70) + 0.25 * _rim(scene)
     metal = tensor([1.0, 0.60, 0.13])[:, None] * light + tensor([0.9, 0.85, 0.6])[:, None] * (light - 0.85).clamp(min=0)
     return srgb(exposure(_set(scene, stage(scene) * 0.45, metal)))
@@ -291,7 +314,10 @@ def night(scene: Scene) -> Tensor:
     room = _over(room, _colour(0.05, 0.10, 0.16), smooth(FLOOR + 0.13, FLOOR + 0.10, y))
     from_moon = (scene.normal * unit(tensor([0.75, 0.65, 0.1])[:, None])).sum(0).clamp(min=0)
     blue = tensor([0.30, 0.42, 0.85])[:, None]
-    dark = scene.albedo * (0.05 + 0.32 * blue * _toward(scene) + 0.9 * blue * from_moon**2) + 0.35 * blue * _rim(scene) * from_moon
+    dark = (
+        scene.albedo * (0.05 + 0.32 * blue * _toward(scene) + 0.9 * blue * from_moon**2)
+        + 0.35 * blue * _rim(scene) * from_moon
+    )
     eyes = (scene.label == EYE).float()
     lit = dark + eyes * (tensor([1.0, 0.85, 0.35])[:, None] * (0.35 + 0.65 * scene.albedo.mean(0)) - dark)
     flare = _blur(scene.full(eyes), 8) * _colour(1.0, 0.8, 0.3).unsqueeze(-1)

@@ -2,9 +2,9 @@
 
     python -m creatures.tiny --data DATA --out OUT/tiny --vae OUT/vae/final --latents OUT/unet --images 200000
 
-It reads scaled latents, as AutoencoderTiny does (its own scaling factor is 1), squashes them to ±3 standard deviations, and draws at half
-the size: previews are looked at by encoders and not by people. Its encoder is never used and not trained.
-"""
+It reads scaled latents, as AutoencoderTiny does (its own scaling factor is 1), squashes them to ±3 standard deviations,
+and draws at half the size: previews are looked at by encoders and not by people. Its encoder is never used and not
+trained."""
 
 from pathlib import Path
 

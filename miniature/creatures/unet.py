@@ -2,13 +2,13 @@
 
     python -m creatures.unet --data DATA --out OUT/unet --vae OUT/vae/final --clip OUT/clip/final --images 800000
 
-v-prediction on a schedule with zero terminal SNR and trailing timesteps (Lin et al. 2023, arXiv 2305.08891): few-step sampling stays good
-and StableDiffusionPipeline loads the result unchanged. `--out` keeps the latents of all pictures between runs, a file for each shard.
+v-prediction on a schedule with zero terminal SNR and trailing timesteps (Lin et al. 2023, arXiv 2305.08891): few-step
+sampling stays good and StableDiffusionPipeline loads the result unchanged. `--out` keeps the latents of all pictures
+between runs, a file for each shard.
 
-`--start FOLDER --guided 2` then builds guidance into those weights (as Meng et al. 2023, arXiv 2210.03142, but guided away from the bare
-prompt of the same kind and not from the empty one): a prompt gives what it says without the second call, and a bare prompt keeps its
-whole variety.
-"""
+`--start FOLDER --guided 2` then builds guidance into those weights (as Meng et al. 2023, arXiv 2210.03142, but guided
+away from the bare prompt of the same kind and not from the empty one): a prompt gives what it says without the second
+call, and a bare prompt keeps its whole variety."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -114,11 +114,25 @@ def guided(teacher: UNet2DConditionModel, words: Words, x: Tensor, t: Tensor, te
 
 
 def main() -> None:
-    o = arguments("Train the creatures' UNet", images=800_000, batch=64, lr=1e-3, vae="", clip="", start="", guided=1.0, ema=0.9995)
+    o = arguments(
+        "Train the creatures' UNet",
+        images=800_000,
+        batch=64,
+        lr=1e-3,
+        vae="",
+        clip="",
+        start="",
+        guided=1.0,
+        ema=0.9995,
+    )
     torch.set_flush_denormal(True)
     z_all, creatures = latents(o.data, "train", o.vae, o.out, o.device), table(o.data, "train")
     words = Words(o.clip, o.device)
-    unet = UNet2DConditionModel.from_pretrained(o.start, torch_dtype=torch.float32, use_safetensors=True) if o.start else build()
+    unet = (
+        UNet2DConditionModel.from_pretrained(o.start, torch_dtype=torch.float32, use_safetensors=True)
+        if o.start
+        else build()
+    )
     unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
     teacher = deepcopy(unet).requires_grad_(False)

@@ -1,12 +1,12 @@
 """Trains the creatures' VAE: AutoencoderKL, 128x128x3 -> 8x8x32.
 
     python -m creatures.vae --data DATA --out OUT/vae --images 80000
-    python -m creatures.vae --data DATA --out OUT/vae --images 60000 --start FOLDER              goes on from a finished one
+    python -m creatures.vae --data DATA --out OUT/vae --images 60000 --start FOLDER     goes on from a finished one
     python -m creatures.vae --data DATA --out OUT/decoder --images 60000 --start FOLDER --freeze 1   the decoder alone
 
-Few channels where there are many pixels keep decoding cheap, many in the latent keep the UNet as cheap as at 64 pixels. `--freeze`
-lets a UNet train on the latents while the decoder still improves; its noise grows to what a denoiser's own errors look like.
-"""
+Few channels where there are many pixels keep decoding cheap, many in the latent keep the UNet as cheap as at 64 pixels.
+`--freeze` lets a UNet train on the latents while the decoder still improves; its noise grows to what a denoiser's own
+errors look like."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ from creatures.render import SIZE
 
 LATENT_NOISE = 0.1  # standard deviation added to z while training, in units of z; also the posterior's shipped spread
 CHANNELS = (16, 16, 32, 96, 128)
-GROUPS = 2  # of all norms: as many groups as the top level has channels would norm each one alone, and a picture's colours would be lost
+GROUPS = 2  # of all norms: with as many as the top level has channels each is normed alone, and colours are lost
 
 
 def build() -> AutoencoderKL:
@@ -106,7 +106,9 @@ def report(vae: AutoencoderKL, held: Images, styles: list[str], device: torch.de
         parts.append(z)
         errors.append(((y.clamp(-1, 1) - x) / 2).square().mean((1, 2, 3)))
     error = torch.cat(errors)
-    print(f"held-out PSNR {-10 * error.mean().log10():.2f} dB; mean over pictures {(-10 * error.log10()).mean():.2f} dB")
+    print(
+        f"held-out PSNR {-10 * error.mean().log10():.2f} dB; mean over pictures {(-10 * error.log10()).mean():.2f} dB"
+    )
     named = np.array(styles[: len(error)])
     for style in STYLES:
         print(f"  {style:14} {-10 * error[torch.from_numpy(named == style)].mean().log10():.2f} dB")
@@ -133,7 +135,13 @@ def main() -> None:
     if o.freeze:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
-    run = Run(vae, o.out / ("decoder.safetensors" if o.freeze else "state.safetensors"), images=o.images, batch=o.batch, lr=o.lr)
+    run = Run(
+        vae,
+        o.out / ("decoder.safetensors" if o.freeze else "state.safetensors"),
+        images=o.images,
+        batch=o.batch,
+        lr=o.lr,
+    )
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         x = data.batch(index, o.device) * 2 - 1

@@ -1,8 +1,7 @@
 """The creatures' world in words: from true factors to captions.
 
-What is common is rarely said, what departs has a word, and every caption leaves out a random part of what could be said. A style is named
-so often that among captions which name none at most a tenth of the pictures are not of clay.
-"""
+What is common is rarely said, what departs has a word, and every caption leaves out a random part of what could be
+said. A style is named so often that among captions which name none at most a tenth of the pictures are not of clay."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +64,11 @@ class Scale:
         return self.small if value < self.low else self.large if value > self.high else ""
 
 
-ADJECTIVES = {"size": Scale(-0.3, 0.3, "small", "big"), "width": Scale(-0.3, 0.3, "thin", "fat"), "gloss": Scale(0.0, 0.42, "", "shiny")}
+ADJECTIVES = {
+    "size": Scale(-0.3, 0.3, "small", "big"),
+    "width": Scale(-0.3, 0.3, "thin", "fat"),
+    "gloss": Scale(0.0, 0.42, "", "shiny"),
+}
 HAS = {
     "head": Scale(-0.3, 0.3, "a small head", "a big head"),
     "eye_size": Scale(-0.3, 0.3, "small eyes", "big eyes"),
@@ -104,7 +107,12 @@ def grown(c: Creature, name: str) -> str:
 def has(c: Creature) -> list[str]:
     """Everything to be said after "with"."""
     marks = [c.marking] if c["marks"] > 0.28 else []
-    words = [EYES[c.eyes], *(scale.word(c[name]) for name, scale in HAS.items()), *(grown(c, name) for name in GROWN), *marks]
+    words = [
+        EYES[c.eyes],
+        *(scale.word(c[name]) for name, scale in HAS.items()),
+        *(grown(c, name) for name in GROWN),
+        *marks,
+    ]
     return [w for w in words if w]
 
 
