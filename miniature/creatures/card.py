@@ -102,7 +102,7 @@ def real(judge: Judge, held: Images, creatures: list[Creature]) -> tuple[list[Re
 
 
 def obeyed(painter: Painter, judge: Judge, held: tuple[list[Reading], list[Reading]], count: int) -> None:
-    """Print how often the model obeys each group of words, and how often the judge is right on renders that show them."""
+    """Print how often the model obeys each group of words, and how often the judge reads them on renders."""
     groups: dict[str, list[tuple[float, float]]] = {}
     for q in questions():
         pictures = torch.cat([painter.paint([q.prompt] * 20, range(s, s + 20)) for s in range(0, count, 20)])

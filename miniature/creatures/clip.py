@@ -5,7 +5,7 @@
 
 The last form trains the image tower alone and leaves the text tower as a UNet already knows it.
 
- In a batch of anything, style and colour alone tell most captions apart, and horns or lids are hardly learnt by either
+In a batch of anything, style and colour alone tell most captions apart, and horns or lids are hardly learnt by either
 tower. So every second batch is of one style or one kind, captions say most of what can be said (a third are short,
 because prompts are), and linear heads on the image embedding, thrown away at the end, are asked for the factors
 themselves. Pictures are blurred and noised at random: the tower will look at previews, not only at finished pictures.
@@ -136,7 +136,7 @@ def report(held: Images, teacher: Teacher) -> None:
     for name, index in groups.items():
         scores, _ = teacher.scores(index[:256], held.batch(index[:256], teacher.device), rng)
         print(
-            f"held-out {name}: loss {both_ways(scores):.3f}, own caption nearest of {len(scores)}: {nearest(scores):.3f}",
+            f"held-out {name}: loss {both_ways(scores):.3f}, own nearest of {len(scores)}: {nearest(scores):.3f}",
             flush=True,
         )
 

@@ -100,7 +100,7 @@ def settle(net: Network, batches: Iterator[Tensor]) -> None:
 
 
 def scores(judge: Judge, pictures: Iterator[Tensor], creatures: list[Creature]) -> dict[str, float]:
-    """Accuracy of every choice, R² of every number (where the style shows it), over pictures in the creatures' order."""
+    """Accuracy of every choice, R² of every number that the style shows; pictures in the order of creatures."""
     reads = [judge.read(x) for x in pictures]
     out = {}
     for k in CHOICES:

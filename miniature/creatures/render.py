@@ -39,7 +39,7 @@ def sheet(pictures: list[Picture], columns: int) -> Picture:
 
 
 def write(out: Path, first: int, count: int, seed: int) -> None:
-    """Pictures `first` to `first + count`, from where an earlier call was stopped; named as a shard once all are there."""
+    """Pictures `first` to `first + count`, from where an earlier call was stopped; named once all are there."""
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.with_suffix(".rgb").exists():
         return

@@ -45,7 +45,7 @@ def build() -> AutoencoderKL:
 
 
 def _start(vae: AutoencoderKL) -> None:
-    """Begin as a linear map that averages and repeats: from diffusers' own start colours are learnt ten times as late."""
+    """Begin as a linear map that averages and repeats: otherwise colours are learnt several times later."""
     for module in vae.modules():
         if isinstance(module, ResnetBlock2D):
             nn.init.kaiming_normal_(module.conv1.weight, nonlinearity="relu")
@@ -89,7 +89,7 @@ def line_weight(x: Tensor) -> Tensor:
 
 
 def picture_loss(y: Tensor, x: Tensor) -> Tensor:
-    """Weighted L1 and squares, and L1 between finite differences: what is crisp should stay crisp. Pictures in [-1, 1]."""
+    """Weighted L1 and squares, and L1 between finite differences. Pictures in [-1, 1]."""
     d = y - x
     edges = sum(((a - b).abs().mean() for a, b in zip(gradients(x), gradients(y), strict=True)), torch.zeros(()))
     return (line_weight(x) * (d.abs() + d.square())).mean() + 2 * edges
