@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from PIL import Image
-from safetensors import safe_open
 from torch import Tensor
 
 from creatures.render import sheet
-from creatures.unet import Words, build, scheduler
+from creatures.unet import Words, load_unet, scheduler
 from creatures.vae import load
 
 PROMPTS = (
@@ -38,16 +37,6 @@ PROMPTS = (
     "a monster in stained glass style",
     "a bunny, night style",
 )
-
-
-def load_unet(folder: Path) -> UNet2DConditionModel:
-    if (folder / "config.json").exists():
-        return UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
-    unet = build()
-    with safe_open(folder / "state.safetensors", "pt") as file:
-        unet.load_state_dict({name: file.get_tensor(f"ema/{name}") for name in unet.state_dict()})
-        print(f"{folder}: after {file.metadata()['seen']} pictures")
-    return unet
 
 
 class Painter:
