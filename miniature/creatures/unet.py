@@ -18,6 +18,7 @@ import torch
 from common import Run, arguments, images
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -45,6 +46,17 @@ def build() -> UNet2DConditionModel:
         cross_attention_dim=192,
         attention_head_dim=4,  # diffusers' misnomer: this is the number of heads
     )
+
+
+def load_unet(folder: Path) -> UNet2DConditionModel:
+    """A finished UNet in fp32; or, of a run that is not finished, its EMA."""
+    if (folder / "config.json").exists():
+        return UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
+    unet = build()
+    with safe_open(folder / "state.safetensors", "pt") as file:
+        unet.load_state_dict({name: file.get_tensor(f"ema/{name}") for name in unet.state_dict()})
+        print(f"{folder}: after {file.metadata()['seen']} pictures")
+    return unet
 
 
 def scheduler() -> DDIMScheduler:
@@ -128,11 +140,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     z_all, creatures = latents(o.data, "train", o.vae, o.out, o.device), table(o.data, "train")
     words = Words(o.clip, o.device)
-    unet = (
-        UNet2DConditionModel.from_pretrained(o.start, torch_dtype=torch.float32, use_safetensors=True)
-        if o.start
-        else build()
-    )
+    unet = load_unet(Path(o.start)) if o.start else build()
     unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
     teacher = deepcopy(unet).requires_grad_(False)
