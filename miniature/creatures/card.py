@@ -52,7 +52,7 @@ def questions() -> Iterator[Question]:
     for style in STYLES:
         yield _choice("style", "style", f"a monster in {style} style", style)
     for colour in ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink"):
-        yield _choice("body colour", "body", f"a {colour} monster", colour)
+        yield _choice("body colour", "body", f"{'an' if colour == 'orange' else 'a'} {colour} monster", colour)
         yield _choice("background", "ground", f"a monster, {colour} background", colour)
     for eyes, word in (("1", "one eye"), ("2", "two eyes"), ("3", "three eyes")):
         yield _choice("eyes", "eyes", f"a monster with {word}", eyes)
