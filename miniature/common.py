@@ -36,12 +36,12 @@ Classes = Mapping[str, Sequence[str]]
 Truth = Sequence[Mapping[str, str]]
 
 
-def images(folder: Path, split: str) -> list[np.ndarray]:
-    """The rendered shards `split*.rgb` of a folder, memory-mapped: arrays uint8 [N, 64, 64, 3]."""
+def images(folder: Path, split: str, size: int = SIZE) -> list[np.ndarray]:
+    """The rendered shards `split*.rgb` of a folder, memory-mapped: arrays uint8 [N, size, size, 3]."""
     shards = sorted(folder.glob(f"{split}*.rgb"))
     if not shards:
-        raise SystemExit(f"no {split}*.rgb in {folder}: run render.mjs first (see miniature/README.md)")
-    return [np.memmap(path, np.uint8, "r").reshape(-1, SIZE, SIZE, 3) for path in shards]
+        raise SystemExit(f"no {split}*.rgb in {folder}: render them first (see miniature/README.md)")
+    return [np.memmap(path, np.uint8, "r").reshape(-1, size, size, 3) for path in shards]
 
 
 def rows(folder: Path, split: str) -> list[dict]:
@@ -52,14 +52,14 @@ def rows(folder: Path, split: str) -> list[dict]:
 class Images:
     """All shards of a split as one array of float images in [0, 1]."""
 
-    def __init__(self, folder: Path, split: str) -> None:
-        self.array = np.concatenate(images(folder, split))
+    def __init__(self, folder: Path, split: str, size: int = SIZE) -> None:
+        self.array = np.concatenate(images(folder, split, size))
 
     def __len__(self) -> int:
         return len(self.array)
 
     def batch(self, index: np.ndarray, device: torch.device) -> Tensor:
-        """images01 [B, 3, 64, 64], channels last."""
+        """images01 [B, 3, size, size], channels last."""
         x_BHWC = torch.from_numpy(self.array[index]).to(device).float().div_(255)
         return x_BHWC.permute(0, 3, 1, 2)
 
