@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "miniature"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "miniature"))
 
 from creatures.classes import CHOICES, Bins
 from creatures.factors import (
