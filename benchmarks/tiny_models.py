@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+WORDS = 24  # tokens a prompt may have; every letter is one
+
 
 def save_tiny(folder: Path, *, pixels: int = 32, levels: int = 3, seed: int = 1) -> tuple[Path, Path]:
     """A Stable Diffusion pipeline folder for `pixels` × `pixels` pictures, 2^(levels−1) times larger than its latents,
@@ -19,7 +21,7 @@ def _save_pipeline(folder: Path, pixels: int, levels: int) -> Path:
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    words = _save_tokenizer(folder)
+    words = save_tokenizer(folder)
     unet = UNet2DConditionModel(
         sample_size=pixels // 2 ** (levels - 1),
         block_out_channels=(8, 8),
@@ -45,7 +47,7 @@ def _save_pipeline(folder: Path, pixels: int, levels: int) -> Path:
         num_hidden_layers=1,
         num_attention_heads=2,
         vocab_size=len(words),
-        max_position_embeddings=24,
+        max_position_embeddings=WORDS,
         eos_token_id=words.eos_token_id,
         bos_token_id=words.bos_token_id,
         pad_token_id=words.pad_token_id,
@@ -66,7 +68,8 @@ def _save_pipeline(folder: Path, pixels: int, levels: int) -> Path:
     return folder
 
 
-def _save_tokenizer(folder: Path) -> Any:
+def save_tokenizer(folder: Path) -> Any:
+    """A CLIP tokenizer that knows single letters."""
     from tokenizers import pre_tokenizers
     from transformers import CLIPTokenizer
 
@@ -75,7 +78,7 @@ def _save_tokenizer(folder: Path) -> Any:
     folder.mkdir(parents=True)
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    made = CLIPTokenizer.from_pretrained(folder, model_max_length=24)
+    made = CLIPTokenizer.from_pretrained(folder, model_max_length=WORDS)
     for name in ("vocab.json", "merges.txt"):
         (folder / name).unlink()
     return made

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tiny_models import WORDS, save_tokenizer
+
 # ---- tiny models
 
 PIXELS, LATENT = 32, 8
-
-
-WORDS = 24  # tokens a prompt may have; every letter is one
+__all__ = ["LATENT", "PIXELS", "WORDS", "Tiny", "save_clip", "save_dino", "save_pipeline", "save_tokenizer", "speak_up"]
 
 
 @dataclass(frozen=True)
@@ -89,21 +89,6 @@ def speak_up(unet: Any) -> None:
     for name, parameter in unet.named_parameters():
         if name.endswith(("to_out.0.weight", "proj_out.weight", "conv_out.weight")):
             parameter.data *= 3
-
-
-def save_tokenizer(folder: Path) -> Any:
-    from tokenizers import pre_tokenizers
-    from transformers import CLIPTokenizer
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    folder.mkdir(parents=True)
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    made = CLIPTokenizer.from_pretrained(folder, model_max_length=WORDS)
-    for name in ("vocab.json", "merges.txt"):
-        (folder / name).unlink()
-    return made
 
 
 def save_clip(folder: Path) -> None:

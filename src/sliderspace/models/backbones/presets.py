@@ -129,7 +129,7 @@ PRESETS = {
                 "a person with red hair and glasses, pixel art style, blue background",
             ),
             expected="16 sliders from 1,000 trajectories in about three minutes on two CPU cores; "
-            "alignment 0.22, consistency 0.36, realism 0.95 by the judge (make demo)",
+            "alignment 0.21, consistency 0.35, realism 0.93 by the judge (make demo)",
             licence="see docs/miniature.md",
             words=tuple(MINI_WORDS.split()),
         ),
