@@ -135,7 +135,8 @@ class SliderBank(nn.Module):
             # Strengths, B and the sum in float32, rounded once at the end: bfloat16 has no number between 1 and 1.008.
             x_BLI = _tokens(inputs[0])
             wide = torch.promote_types(out.dtype, torch.float32)
-            rows_B1U = s_B1U.to(wide).repeat(len(x_BLI) // len(s_B1U), 1, 1)
+            times = len(x_BLI) // len(s_B1U)
+            rows_B1U = s_B1U.to(wide) if times == 1 else s_B1U.to(wide).repeat(times, 1, 1)
             low_BLU = (x_BLI @ a_UI.T.to(x_BLI.dtype)).to(wide) * rows_B1U
             change_BLO = low_BLU @ b_UO.to(wide)
             return (out.to(wide) + (change_BLO if out.ndim < 4 else change_BLO.mT).reshape(out.shape)).to(out.dtype)

@@ -63,8 +63,7 @@ class _Checkpoint:
         self.bank.load_tensors({n.removeprefix("bank/"): t for n, t in state.items() if n.startswith("bank/")})
         for n, p in self.named:
             self.adam.state[p] = {
-                key: state[f"adam/{n}/{key}"].to("cpu" if key == "step" else p.device)
-                for key in ("step", "exp_avg", "exp_avg_sq")
+                key: state[f"adam/{n}/{key}"].to(p.device) for key in ("step", "exp_avg", "exp_avg_sq")
             }
         return [Update(h["index"], h["loss"], h["alignment"], tuple(h["held_out_K"])) for h in meta["history"]]
 
@@ -86,7 +85,7 @@ def train(
     """
     recipe, bank = objective.recipe, objective.bank
     size = BatchSize(lanes) if isinstance(lanes, int) else lanes
-    adam = torch.optim.Adam(bank.trained(), lr=recipe.lr, betas=(0.9, 0.98), foreach=True)
+    adam = torch.optim.Adam(bank.trained(), lr=recipe.lr, betas=(0.9, 0.98), fused=True)
     store = _Checkpoint(checkpoint, fingerprint, bank, adam)
     history = store.load()
     steps = math.ceil(recipe.until * len(data.steps_T))
