@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.runs import go
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
@@ -91,6 +92,15 @@ def test_stopped_it_goes_on_at_the_slider_where_it_was(
             if record.done < 5:
                 assert all(path.stat().st_mtime_ns == time for path, time in made.items())
     assert models.run.evaluation.read_bytes() == (evaluated[0] / "evaluation.json").read_bytes()
+
+
+def test_a_run_of_few_samples_is_evaluated_too(tmp_path: Path, make_models: Any) -> None:
+    """Fewer images than two a slider: the controls draw pairs of them for each."""
+    models = make_models(tmp_path / "run", samples=4, sliders=3, updates=1)
+    go(models)
+    with models.run.open_for_writing():
+        list(Evaluation(models, 4)())
+    assert models.run.evaluation.exists()
 
 
 # ---- the judge as an encoder

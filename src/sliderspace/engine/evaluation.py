@@ -189,7 +189,7 @@ class Evaluation:
     def _controls(self, view: View) -> dict[str, Control]:
         """The same sliders measured on directions that are not theirs: what a score is worth."""
         rng, images = generator_for(self.models.settings.seed, "controls", 0), view.manifold_ND
-        pairs = rng.choice(len(images), size=(2, self.count), replace=False)
+        pairs = np.stack([rng.choice(len(images), size=2, replace=False) for _ in range(self.count)], axis=1)
         others = {
             "random directions": rng.standard_normal(view.v_KD.shape),
             "image differences": images[pairs[0]] - images[pairs[1]],
