@@ -17,8 +17,6 @@ from common import Images, Run, arguments, augment, factor_losses
 from diffusers import AutoencoderKL
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from sliderspace.encoders.judge import MODEL_TYPE
-from sliderspace.encoders.judge import Judge as Network
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
@@ -26,6 +24,8 @@ from creatures.classes import CHOICES, Bins, chosen, seen, table
 from creatures.factors import Creature
 from creatures.render import SIZE
 from creatures.vae import load
+from sliderspace.models.encoders.judge import MODEL_TYPE
+from sliderspace.models.encoders.judge import Judge as Network
 
 SEEN = 64  # pixels a side of what it looks at
 
