@@ -18,7 +18,6 @@ DRAWN = 192  # pixels a side of the drawing that a picture is reduced from
 FLOOR = -0.80  # where the creature stands
 BASIS = pixels(DRAWN)
 EYE, PUPIL, MOUTH, BELLY, MARK, LID = range(11, 17)  # labels of painted regions, after anatomy's of parts
-torch.set_flush_denormal(True)  # far parts have fields of 1e-40, and arithmetic on those is slow
 
 
 @dataclass
