@@ -61,6 +61,13 @@ def test_a_redo_of_training_keeps_it_and_one_of_fitting_does_not(copied: Path, m
     assert len(told["observability"]["found"]["each"]) == 2
 
 
+def test_a_whole_run_that_lacks_it_gets_it_beside_its_directions(copied: Path, make_models: MakeModels) -> None:
+    before = (copied / "observability.json").read_bytes()
+    (copied / "observability.json").unlink()
+    go(make_models(copied))
+    assert (copied / "observability.json").read_bytes() == before and not (copied / "unfinished").exists()
+
+
 def test_of_finished_images_alone_there_is_none(tmp_path: Path, make_models: MakeModels) -> None:
     models = make_models(tmp_path / "run", embed="final", samples=8)
     go(models, lambda m: local.run(m, ["sample", "fit"]))

@@ -63,7 +63,8 @@ def fit(models: Models) -> Directions:
         found.save(models.run.unfinished.directions, models.prints.fitted)
     made_from = observed(models.prints.fitted)
     if models.run.find(models.run.observability.name, made_from) is None and (seen := observability(models)):
-        seen.write(models.run.unfinished.observability, made_from)
+        beside = models.need(models.run.directions, models.prints.fitted, "fit")
+        seen.write(beside.with_name(models.run.observability.name), made_from)
     return models.directions
 
 
