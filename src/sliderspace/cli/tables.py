@@ -53,9 +53,12 @@ def print_run(status: "Status") -> None:
 
 def _observability(seen: "Observability") -> str:
     """What is known of directions before sliders are trained for them."""
-    found, unseen = seen.found, [str(k) for k, v in enumerate(seen.found.each) if v is not None and v <= 1]
-    mean = f"observability of the directions: {_with_interval(found.mean)}, of unrelated images {_number(found.chance)}"
-    return f"{mean}\nnot to be seen in single previews (1 or less): {', '.join(unseen) or 'none'}"
+    mean, chance = _with_interval(seen.found.mean), _number(seen.found.chance)
+    unseen = ", ".join(map(str, seen.unseen)) or "none"
+    return (
+        f"observability of the directions: {mean}; previews of other images: {chance}\n"
+        f"directions that single previews do not show: {unseen}"
+    )
 
 
 def _print_measures(measures: "Measures") -> None:

@@ -80,6 +80,17 @@ def test_previews_that_are_the_image_and_directions_of_nothing() -> None:
             observability(few)
 
 
+def test_directions_that_do_not_show_are_named() -> None:
+    """Direction 1 is noise beside its image: it passes the published bar of 1, and no more than other images do."""
+    rng = np.random.default_rng(0)
+    projection = previews(np.array([1.0, 1.0, 0.1]), np.array([0.2, 0.2, 1.0]), 2000)
+    projection[:, -1, 1] = rng.normal(size=2000)
+    found = observability_of(projection, (0, 1, 2, 3))
+    assert found.found.each[1] is not None and found.found.each[1] > 1
+    assert (found.found.each[2] or 0) < 1
+    assert found.unseen[-1] == 2 and 0 not in found.unseen
+
+
 @spoiled.each_way
 def test_spoiled_projections_are_refused(spoil: Callable[[Array], Array]) -> None:
     with pytest.raises(BadInput):

@@ -14,7 +14,6 @@ from sliderspace.measure.intervals import bootstrap
 from sliderspace.measure.protocols.records import Observability, Protocol
 from sliderspace.measure.records import as_table, interval
 
-ASKED = 1.0
 RESAMPLES = 100  # each sorts all previews
 
 

@@ -6,6 +6,8 @@ from pydantic import model_validator
 
 from sliderspace.measure.records import Interval, Number, Numbers, Record, Stored, Table, expect
 
+ASKED = 1.0  # observability that Measured Sliders asks of a quantity
+
 
 class Protocol(Record):
     """A number of a whole space, what chance gives, and the same of each slider or direction."""
@@ -24,6 +26,12 @@ class Observability(Stored):
     found: Protocol
     steps: tuple[int, ...]  # of the sampler, whose previews were looked at
     by_step: Table
+
+    @property
+    def unseen(self) -> list[int]:
+        """The directions that do not show: those of at most 1, or of no more than previews of other images score."""
+        least = max(ASKED, self.found.chance or 0.0)
+        return [k for k, value in enumerate(self.found.each) if value is not None and value <= least]
 
     @model_validator(mode="after")
     def _of_one_shape(self) -> Self:
