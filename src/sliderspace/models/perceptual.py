@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sliderspace.core.errors import BadInput
@@ -22,21 +22,22 @@ INCEPTION = (  # the weights that FID is defined with, of 2015-12-05; the last p
 )
 
 
-def inception(device: torch.device, torchscript: Path | None = None) -> Features:
-    """Inception's pool3, D = 2048: torch-fidelity's, or the same network from a TorchScript file that takes images in
-    [−1, 1).
+def inception(device: torch.device) -> Features:
+    """torch-fidelity's Inception, pool3: D = 2048. Images as `pool3` has them."""
+    net = _torch_fidelity().to(device)
+    return pool3(lambda pixels: net(pixels.to(torch.uint8))[0], device)
 
-    Images are resized to 299×299 as floats, bicubic and antialiased, which resizers of other FID programs are not
-    (Parmar et al. 2022), and rounded to 8 bits.
+
+def pool3(net: Callable[[Tensor], Tensor], device: torch.device) -> Features:
+    """Features of a network that takes whole pixel values 0 … 255, [B, 3, 299, 299].
+
+    Images are resized as floats, bicubic and antialiased, which resizers of older FID programs are not (Parmar et al.
+    2022), and rounded to 8 bits.
     """
-    net = _torchscript(torchscript) if torchscript else _torch_fidelity()
-    net = net.to(device)
 
     @torch.no_grad()
     def features(images01: Tensor) -> Tensor:
-        pixels = (_resized(images01.to(device), 299) * 255).round()
-        found = net((pixels - 128) / 128) if torchscript else net(pixels.to(torch.uint8))[0]
-        return found.cpu().double()
+        return net((_resized(images01.to(device), 299) * 255).round()).cpu().double()
 
     return features
 
@@ -68,7 +69,7 @@ def lpips(device: torch.device) -> Distance:
     return distance
 
 
-def _torch_fidelity() -> nn.Module:
+def _torch_fidelity() -> Any:
     with _extra("FID"):
         from torch_fidelity.feature_extractor_inceptionv3 import (  # pyright: ignore[reportMissingImports]
             FeatureExtractorInceptionV3,
@@ -80,16 +81,6 @@ def _torch_fidelity() -> nn.Module:
     except (OSError, RuntimeError) as error:  # no connection; another hash
         raise BadInput(f"cannot fetch {INCEPTION}: {error}.\nPut the file at {weights}.") from error
     return FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(weights))
-
-
-def _torchscript(path: Path) -> nn.Module:
-    """TorchScript is a program of its own, restricted language: nothing of it is unpickled by Python."""
-    try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
-    except (RuntimeError, ValueError, OSError) as error:
-        raise BadInput(
-            f"{path} is no TorchScript file that can be read: give Inception as torch.jit saved it"
-        ) from error
 
 
 def _resized(images01: Tensor, side: int) -> Tensor:
