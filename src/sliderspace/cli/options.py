@@ -28,7 +28,8 @@ FITTED = ("sliders", "centring", "rotation", "control")
 TRAINED = ("rank", "targets", "up", "objective", "both_signs", "until", "hold", "updates", "lr")
 DRAWING = ("device", "batch")
 UPDATING = (*DRAWING, "lanes", "checkpointing")
-PANELS = {"Model and sampling": SAMPLED, "Directions": FITTED, "Training": TRAINED, "This machine": UPDATING}
+WORDS = ("eta",)  # of sliders asked for in words
+PANELS = {"Model and sampling": SAMPLED, "Directions": FITTED, "Training": (*TRAINED, *WORDS), "This machine": UPDATING}
 SPELLED = {"both_signs": "--both-signs/--one-sign", "checkpointing": "--checkpointing"}
 
 PROMPTS = "Prompts"

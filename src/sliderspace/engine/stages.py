@@ -20,11 +20,12 @@ from sliderspace.measure.results import MadeFrom, SpaceEntry, SpaceFile
 from sliderspace.measure.summary import measures
 from sliderspace.measure.views import View, judges_view, training_view
 from sliderspace.method.baselines.axes import chosen_images, control_axes
+from sliderspace.method.baselines.concept import ConceptSliders, pair_axes
 from sliderspace.method.baselines.customisation import Customisation
 from sliderspace.method.calibration import natural_unit
 from sliderspace.method.directions import Directions
 from sliderspace.method.moments import Moments
-from sliderspace.method.objective import Objective, Recipe
+from sliderspace.method.objective import LaneLoss, Objective, Recipe
 from sliderspace.method.sweeps import Seen, Sweep, embedded
 from sliderspace.method.training import Update, train
 from sliderspace.method.trajectories import finished, from_pictures, from_prompts, sample_shard
@@ -67,13 +68,16 @@ def _directions(models: Models) -> Directions:
         Moments(steps, dim)
         .update(z_ND, step_N)
         .fit(
-            s.sliders,
+            1 if s.pairs else s.sliders,
             trajectories=count,
             centring=s.centring,
             encoder=models.point.encoder_identity,
             step_indices=models.point.embed_T,
         )
     )
+    if s.pairs:
+        axes_KD = pair_axes(models.backbone, models.encoder, models.paired, s.pairs, s.seed, models.batch)
+        return found.toward(axes_KD, z_ND, step_N)
     if s.rotation == "varimax":
         found = found.rotated(z_ND, step_N)
     if s.control != "none":
@@ -112,10 +116,12 @@ def train_group(models: Models, index: int) -> Iterator[Update]:
     checkpoint.unlink(missing_ok=True)
 
 
-def objective_of(models: Models, group: range, bank: Any) -> Objective:
+def objective_of(models: Models, group: range, bank: Any) -> LaneLoss:
     """The objective that the settings name, for a bank of some sliders."""
     s = models.settings
     recipe = Recipe(**s.model_dump(include=TRAINED - SHAPED))
+    if s.pairs:
+        return ConceptSliders(models.backbone, models.shown, bank, recipe, models.paired, s.eta)
     about = (models.backbone, models.encoder, models.shown, bank, models.directions, recipe)
     if s.objective == "customised":
         return Customisation(*about).of(models.seen, chosen_images(s.seed, len(models.seen), s.sliders))
@@ -245,7 +251,8 @@ def is_measured(models: Models) -> bool:
 def _save_space(models: Models, unit_K: "np.ndarray[Any, Any]") -> None:
     prints = models.prints
     made_from = MadeFrom(directions=prints.fitted, sliders=prints.trained)
-    entries = tuple(SpaceEntry(index=k, unit=float(unit)) for k, unit in enumerate(unit_K))
+    names = [pair.title for pair in models.settings.pairs] or [None] * len(unit_K)
+    entries = tuple(SpaceEntry(index=k, name=names[k], unit=float(unit)) for k, unit in enumerate(unit_K))
     space = SpaceFile(made_from=made_from, settings=models.settings, sliders=entries)
     space.write(models.run.unfinished.space, prints.measured)
 
