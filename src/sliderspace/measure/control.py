@@ -13,6 +13,8 @@ import numpy.typing as npt
 from sliderspace.core.arrays import Array
 from sliderspace.core.errors import BadInput
 from sliderspace.measure.checks import checked, same
+from sliderspace.measure.sets.manifold import Manifold
+from sliderspace.measure.sets.variety import effective_number
 
 
 def alignment(delta_SD: npt.ArrayLike, v_D: npt.ArrayLike, sign: npt.ArrayLike = 1) -> float:
@@ -61,11 +63,7 @@ def effective_rank(delta_KSD: npt.ArrayLike) -> float:
     exp of the entropy of the singular values (Roy & Vetterli 2007) of the mean moves at unit length: size is not
     counted.
     """
-    singular = np.linalg.svd(_unit(checked("delta_KSD", delta_KSD, 3).mean(axis=1)), compute_uv=False)
-    if not singular.any():
-        return 0.0
-    p = singular[singular > 0] / singular.sum()
-    return float(np.exp(-(p * np.log(p)).sum()))
+    return effective_number(np.linalg.svd(_unit(checked("delta_KSD", delta_KSD, 3).mean(axis=1)), compute_uv=False))
 
 
 def monotone_share(projection_KSM: npt.ArrayLike, scales_M: npt.ArrayLike, threshold: float = 0.8) -> Array:
@@ -78,23 +76,6 @@ def monotone_share(projection_KSM: npt.ArrayLike, scales_M: npt.ArrayLike, thres
             "monotone_share needs a sweep of at least 3 different scales: any 2 are in order or not by chance."
         )
     return (_unit(_ranks(projection)) @ _unit(_ranks(scales)) > threshold).mean(axis=1)
-
-
-class Manifold:
-    """Where the model's own images lie: within the k-nearest-neighbour radius of a base image (Kynkäänniemi et al.
-    2019)."""
-
-    def __init__(self, base_MD: npt.ArrayLike, k: int = 3) -> None:
-        self.base_MD = base = checked("base_MD", base_MD, 2)
-        if not 1 <= k < len(base):
-            raise BadInput(f"realism with k = {k} needs k ≥ 1 and more than {k} base images, there are {len(base)}.")
-        self.radius_M = np.partition(_distances(base, base), k, axis=1)[:, k]  # the nearest is the image itself
-
-    def inside(self, x_ND: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """[N]: which images lie within it."""
-        x = checked("x_ND", x_ND, 2)
-        same("dimensions", x.shape[1], self.base_MD.shape[1])
-        return np.any(_distances(x, self.base_MD) <= self.radius_M, axis=1)
 
 
 def realism(slider_ND: npt.ArrayLike, base_MD: npt.ArrayLike, fresh_ND: npt.ArrayLike, k: int = 3) -> float:
@@ -169,8 +150,3 @@ def _ranks(x: Array) -> Array:
     """Twice the ranks along the last axis, ties averaged, about their mean: how many are smaller minus how many are
     larger."""
     return np.sign(x[..., :, None] - x[..., None, :]).sum(axis=-1)
-
-
-def _distances(x_ND: Array, y_MD: Array) -> Array:
-    """Euclidean [N, M], row by row: exact where the ‖x‖²+‖y‖²-2xy form cancels, and never N·M·D in memory."""
-    return np.stack([np.linalg.norm(y_MD - x, axis=1) for x in x_ND])

@@ -11,6 +11,7 @@ from sliderspace.core.arrays import Array
 from sliderspace.core.errors import BadInput
 from sliderspace.measure import control
 from sliderspace.measure.results import Control
+from sliderspace.measure.sets.manifold import Manifold
 from sliderspace.method.directions import Directions
 from sliderspace.method.sweeps import Sweep, both_ways, from_base
 
@@ -68,7 +69,7 @@ class View:
     def _real_KSM(self) -> Array:
         """1 where an image lies among the model's own, over the share of fresh base images that do; NaN where not even
         one does."""
-        own = control.Manifold(self.manifold_ND)
+        own = Manifold(self.manifold_ND)
         reference = float(own.inside(self.fresh_ND).mean())
         inside = own.inside(self.z_KSMD.reshape(-1, self.z_KSMD.shape[-1])).reshape(self.z_KSMD.shape[:-1])
         return inside / reference if reference else np.full(inside.shape, np.nan)
