@@ -15,6 +15,9 @@ Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a run.")]
 Json = Annotated[bool, Option("--json", help="Print the answer as JSON for a program.")]
 Seeds = Annotated[str, Option(help="Seeds: 0-15, or 3,17,40-43.")]
 StartStep = Annotated[int, Option(help="Let sliders act from this sampler step on; later keeps more of the structure.")]
+EndStep = Annotated[
+    int | None, Option(help="Let sliders act before this sampler step only; left out: to the end.", show_default=False)
+]
 Replace = Annotated[
     bool, Option("--replace", help="Replace what the folder holds of another prompt, or what was imported into it.")
 ]

@@ -40,8 +40,9 @@ def concept(
         ),
     ] = None,
     prompt: Annotated[str | None, Option(help="The prompt that the words say something of.")] = None,
-    pairs: Annotated[
-        Path | None, Option(metavar="FILE", help="Pairs from the columns plus, minus and name of a .csv or .jsonl.")
+    pairs_file: Annotated[
+        Path | None,
+        Option("--pairs", metavar="FILE", help="Pairs from the columns plus, minus and name of a .csv or .jsonl."),
     ] = None,
     **values: Any,
 ) -> None:
@@ -52,10 +53,10 @@ def concept(
     def body() -> None:
         from sliderspace.concepts.pairs import pairs_of
 
-        if words or pairs:
+        if words or pairs_file:
             if not prompt:
                 raise BadInput('--prompt: say what the words are about, for example --prompt "a portrait of a person"')
-            chosen = pairs_of(words or [], pairs)
+            chosen = pairs_of(words or [], pairs_file)
             values.update(pairs=chosen, sliders=len(chosen), recipe=values["recipe"] or "default")
         elif prompt:
             raise BadInput(
