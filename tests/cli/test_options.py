@@ -50,7 +50,15 @@ TRAINED = {
 DRAWING = {"--device": "auto", "--batch": 64}
 UPDATING = {**DRAWING, "--lanes": 16, "--checkpointing": False}
 CONCEPT = {"prompts": None, "--prompts": None, "--expand": None, "--expand-to": 50, "--base-url": None, "--out": None}
-PICTURE = {"--seeds": "0-15", "--prompt": None, "--start-step": 0, "--end-step": None, "--out": None, "--json": False, **DRAWING}
+PICTURE = {
+    "--seeds": "0-15",
+    "--prompt": None,
+    "--start-step": 0,
+    "--end-step": None,
+    "--out": None,
+    "--json": False,
+    **DRAWING,
+}
 PROMISED: dict[str, dict[str, Any]] = {
     "discover": {
         **CONCEPT,
@@ -125,7 +133,9 @@ def parameters(verb: str) -> list[Any]:
 
 def default(verb: str, parameter: Any) -> object:
     """What holds where an option is left out: a setting's is None to the verb, and the model's own for a new run."""
-    fields = Speed.model_fields | (Settings.model_fields if verb in GROUPS["Stage by stage"] + ("discover", "concept") else {})
+    fields = Speed.model_fields | (
+        Settings.model_fields if verb in GROUPS["Stage by stage"] + ("discover", "concept") else {}
+    )
     generated = parameter.param_type_name == "option" and parameter.name in fields
     assert not generated or parameter.default is None, "a setting that is left out is as the run has it"
     return fields[parameter.name].default if generated else parameter.default

@@ -295,7 +295,7 @@ def test_an_end_step_leaves_the_rest_to_the_model(backbone: Backbone, bank: Slid
     base = next(iter(render(backbone, bank, condition, [1], [0])))
     assert torch.equal(moved[3], moved[None])
     away = [float((moved[e] - base).abs().mean()) for e in (1, 2, 3)]
-    assert 0 < away[0] and len(set(away)) == 3
+    assert away[0] > 0 and len(set(away)) == 3
     for start, end in ((0, 0), (1, 1), (0, 4)):
         with pytest.raises(BadInput, match="end step"):
             next(iter(render(backbone, bank, condition, [1], [0], s, start_step=start, end_step=end)))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from sliderspace.cli.common import answer_with
+from sliderspace.cli.options import SAMPLED
 from sliderspace.plan.plan import Plan, plan_for
 
 if TYPE_CHECKING:
@@ -27,22 +28,28 @@ def show_work(experiment: "Experiment", asked: "Asked", speed: "Speed", as_json:
     for discovery in found["discoveries"]:
         typer.echo(f"discovery: {discovery}")
     typer.echo(f"pictures: {found['pictures']:,}")
-    typer.echo(
-        f"time: {found['hours']:.3g} h on {found['card']}; {found['hours_on_cpu']:.3g} h on this machine's processor"
-    )
+    typer.echo(f"time: {found['hours']:.3g} h on {found['card']}")
+    if found["hours"] != found["hours_on_cpu"]:
+        typer.echo(f"      {found['hours_on_cpu']:.3g} h on this machine's processor")
     typer.echo(f"disk: {found['disk_gb']:.2f} GB")
 
 
 def planned(experiment: "Experiment", asked: "Asked", speed: "Speed") -> dict[str, Any]:
-    """Every discovery and every set of pictures once, by the plan of `discover --dry-run`."""
+    """Every discovery and every set of pictures once, by the plan of `discover --dry-run`; trajectories that several
+    discoveries share are counted with the first."""
     from sliderspace.experiments.paper.run import work_of
 
     cells = experiment.cells(asked)
     work = work_of(cells)
-    plans = [plan_for(settings, speed) for settings in work.discoveries]
-    hours = sum(sum(plan.hours.values()) for plan in plans)
-    on_cpu = sum(plan.hours_on_cpu for plan in plans)
-    disk, any_plan = sum(plan.disk_gb for plan in plans), plan_for(asked.model("any"), speed)
+    hours = on_cpu = disk = 0.0
+    drawn: set[str] = set()
+    for settings in work.discoveries:
+        plan, trajectories = plan_for(settings, speed), settings.model_dump_json(include={*SAMPLED, "prompts"})
+        own = {stage: h for stage, h in plan.hours.items() if stage != "sample" or trajectories not in drawn}
+        hours += sum(own.values())
+        on_cpu += plan.hours_on_cpu * sum(own.values()) / sum(plan.hours.values())
+        disk += 0 if trajectories in drawn else plan.disk_gb
+        drawn.add(trajectories)
     for pictures in work.pictures:
         each, each_on_cpu = _of_a_picture(_like(pictures.model), speed)
         hours += each * pictures.images
@@ -54,7 +61,7 @@ def planned(experiment: "Experiment", asked: "Asked", speed: "Speed") -> dict[st
         "arms": [f"{cell.about}: {cell.arm}" if cell.about else cell.arm for cell in cells if cell.seed == 0],
         "discoveries": [_said(settings) for settings in work.discoveries],
         "pictures": images,
-        "card": any_plan.card.name,
+        "card": plan_for(asked.model("any"), speed).card.name,
         "hours": hours,
         "hours_on_cpu": on_cpu,
         "disk_gb": disk + FEATURES_GB * images,
