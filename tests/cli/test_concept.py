@@ -12,6 +12,7 @@ from sliderspace.cli import app
 from sliderspace.concepts.pairs import pairs_of
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Pair
+from sliderspace.method import measuring
 from sliderspace.share.importing import import_space
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import load_tensors
@@ -27,10 +28,12 @@ def asked(small: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pa
     root = tmp_path_factory.mktemp("asked")
     (root / "pairs.csv").write_text("Name,plus,minus\nblueness,{} blue,\n")
     model = [f"--{k}={small[k]}" for k in ("backbone", "encoder", "steps", "guidance", "precision", "targets")]
-    told = call(
-        *("concept", "red", "zz", "--pairs", root / "pairs.csv", "--prompt", "a robot", "--out", root / "run"),
-        *(*model, "--samples=24", "--updates=20", "--lr=2e-2", "--device=cpu"),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measuring, "CHEAP", 0.0)  # measured on as little as may be
+        told = call(
+            *("concept", "red", "zz", "--pairs", root / "pairs.csv", "--prompt", "a robot", "--out", root / "run"),
+            *(*model, "--samples=12", "--updates=20", "--lr=2e-2", "--device=cpu"),
+        )
     assert told.exit_code == 0, f"{told.output}\n{told.exception!r}"
     return root / "run"
 
@@ -52,11 +55,12 @@ def test_it_draws_and_is_carried_elsewhere_and_back(asked: Path, tmp_path: Path)
     assert np.abs(moved - space.generate([3, 4])).max() > 2
     assert call("export", asked, "--out", tmp_path / "lora").exit_code == 0
     assert any("blueness" in path.name for path in (tmp_path / "lora").iterdir())
-    again = import_space(tmp_path / "lora", tmp_path / "again")
+    again = import_space(tmp_path / "lora", tmp_path / "again", backbone=space.settings.backbone)
     assert np.abs(again.generate([3, 4], {0: 3.0}).astype(int) - moved).max() <= 1
 
 
-def test_the_same_folder_goes_on_without_the_words(asked: Path) -> None:
+def test_the_same_folder_goes_on_without_the_words(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "CHEAP", 0.0)
     before = (asked / "sliders.safetensors").stat().st_mtime_ns
     told = call("concept", "--out", asked, "--json")
     assert told.exit_code == 0, told.output
@@ -83,15 +87,20 @@ def test_what_is_no_pair_is_said(words: list[str], why: str, tmp_path: Path) -> 
     assert told.exit_code == 2 and why in " ".join(told.output.split()) and not (tmp_path / "x").exists()
 
 
-def test_a_plan_of_words_counts_no_decoder(small: dict[str, Any], tmp_path: Path) -> None:
-    def train_hours(*words: object) -> float:
+def test_a_plan_counts_the_pictures_of_each_pair_and_three_predictions_a_target(tmp_path: Path) -> None:
+    def hours(*words: str) -> dict[str, float]:
         told = call(
-            *words, "--backbone=sdxl", "--dry-run", "--json", "--updates=100", "--memory=24", "--out", tmp_path / "x"
+            *("concept", *words, "--prompt", "a toy", "--backbone=sdxl", "--dry-run", "--json"),
+            *("--updates=100", "--memory=24", "--out", tmp_path / "x"),
         )
-        return json.loads(told.stdout)["hours"]["train"]
+        return json.loads(told.stdout)["hours"]
 
-    concept = train_hours("concept", "red", "blue", "--prompt", "a toy")
-    assert 0 < concept < train_hours("discover", "a toy", "--sliders=1")
+    one, two, three = (hours(*pairs) for pairs in (("a", ""), ("a", "", "b", ""), ("a", "", "b", "", "c", "")))
+    assert two["train"] == pytest.approx(2 * one["train"]) and one["train"] > 0
+    assert (
+        two["sample"] - one["sample"] == pytest.approx(three["sample"] - two["sample"])
+        and two["sample"] > one["sample"]
+    )
 
 
 def test_pairs_come_from_files(tmp_path: Path) -> None:

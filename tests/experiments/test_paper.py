@@ -77,14 +77,16 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
-    """A tiny SDXL and another that stands for its teacher."""
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A tiny SDXL, and the preset `sdxl` with another tiny one in its place: its teacher, of as many steps."""
     root = tmp_path_factory.mktemp("models")
     torch.manual_seed(7)
     found = tuple(save_sdxl(root / name, prediction_type="v_prediction") for name in ("student", "teacher"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(WORLDS, str(found[0]), SMALL)
-        yield found[0], found[1]
+        tiny = {"location": str(found[1]), "revision": "", "resolution": 0, "steps": 3, "guidance": 1.0, "decoder": ""}
+        patch.setitem(PRESETS, "sdxl", dataclasses.replace(PRESETS["sdxl"], variant="", **tiny))
+        yield found[0], "sdxl"
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def words(pair: tuple[Path, Path], clip: Path, tiny: Tiny, out: Path) -> list[str]:
+def words(pair: tuple[Path, str], clip: Path, tiny: Tiny, out: Path) -> list[str]:
     """The options of every command here."""
     return ["--backbone", str(pair[0]), "--encoder", str(clip), "--judge", str(tiny.dino), "--out", str(out), *TYPED]
 
@@ -140,7 +142,7 @@ def test_concepts(out: Path, words: list[str]) -> None:
     check_pages(out, "concepts")
 
 
-def test_it_goes_on_where_it_stopped(out: Path, words: list[str], pair: tuple[Path, Path], clip: Path) -> None:
+def test_it_goes_on_where_it_stopped(out: Path, words: list[str], pair: tuple[Path, str], clip: Path) -> None:
     """What is there is not touched; a cell that is missing is measured from the pictures that are there."""
     call("concepts", *words)
     before = times(out, "cells", "pictures", "runs")
@@ -165,7 +167,7 @@ def test_art(out: Path, words: list[str]) -> None:
     check_pages(out, "art")
 
 
-def test_transfer(out: Path, words: list[str], pair: tuple[Path, Path]) -> None:
+def test_transfer(out: Path, words: list[str], pair: tuple[Path, str]) -> None:
     call("transfer", *words, "--teacher", pair[1])
     arms = results(out, "transfer")["mean"][f"sliders of “{ROBOT}”"]
     assert list(arms) == ["on itself", "on “a dog”", "the teacher's, on the model", "the model's, on the teacher"]
@@ -185,7 +187,7 @@ def test_start(out: Path, words: list[str]) -> None:
     check_pages(out, "start")
 
 
-def test_diversity(out: Path, words: list[str], pair: tuple[Path, Path]) -> None:
+def test_diversity(out: Path, words: list[str], pair: tuple[Path, str]) -> None:
     call("diversity", *words, "--teacher", pair[1])
     arms = results(out, "diversity")["mean"][""]
     assert list(arms) == [
@@ -270,7 +272,7 @@ def test_artists_become_the_reference(tmp_path: Path) -> None:
 
 
 def test_a_folder_can_be_the_reference(
-    out: Path, words: list[str], pair: tuple[Path, Path], tiny: Tiny, clip: Path
+    out: Path, words: list[str], pair: tuple[Path, str], tiny: Tiny, clip: Path
 ) -> None:
     from PIL import Image
 
