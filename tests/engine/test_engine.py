@@ -37,6 +37,7 @@ MADE = (
     "trajectories/000000.safetensors",
     "trajectories/000128-000138.safetensors",
     "directions.safetensors",
+    "observability.json",
     "sliders.safetensors",
     "strips.safetensors",
     "measures.json",

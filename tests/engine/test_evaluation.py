@@ -13,7 +13,9 @@ from support.runs import go
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
+from sliderspace.engine import protocols
 from sliderspace.engine.evaluation import Evaluation
+from sliderspace.measure.protocols.composition import composition_of
 from sliderspace.models.encoders import Encoder, find_encoder, load_encoder
 
 JUDGE = "asset:mini/judge"
@@ -55,9 +57,37 @@ def test_the_factor_table_is_the_judges(found: dict[str, Any]) -> None:
     assert set(told["informativeness"]) == set(told["mutual_information_gap"]) == set(told["names"])
 
 
+def test_protocols_stand_beside_chance(found: dict[str, Any]) -> None:
+    told = found["protocols"]
+    for name in ("training", "judge"):
+        for key, chance in (("pairs", 1 / 4), ("triples", 1 / 8)):
+            success = told[name][key]
+            assert success["mean"]["low"] <= success["mean"]["value"] <= success["mean"]["high"]
+            assert success["chance"] == chance and len(success["each"]) == 3  # none of three sliders is off
+        assert told[name]["evenness"]["chance"] == pytest.approx(np.sqrt(5 / 7))
+        assert all(0 < each < np.sqrt(5) for each in told[name]["evenness"]["each"])
+    assert told["stability"]["mean"]["value"] > told["stability"]["chance"]
+    assert len(told["observability"]["each"]) == 3
+
+
+def test_sliders_compose_and_turned_round_they_undo(finished: Path, tmp_path: Path, make_models: Any) -> None:
+    """The same mixes at −1 unit: what moved its own way moves the other, so both at once is rarer than by chance."""
+    models, seeds = make_models(Path(shutil.copytree(finished, tmp_path / "run"))), 32
+    found = Evaluation(models, seeds)
+    chosen_SRA = protocols.random_mixes(models, 2, seeds)
+    base_S1D = found.viewer.base(found.seeds)["z"].numpy()[:, None]
+    share: list[float] = []
+    for sign in (1, -1):
+        seen = protocols.mixed(found.viewer, chosen_SRA, sign * found.unit_K, found.seeds)
+        delta_SRD = seen["z"].numpy().reshape(seeds, 1, -1) - base_S1D
+        share.append(composition_of(delta_SRD, chosen_SRA, models.directions.components_KD).mean.value or 0.0)
+    assert share[0] > 0.4 > 0.2 > share[1], share
+
+
 def test_it_prints_both_views_and_where_the_report_is(evaluated: tuple[Path, str]) -> None:
     folder, said = evaluated
     assert "training encoder" in said and "judge" in said and "alignment" in said and "random" in said
+    assert all(word in said for word in ("pairs that both move", "evenness", "stability", "observability", "chance"))
     assert str(folder / "report.html") in said.replace("\n", "")
 
 

@@ -25,7 +25,7 @@ from sliderspace.report.cells import heats
 from sliderspace.report.charts import ends_of
 from sliderspace.report.from_run import report_run, reported_of
 from sliderspace.report.page import ReportData, render, write_report
-from sliderspace.report.verdicts import CLEAN, MEASURES, TOGETHER, warnings_for
+from sliderspace.report.verdicts import CLEAN, MEASURES, PROTOCOLS, TOGETHER, warnings_for
 from sliderspace.storage.files import load_json, load_tensors, save_json, save_tensors, stored_fingerprint
 from sliderspace.storage.images import (
     data_uri,
@@ -350,6 +350,27 @@ def test_what_could_not_be_measured_is_a_dash():
 # ---- what an evaluation adds
 
 
+def protocol(value: float, chance: float) -> dict[str, Any]:
+    return {"mean": around(value), "chance": chance, "each": [value] * 3}
+
+
+PROTOCOLLED: dict[str, Any] = {
+    "training": {"pairs": protocol(0.8, 0.25), "triples": None, "evenness": protocol(0.61, 0.845)},
+    "judge": {"pairs": protocol(0.7, 0.26), "triples": None, "evenness": protocol(0.5, 0.845)},
+    "stability": None, "observability": None,
+}  # fmt: skip
+
+
+def test_protocols_of_both_views_with_their_chance():
+    html = render(evaluated(evaluation=EVALUATION | {"protocols": PROTOCOLLED}))
+    told = rows(html)
+    assert told["Pairs"] == "Pairs 80% 75%–85% 70% 65%–75%"
+    assert told["Evenness"] == "Evenness 0.61 0.56–0.66 0.50 0.45–0.55"
+    assert "Triples" not in told and "By chance 25%." in Page(html).text
+    alone = rows(render(evaluated(evaluation=EVALUATION | {"protocols": PROTOCOLLED | {"judge": None}})))
+    assert alone["Pairs"].startswith("Pairs 80% 75%–85%")
+
+
 def rows(html: str) -> dict[str, str]:
     """The words of each table row, by its first cell; the explanations left out."""
     found = (re.sub(r'<td class="what">.*?</td>', "", row) for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL))
@@ -357,7 +378,7 @@ def rows(html: str) -> dict[str, str]:
     return {
         key: row
         for row in words
-        for key in [m.name for m in (*MEASURES, *TOGETHER, *CLEAN)]
+        for key in [m.name for m in (*MEASURES, *TOGETHER, *PROTOCOLS, *CLEAN)]
         if row.startswith(f"{key} ")
     }
 

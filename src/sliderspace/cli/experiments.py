@@ -56,7 +56,11 @@ def experiment(
         Path | None, Option(metavar="DIR", help="A folder of pictures as the reference of `art` and `diversity`.")
     ] = None,
     judge: Annotated[
-        str | None, Option(help="The encoder that judges; left out: the preset's judge, or dinov2.", show_default=False)
+        str | None,
+        Option(
+            help="Who judges: an encoder, inception (FID) or dreamsim; left out: the preset's judge, or dinov2.",
+            show_default=False,
+        ),
     ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Only say what would be run, its hours and disk.")] = False,
     shard: Annotated[

@@ -8,7 +8,10 @@ from sliderspace.core.numbers import number
 from sliderspace.core.text import shown
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sliderspace.engine.status import Status
+    from sliderspace.measure.protocols.records import Observability, Protocol, Protocols
     from sliderspace.measure.results import EvaluatedFactors, Evaluation, Interval, Measures
 
 COLUMNS = {  # measure -> its heading: all fit beside each other in 80 columns
@@ -19,6 +22,12 @@ COLUMNS = {  # measure -> its heading: all fit beside each other in 80 columns
     "realism": "realism",
     "explained_variance_ratio": "variance",
     "unit": "unit",
+}
+
+VIEWED = {  # what each encoder sees of sliders together and on the way
+    "pairs": "pairs that both move",
+    "triples": "triples that all move",
+    "evenness": "evenness of steps (lower is better)",
 }
 
 
@@ -32,12 +41,24 @@ def print_run(status: "Status") -> None:
     for state in ("done", "of other settings"):
         if stages := [stage for stage, found in status.stages.items() if found == state]:
             console.print(f"{state}: {', '.join(stages)}")
+    if status.observability:
+        console.print(_observability(status.observability), highlight=False)
     if status.earlier:
         console.print(
             shown("\n".join(["The sliders below were made with earlier settings:", *status.changed])), markup=False
         )
     if status.measures:
         _print_measures(status.measures)
+
+
+def _observability(seen: "Observability") -> str:
+    """What is known of directions before sliders are trained for them."""
+    mean, chance = _with_interval(seen.found.mean), _number(seen.found.chance)
+    unseen = ", ".join(map(str, seen.unseen)) or "none"
+    return (
+        f"observability of the directions: {mean}; previews of other images: {chance}\n"
+        f"directions that single previews do not show: {unseen}"
+    )
 
 
 def _print_measures(measures: "Measures") -> None:
@@ -70,8 +91,28 @@ def print_evaluation(found: "Evaluation") -> None:
         left = None if np.isnan(retained).all() else float(np.nanmean(retained))
         table.add_row(f"own effect left with {active} on", _number(left))
     Console().print(table)
+    if found.protocols:
+        _print_protocols(found.protocols)
     if found.factors:
         _print_factors(found.factors)
+
+
+def _print_protocols(found: "Protocols") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("protocols", "value", "chance")
+    for view, seen in (("training encoder", found.training), ("judge", found.judge)):
+        for name, heading in VIEWED.items() if seen else ():
+            _protocol_row(table, f"{heading}, {view}", getattr(seen, name))
+    _protocol_row(table, "stability of the axes", found.stability)
+    _protocol_row(table, "observability in previews", found.observability)
+    Console().print(table)
+
+
+def _protocol_row(table: "Table", name: str, found: "Protocol | None") -> None:
+    if found:
+        table.add_row(name, _with_interval(found.mean), _number(found.chance))
 
 
 def _print_factors(found: "EvaluatedFactors") -> None:

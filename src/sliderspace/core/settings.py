@@ -192,6 +192,11 @@ class Settings(BaseModel):
         return self
 
     @property
+    def given_axes(self) -> bool:
+        """Whether its axes are given: nothing was fitted."""
+        return self.control != "none" or bool(self.pairs)
+
+    @property
     def held_out(self) -> int:
         """Trajectories sampled beyond `samples` that neither PCA nor training sees."""
         return max(8, min(64, self.samples // 16))

@@ -17,14 +17,16 @@ import torch
 
 from sliderspace.core.arrays import Array
 from sliderspace.core.seeds import generator_for
-from sliderspace.engine import stages
+from sliderspace.engine import protocols, stages
 from sliderspace.engine.fingerprints import stamp
 from sliderspace.engine.models import Models
 from sliderspace.engine.progress import Progress
 from sliderspace.measure import control, factors, results
 from sliderspace.measure.factors import factor_table
+from sliderspace.measure.protocols.records import Protocols
+from sliderspace.measure.records import as_table
 from sliderspace.measure.results import ByStep, Control, EvaluatedFactors, Measures, SideEffects
-from sliderspace.measure.summary import as_table, with_intervals
+from sliderspace.measure.summary import with_intervals
 from sliderspace.measure.views import View, moved
 from sliderspace.method.objective import Lanes, Objective, Recipe
 from sliderspace.method.sweeps import FACTOR, Seen, Sweep
@@ -44,6 +46,7 @@ class Evaluation:
     def __init__(self, models: Models, seeds: int, judge: Encoder | None = None) -> None:
         self.models = models
         self.count = models.settings.sliders
+        self.composed = [active for active in protocols.COMPOSED if active <= self.count]
         self.judge = judge or models.judge
         self.seeds = models.seeds(PURPOSE, seeds)
         self.sizes = models.measuring.sizes
@@ -59,7 +62,7 @@ class Evaluation:
         return np.array([slider.unit for slider in Measures.read(path).sliders])
 
     def __call__(self) -> Iterator[Progress]:
-        total = self.count + len(self.models.shards) * bool(self.judge) + 1
+        total = self.count + len(self.models.shards) * bool(self.judge) + len(self.composed) + 1
         if is_done(self.models.run.evaluation, self.fingerprint):
             yield Progress("evaluate", total, total)
             return
@@ -79,6 +82,9 @@ class Evaluation:
             yield
         for k in range(self.count):
             self.evaluate_slider(k)
+            yield
+        for active in self.composed:
+            self.evaluate_mixes(active)
             yield
 
     # ---- tasks
@@ -101,6 +107,15 @@ class Evaluation:
         found = self.viewer.sweep(slider, self.seeds, sizes, self._base())
         meta = {"by_step": self._by_step(slider), "side_effects": self._side_effects(slider, found)}
         save_tensors(path, found.tensors(), kind="sweep", fingerprint=made_from, **meta)
+
+    def evaluate_mixes(self, active: int) -> None:
+        """Random sets of sliders on together, for composition success."""
+        path, made_from = self._file(f"mixes-{active}")
+        if is_done(path, made_from):
+            return
+        chosen_SRA = protocols.random_mixes(self.models, active, len(self.seeds))
+        found = protocols.mixed(self.viewer, chosen_SRA, self.unit_K, self.seeds)
+        save_tensors(path, found, kind="mixes", fingerprint=made_from)
 
     def _base(self) -> Seen:
         """The model alone on the seeds, drawn once."""
@@ -151,8 +166,7 @@ class Evaluation:
     def _embedded(self, strengths_SK: Array) -> Array:
         """φ [S, D] of finished images at raw strengths, on the first seeds of the sweeps."""
         count = len(strengths_SK)
-        prompts = [i % len(self.models.condition) for i in range(count)]
-        seen = self.viewer.seen(self.seeds[:count], prompts, torch.from_numpy(strengths_SK).float())
+        seen = self.viewer.seen(self.seeds[:count], self.viewer.prompts(count), torch.from_numpy(strengths_SK).float())
         return seen["z"].numpy()
 
     def _file(self, part: str) -> tuple[Path, str]:
@@ -176,7 +190,18 @@ class Evaluation:
             side_effects=SideEffects.model_validate({"active": min(ACTIVE, self.count), **side_effects}),
             controls=results.Controls(training=self._controls(trained), judge=judged and self._controls(judged)),
             factors=self._factors(found, by_judge),
+            protocols=self._protocols(trained, judged),
             made_from=stored_fingerprint(self.models.run.measures) or "",
+        )
+
+    def _protocols(self, trained: View, judged: View | None) -> Protocols:
+        mixed = {n: load_tensors(self._file(f"mixes-{n}")[0], kind="mixes")[0] for n in self.composed}
+        seen = stages.observability(self.models)
+        return Protocols(
+            training=protocols.of_view(trained, mixed, "z"),
+            judge=judged and protocols.of_view(judged, mixed, "judge"),
+            stability=protocols.stability(self.models),
+            observability=seen and seen.found,
         )
 
     def _judged(self) -> Seen | None:

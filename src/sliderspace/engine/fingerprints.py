@@ -10,7 +10,7 @@ from sliderspace.core.settings import Measuring, Settings
 from sliderspace.models.working_point import WorkingPoint
 from sliderspace.storage.files import fingerprint
 
-SCHEMA = {"sample": 2, "fit": 2, "train": 2, "measure": 2, "evaluate": 2}
+SCHEMA = {"sample": 2, "fit": 2, "observe": 1, "train": 2, "measure": 2, "evaluate": 3}
 FITTED = {"samples", "sliders", "centring", "rotation", "control"}
 SHAPED = {"rank", "targets", "up"}  # of the bank; the rest are the recipe's
 TRAINED = {*SHAPED, "objective", "both_signs", "until", "hold", "updates", "lr"}
@@ -54,6 +54,11 @@ def fitted(settings: Settings, sampled: str) -> str:
     """Of the directions."""
     pairs = {"pairs": [pair.model_dump() for pair in settings.pairs]} if settings.pairs else {}
     return stamp("fit", after=sampled, **pairs, **settings.model_dump(include=FITTED))
+
+
+def observed(fitted: str) -> str:
+    """Of observability.json, on which nothing depends."""
+    return stamp("observe", after=fitted)
 
 
 def trained(settings: Settings, fitted: str) -> str:

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from sliderspace.core.errors import BadInput
-from sliderspace.engine.fingerprints import SHAPED, TRAINED
+from sliderspace.engine.fingerprints import SHAPED, TRAINED, observed
 from sliderspace.engine.models import Models
 from sliderspace.measure.factors import factor_table
+from sliderspace.measure.protocols.observability import observability_of
+from sliderspace.measure.protocols.records import Observability
 from sliderspace.measure.results import MadeFrom, SpaceEntry, SpaceFile
 from sliderspace.measure.summary import measures
 from sliderspace.measure.views import View, judges_view, training_view
@@ -52,16 +54,24 @@ def sample(models: Models, index: int) -> Iterator[int]:
 
 
 def fit(models: Models) -> Directions:
-    """The directions of all trajectories that are not held out. Raises BadInput where there are too few of them."""
+    """The directions of all trajectories that are not held out, and whether each shows in single previews. Raises
+    BadInput where there are too few of them."""
     models.settings.check_carried()
     if models.run.find(models.run.directions.name, models.prints.fitted) is None:
-        _directions(models).save(models.run.unfinished.directions, models.prints.fitted)
+        found = directions_of(models, models.seen.z_NTD)
+        if models.settings.given_axes:
+            found = _along_given(models, found)
+        found.save(models.run.unfinished.directions, models.prints.fitted)
+    made_from = observed(models.prints.fitted)
+    if models.run.find(models.run.observability.name, made_from) is None and (seen := observability(models)):
+        beside = models.need(models.run.directions, models.prints.fitted, "fit")
+        seen.write(beside.with_name(models.run.observability.name), made_from)
     return models.directions
 
 
-def _directions(models: Models) -> Directions:
-    s, z_NTD = models.settings, models.seen.z_NTD
-    count, steps, dim = z_NTD.shape
+def directions_of(models: Models, z_NTD: torch.Tensor) -> Directions:
+    """What the settings find in the embeddings of some trajectories."""
+    s, (count, steps, dim) = models.settings, z_NTD.shape
     step_N = np.tile(np.arange(steps), count)
     z_ND = z_NTD.flatten(0, 1).double().numpy()
     found = (
@@ -75,15 +85,28 @@ def _directions(models: Models) -> Directions:
             step_indices=models.point.embed_T,
         )
     )
+    return found.rotated(z_ND, step_N) if s.rotation == "varimax" else found
+
+
+def _along_given(models: Models, found: Directions) -> Directions:
+    """Axes that nothing found in place of those found: a control's, or those of pairs of words."""
+    s, z_NTD = models.settings, models.seen.z_NTD
+    z_ND, step_N = z_NTD.flatten(0, 1).double().numpy(), np.tile(np.arange(z_NTD.shape[1]), len(z_NTD))
     if s.pairs:
         axes_KD = pair_axes(models.backbone, models.encoder, models.paired, s.pairs, s.seed, models.batch)
         return found.toward(axes_KD, z_ND, step_N)
-    if s.rotation == "varimax":
-        found = found.rotated(z_ND, step_N)
-    if s.control != "none":
-        axes_KD = control_axes(s.control, s.seed, z_NTD[:, -1].double().numpy(), found.mean_TD[-1], s.sliders)
-        found = found.along(axes_KD, z_ND, step_N)
-    return found
+    axes_KD = control_axes(s.control, s.seed, z_NTD[:, -1].double().numpy(), found.mean_TD[-1], s.sliders)
+    return found.along(axes_KD, z_ND, step_N)
+
+
+def observability(models: Models) -> Observability | None:
+    """How the directions show in the previews of the trajectories they were found in; None of finished images alone."""
+    steps, v_KD = models.point.embed_T, models.directions.components_KD
+    if len(steps) < 2:
+        return None
+    z_NTD = models.seen.z_NTD
+    projection_NTK = np.stack([z_NTD[:, t].double().numpy() @ v_KD.T for t in range(len(steps))], axis=1)
+    return observability_of(projection_NTK, tuple(steps))
 
 
 # ---- train
@@ -236,7 +259,8 @@ def _gather_measures(models: Models) -> bool:
     save_tensors(run.strips, strips, kind="strips", fingerprint=made_from)
     result.write(run.measures, made_from)
     _save_space(models, unit_K)
-    models.run.publish([place.name for place in (run.directions, run.sliders, run.measures, run.strips, run.space)])
+    parts = (run.directions, run.observability, run.sliders, run.measures, run.strips, run.space)
+    models.run.publish([place.name for place in parts])
     return True
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from sliderspace.core.settings import Settings, settings_from
 from sliderspace.engine import fingerprints
+from sliderspace.measure.protocols.records import Observability
 from sliderspace.measure.results import Evaluation, Measures, Record, SpaceFile
 from sliderspace.report.from_run import reported_of
 from sliderspace.storage.files import load_json, stored_fingerprint
@@ -18,12 +19,14 @@ State = Literal["done", "missing", "of other settings"]
 
 
 class Status(Record):
-    """What a run folder holds. `measures` are those of its finished space; where config.json asks for other settings
-    by now, they are `earlier`, and `changed` says what differs."""
+    """What a run folder holds. `observability` is that of the directions config.json asks for; `measures` are those of
+    its finished space; where config.json asks for other settings by now, they are `earlier`, and `changed` says what
+    differs."""
 
     folder: str
     settings: Settings
     stages: dict[str, State]
+    observability: Observability | None = None
     measures: Measures | None = None
     earlier: bool = False
     changed: tuple[str, ...] = ()
@@ -43,7 +46,8 @@ def describe_run(folder: Path) -> Status:
     run = RunFolder(folder)
     run.check_exists()
     settings = settings_from(load_json(run.config, kind="config"))
-    status = Status(folder=str(folder), settings=settings, stages=stages_of(run, settings))
+    seen = _observability(run, settings)
+    status = Status(folder=str(folder), settings=settings, stages=stages_of(run, settings), observability=seen)
     space = SpaceFile.read(run.space) if run.space.exists() else None
     measures = Measures.read(run.measures) if run.measures.exists() else None
     if space is None or measures is None or space.foreign(run):
@@ -61,13 +65,27 @@ def stages_of(run: RunFolder, settings: Settings) -> dict[str, State]:
         "sample": _sampled(run, settings, asked),
         "fit": _state(
             _stamps(run.directions, run.unfinished.directions),
-            lambda own: asked in (own, fingerprints.trained(settings, own)),
+            lambda own: _is_fitted(settings, asked, own),
         ),
         "train": _state(_stamps(run.sliders, run.unfinished.sliders), lambda own: own == asked),
         "measure": _state([measured], lambda _: is_measured(run)),
         "evaluate": _state([evaluation], lambda own: own == measured and is_measured(run)),
         "report": _state([reported_of(run.report)], lambda own: own == measured and is_measured(run)),
     }
+
+
+def _is_fitted(settings: Settings, asked: str | None, own: str) -> bool:
+    """Whether directions of this fingerprint are those that config.json asks for."""
+    return asked in (own, fingerprints.trained(settings, own))
+
+
+def _observability(run: RunFolder, settings: Settings) -> Observability | None:
+    asked = stored_fingerprint(run.config)
+    for own in _stamps(run.directions, run.unfinished.directions):
+        if own is not None and _is_fitted(settings, asked, own):
+            path = run.find(run.observability.name, fingerprints.observed(own))
+            return Observability.read(path) if path else None
+    return None
 
 
 def _stamps(*places: Path) -> list[str | None]:

@@ -11,8 +11,8 @@ from sliderspace.core.arrays import Array, Ints
 from sliderspace.measure.codes import completeness, disentanglement, informativeness, mutual_information_gap
 from sliderspace.measure.effects import effects, held_out_gap, own_sliders, single_factor
 from sliderspace.measure.intervals import bootstrap
+from sliderspace.measure.records import as_table, interval
 from sliderspace.measure.results import FactorControl, FactorMeans, Factors, Informed, Interval, Number
-from sliderspace.measure.summary import as_table, interval
 from sliderspace.measure.views import ends
 from sliderspace.method.sweeps import Sweep
 

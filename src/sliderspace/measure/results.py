@@ -5,70 +5,25 @@ version adds are passed over. K sliders, F factors, T sampler steps.
 """
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
-import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, model_validator
+from pydantic import model_validator
 
-from sliderspace.core.errors import DamagedFile
-from sliderspace.core.numbers import number
 from sliderspace.core.settings import Measuring, Settings
-from sliderspace.core.text import shown
-from sliderspace.storage.files import load_json, save_json, stored_fingerprint
+from sliderspace.measure.protocols.records import Protocols
+from sliderspace.measure.records import (
+    Finite,
+    Interval,
+    Number,
+    Numbers,
+    Record,
+    Stored,
+    Table,
+    expect,
+    expect_square,
+)
+from sliderspace.storage.files import stored_fingerprint
 from sliderspace.storage.run_folder import RunFolder
-
-
-def _finite(value: object) -> object:
-    """NaN and infinities are no values; what is no number at all is left for the type to refuse."""
-    return number(value) if isinstance(value, float | int | np.number) and not isinstance(value, bool) else value
-
-
-Number = Annotated[Annotated[float, Strict()] | None, BeforeValidator(_finite)]
-Finite = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-Numbers = tuple[Number, ...]
-Table = tuple[Numbers, ...]
-
-
-class Record(BaseModel):
-    """Part of a stored result."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Stored(Record):
-    """The contents of a whole file of a run folder."""
-
-    kind: ClassVar[str]
-    advice: ClassVar[str]  # what to do about a damaged file of {folder}
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """BadInput when there is no such file, DamagedFile when it is broken, foreign, or holds what it cannot hold."""
-        try:
-            return cls.model_validate(load_json(path, kind=cls.kind))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))[:80] or "as a whole"
-            what = shown(" ".join(f"{place}: {first['msg'][:200]}".split()))
-            raise DamagedFile(f"{path} holds what it should not ({what}).\n{cls.mending(path)}") from error
-
-    @classmethod
-    def mending(cls, path: Path) -> str:
-        """What to do about a damaged file."""
-        return cls.advice.format(folder=path.parent)
-
-    def write(self, path: Path, fingerprint: str) -> None:
-        """Atomically, stamped with what it was made from; errors as `save_json`."""
-        save_json(path, self.model_dump(mode="json"), kind=self.kind, fingerprint=fingerprint)
-
-
-class Interval(Record):
-    """A number and the ends of its 95 % interval."""
-
-    value: Number
-    low: Number = None
-    high: Number = None
-
 
 T = TypeVar("T")
 
@@ -150,11 +105,11 @@ class FactorTable(Record):
 
     @model_validator(mode="after")
     def _of_one_shape(self) -> Self:
-        _expect("gap", len(self.gap), len(self.effects))
-        _expect("becomes", len(self.becomes), len(self.effects))
+        expect("gap", len(self.gap), len(self.effects))
+        expect("becomes", len(self.becomes), len(self.effects))
         for name, rows in (("effects", self.effects), ("becomes", self.becomes)):
             for row in rows:
-                _expect(f"a row of {name}", len(row), len(self.names))
+                expect(f"a row of {name}", len(row), len(self.names))
         return self
 
 
@@ -186,12 +141,12 @@ class Measures(Stored):
 
     @model_validator(mode="after")
     def _of_one_space(self) -> Self:
-        _expect_square("leakage", self.leakage, len(self.sliders))
+        expect_square("leakage", self.leakage, len(self.sliders))
         if self.judge:
-            _expect("judge.sliders", len(self.judge.sliders), len(self.sliders))
-            _expect_square("judge.leakage", self.judge.leakage, len(self.sliders))
+            expect("judge.sliders", len(self.judge.sliders), len(self.sliders))
+            expect_square("judge.leakage", self.judge.leakage, len(self.sliders))
         if self.factors:
-            _expect("factors.effects", len(self.factors.effects), len(self.sliders))
+            expect("factors.effects", len(self.factors.effects), len(self.sliders))
         return self
 
 
@@ -256,6 +211,7 @@ class Evaluation(Stored):
     side_effects: SideEffects
     controls: Controls
     factors: EvaluatedFactors | None
+    protocols: Protocols | None = None
     made_from: str  # the fingerprint of the measures
 
     @model_validator(mode="after")
@@ -264,15 +220,15 @@ class Evaluation(Stored):
         views = {"training": self.views.training, "judge": self.views.judge}
         for name, view in views.items():
             if view:
-                _expect(f"views.{name}.sliders", len(view.sliders), count)
-                _expect_square(f"views.{name}.leakage", view.leakage, count)
-        _expect_square("orthogonality", self.orthogonality, count)
+                expect(f"views.{name}.sliders", len(view.sliders), count)
+                expect_square(f"views.{name}.leakage", view.leakage, count)
+        expect_square("orthogonality", self.orthogonality, count)
         for name, table in (("alignment", self.by_step.alignment), ("consistency", self.by_step.consistency)):
-            _expect(f"by_step.{name}", len(table), count)
+            expect(f"by_step.{name}", len(table), count)
             for row in table:
-                _expect(f"a row of by_step.{name}", len(row), len(self.by_step.steps))
+                expect(f"a row of by_step.{name}", len(row), len(self.by_step.steps))
         if self.factors:
-            _expect("factors.effects", len(self.factors.effects), count)
+            expect("factors.effects", len(self.factors.effects), count)
         return self
 
 
@@ -326,14 +282,3 @@ class SpaceFile(Stored):
         """What `asked` has in place of this space's settings, as lines to show."""
         own, other = (s.model_dump(mode="json") for s in (self.settings, asked))
         return tuple(f"{key}: {own[key]} → {other[key]}" for key in own if own[key] != other[key])
-
-
-def _expect(what: str, count: int, due: int) -> None:
-    if count != due:
-        raise ValueError(f"{what} has {count} entries where {due} are due")
-
-
-def _expect_square(what: str, table: Table, count: int) -> None:
-    _expect(what, len(table), count)
-    for row in table:
-        _expect(f"a row of {what}", len(row), count)

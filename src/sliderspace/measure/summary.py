@@ -10,6 +10,7 @@ import numpy as np
 from sliderspace.core.arrays import Array
 from sliderspace.measure import control
 from sliderspace.measure.intervals import bootstrap
+from sliderspace.measure.records import as_table, interval
 from sliderspace.measure.results import (
     EvaluatedView,
     Factors,
@@ -93,10 +94,6 @@ def means(table: Mapping[str, Array]) -> dict[str, float]:
     return {key: float(values.mean()) for key, values in table.items()}
 
 
-def as_table(values_NM: Array) -> tuple[tuple[float | None, ...], ...]:
-    return tuple(tuple(row) for row in values_NM.tolist())
-
-
 def with_intervals(view: View) -> EvaluatedView:
     """The measures of a view with 95 % intervals over seeds.
 
@@ -120,10 +117,6 @@ def with_intervals(view: View) -> EvaluatedView:
         mean=Scores[Interval].model_validate(column(-1)),
         leakage=as_table(view.leakage()),
     )
-
-
-def interval(value: float, low: float, high: float) -> Interval:
-    return Interval(value=value, low=low, high=high)
 
 
 def _stacked(table: Mapping[str, Array]) -> Array:

@@ -89,19 +89,20 @@ class Viewer:
 
     def base(self, seeds: Sequence[int], *, keep: int = 0) -> Seen:
         """The model alone on S seeds. Seed number s shows prompt s mod P."""
-        return self.seen(seeds, self._prompts(len(seeds)), keep=keep)
+        return self.seen(seeds, self.prompts(len(seeds)), keep=keep)
 
     def sweep(self, slider: int, seeds: Sequence[int], sizes: Sequence[float], base: Seen, *, keep: int = 0) -> Sweep:
         """One slider at raw strengths ±`sizes` on S seeds, beside `base`, the model alone on the same seeds."""
         assert self.bank is not None
         scales = [s for s in both_ways(sizes) if s]
         row_seeds, strengths_NK = sweep_rows(slider, scales, seeds, len(self.bank))
-        prompt_N = [n for n in self._prompts(len(seeds)) for _ in scales]
+        prompt_N = [n for n in self.prompts(len(seeds)) for _ in scales]
         moved = self.seen(row_seeds, prompt_N, strengths_NK, keep=keep * len(scales))
         whole = {name: _with_base(m.unflatten(0, (-1, len(scales))), base[name]).numpy() for name, m in moved.items()}
         return Sweep(slider, whole["z"], whole["images"], whole.get("judge"), _factors(whole))
 
-    def _prompts(self, count: int) -> list[int]:
+    def prompts(self, count: int) -> list[int]:
+        """The prompt of each of some seeds."""
         return [i % len(self.condition) for i in range(count)]
 
 

@@ -7,13 +7,14 @@ once; an evaluation again, with intervals. Where both have a number, the evaluat
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from sliderspace.core.arrays import Array
 from sliderspace.core.numbers import number, written
+from sliderspace.measure.protocols.records import Protocols
 from sliderspace.measure.results import (
     Control,
     EvaluatedFactors,
@@ -87,6 +88,11 @@ TOGETHER = (
     ),
     Measure("additivity", "Adds up", "Whether several at once do the sum of what each does, 1 if exactly."),
     Measure("overlap", "Overlap", "How alike the moves of two sliders are: 0 if they share nothing."),
+)
+PROTOCOLS = (
+    Measure("pairs", "Pairs", "Of two sliders on at +1 unit, both move their own way.", share=True),
+    Measure("triples", "Triples", "Of three sliders on at +1 unit, all move their own way.", share=True),
+    Measure("evenness", "Evenness", "How unequal the steps of a sweep are to the eye: 0 if all are alike."),
 )
 CLEAN = (
     Measure("own_sliders", "Own slider", "Factors that have a slider which moves them and little else."),
@@ -220,9 +226,8 @@ def summary(seen: View, judged: View | None, evaluation: Evaluation | None) -> l
     ]
     together = _together(evaluation) if evaluation else {}
     # What sliders do to each other is measured in the training encoder alone.
-    return rows + [
-        Row(m, [Shown(written(together[m.key], share=m.share)), Shown("")]) for m in TOGETHER if m.key in together
-    ]
+    rows += [Row(m, [Shown(written(together[m.key], share=m.share)), Shown("")]) for m in TOGETHER if m.key in together]
+    return rows + (_protocols(evaluation.protocols) if evaluation and evaluation.protocols else [])
 
 
 def _row(m: Measure, seen: Interval, judged: Interval, count: int) -> Row:
@@ -264,6 +269,19 @@ def _together(evaluation: Evaluation) -> dict[str, float]:
     if effects.active > 1:
         values |= {"retained": known(effects.retained), "additivity": known(effects.additivity)}
     return {key: float(np.nanmean(found)) for key, found in values.items() if not np.isnan(found).all()}
+
+
+def _protocols(found: Protocols) -> list[Row]:
+    """Those of both views, with what chance gives."""
+    rows: list[Row] = []
+    for m in PROTOCOLS:
+        seen, judged = (getattr(view, m.key, None) for view in (found.training, found.judge))
+        if seen is not None:
+            told = f"{m.meaning} By chance {written(seen.chance, share=m.share)}."
+            form = partial(written, share=m.share)
+            shown = [_shown(p.mean, form, form) if p else Shown("") for p in (seen, judged)]
+            rows.append(Row(replace(m, meaning=told), shown))
+    return rows
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class Places:
         self.root = root
         self.config = root / "config.json"
         self.directions = root / "directions.safetensors"
+        self.observability = root / "observability.json"
         self.sliders = root / "sliders.safetensors"
         self.sliders_parts = root / "sliders.partial"  # a folder: what training has made so far
         self.measuring = root / "measure"  # a folder: what measuring has made so far

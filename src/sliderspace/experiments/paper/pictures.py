@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -27,11 +27,13 @@ from sliderspace.models.encoders import Encoder
 from sliderspace.models.encoders.unloaded import encoder_identity
 from sliderspace.models.encoders.words import read_words
 from sliderspace.models.load import backbone_at, encoder_at
+from sliderspace.models.perceptual import dreamsim, inception
 from sliderspace.models.texts import encoded
 from sliderspace.models.working_point import WorkingPoint
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import fingerprint, is_done, load_tensors, save_tensors
 
+PERCEPTUAL = {"inception": inception, "dreamsim": dreamsim}  # judges by name
 SCHEMA = 1  # raised when the same set is drawn or embedded otherwise
 SHOWN = 16  # pictures kept of a set
 LAYOUT = 16  # a picture's layout: its grey values on so many squares a side
@@ -68,6 +70,17 @@ class Pictures:
         return 2 * self.space.sliders * self.count if self.space and self.sliders == "each" else self.count
 
 
+@dataclass(frozen=True)
+class Perceptual:
+    """A network of the field's own in a judge's place, its features of their own length: with Inception the Fréchet
+    distance is FID and the kernel distance KID, with DreamSim the pairwise distance is the paper's."""
+
+    features: Callable[[Tensor], Tensor]
+
+    def described(self, images01: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.features(images01), {}
+
+
 @dataclass
 class Shared:
     """What the cells of one process share: models and encoders, loaded once each, and the places of their results."""
@@ -78,6 +91,8 @@ class Shared:
     encoder_location: str
     batch: BatchSize = field(init=False)
     backbones: dict[str, PipelineBackbone] = field(default_factory=dict[str, PipelineBackbone])
+    read: dict[tuple[str, ...], Tensor | None] = field(default_factory=dict[tuple[str, ...], Tensor | None])
+    prints: dict[Pictures, str] = field(default_factory=dict[Pictures, str])
 
     def __post_init__(self) -> None:
         self.batch = BatchSize(self.speed.batch)
@@ -87,7 +102,10 @@ class Shared:
         return device_for(self.speed.device)
 
     @cached_property
-    def judge(self) -> Encoder:
+    def judge(self) -> Encoder | Perceptual:
+        """Who judges: an encoder, or a network that the field reports by."""
+        if self.judge_at in PERCEPTUAL:
+            return Perceptual(PERCEPTUAL[self.judge_at](self.device))
         return encoder_at(self.judge_at, device=self.device)
 
     @cached_property
@@ -97,7 +115,10 @@ class Shared:
 
     def words(self, texts: Sequence[str]) -> Tensor | None:
         """Unit vectors of texts beside those of images; None where the encoder reads none."""
-        return read_words(self.encoder_location, texts, self.device)
+        key = tuple(texts)
+        if key not in self.read:
+            self.read[key] = read_words(self.encoder_location, texts, self.device)
+        return self.read[key]
 
     # ---- places
 
@@ -110,6 +131,11 @@ class Shared:
 
     def print_of(self, pictures: Pictures) -> str:
         """All that decides what encoders see in a set. No model is loaded for it."""
+        if pictures not in self.prints:
+            self.prints[pictures] = self._print_of(pictures)
+        return self.prints[pictures]
+
+    def _print_of(self, pictures: Pictures) -> str:
         plain = {
             name: value for name, value in vars(pictures).items() if name not in ("model", "space", "first", "folder")
         }
@@ -122,14 +148,14 @@ class Shared:
             space=self.run(pictures.space).prints.measured if pictures.space else "",
             first=self._point(pictures.first).identity if pictures.first else "",
             folder=self._folder(pictures).fingerprint if pictures.folder else "",
-            judge=encoder_identity(self.judge_at),
+            judge=self.judge_at if self.judge_at in PERCEPTUAL else encoder_identity(self.judge_at),
             encoder=encoder_identity(self.encoder_location),
         )
 
     # ---- drawing
 
     def seen(self, pictures: Pictures) -> Seen:
-        """What encoders see in a set: z [N, D] and judge [N, E] of unit length, `layout` [N, 256], `factor/NAME` where
+        """What encoders see in a set: z [N, D] and judge [N, E], `layout` [N, 256], `factor/NAME` where
         the judge names any; `images`, the first few as small ones. Drawn where it is not there yet."""
         made_from = self.print_of(pictures)
         path = self.out / "pictures" / f"{made_from}.safetensors"
@@ -146,7 +172,7 @@ class Shared:
                 layouts.append(layout(images01))
                 yield images01
 
-        found = embedded(noted(), self.encoder, self.judge, keep=SHOWN)
+        found = embedded(noted(), self.encoder, cast("Encoder", self.judge), keep=SHOWN)
         return found | {"layout": torch.cat(layouts)}
 
     def _images(self, pictures: Pictures) -> Iterator[Tensor]:
@@ -222,6 +248,3 @@ def checked_out(folder: Path) -> Path:
         raise BadInput(f"{folder} is a file, and experiments need a folder: choose another name with --out")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-Draw = Callable[[Pictures], Seen]
