@@ -88,5 +88,6 @@ def _of_a_picture(model: "Settings", speed: "Speed") -> tuple[float, float]:
 
 def _said(settings: "Settings") -> str:
     what = f"{settings.sliders} {'Concept Sliders' if settings.pairs else 'sliders'}"
-    more = f" and {len(settings.prompts) - 1} more prompts" if len(settings.prompts) > 1 else ""
-    return f"{what} of “{settings.prompts[0]}”{more} in {settings.backbone}, run seed {settings.seed}"
+    first, *others = settings.prompts
+    more = f" and {len(others)} more prompts" if others else ""
+    return f"{what} of “{first}”{more} in {settings.backbone}, run seed {settings.seed}"

@@ -131,7 +131,7 @@ def chart(label: str, arms: Mapping[str, Mapping[str, Interval]], column: Column
         for place, (_, interval) in enumerate(rows):
             if interval.low is not None and interval.high is not None:
                 axes.plot([interval.low, interval.high], [place, place], color=COLOURS["plus-2"], linewidth=3)
-            axes.plot([interval.value], [place], "o", color=COLOURS["plus"], markersize=6, gid=f"dot{place}")
+            axes.plot([interval.value or 0.0], [place], "o", color=COLOURS["plus"], markersize=6, gid=f"dot{place}")
         axes.set_yticks(range(len(rows)), [arm if len(arm) < 30 else f"{arm[:28]}…" for arm, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")

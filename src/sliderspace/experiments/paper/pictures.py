@@ -185,8 +185,8 @@ class Shared:
             model, skipped = (backbone, condition), pictures.skipped
             return render_otherwise(model, seeds, prompt_N, first=first, skipped=skipped, batch=self.batch)
         bank = self.space(pictures.space).bank_on(backbone) if pictures.space else None
-        acting = {"start_step": pictures.start, "end_step": pictures.end}
-        return render(backbone, bank, condition, seeds, prompt_N, raw_NK, **acting, batch=self.batch)
+        about = (backbone, bank, condition, seeds, prompt_N, raw_NK)
+        return render(*about, start_step=pictures.start, end_step=pictures.end, batch=self.batch)
 
     def _rows(self, pictures: Pictures) -> tuple[list[int], list[int], Tensor | None]:
         """Seed, prompt and raw strengths of each picture."""

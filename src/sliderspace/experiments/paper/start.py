@@ -13,6 +13,7 @@ from sliderspace.experiments.paper.pictures import Pictures, Shared
 from sliderspace.measure.control import cosines
 from sliderspace.method.strengths import sparse_mix
 from sliderspace.method.sweeps import Seen
+from sliderspace.models.backbones.presets import preset_for
 
 ALL = "all steps"
 ANOTHER = "another seed's picture"
@@ -37,8 +38,6 @@ def cells(asked: Asked) -> list[Cell]:
 
 def steps_of(asked: Asked) -> int:
     """Sampler steps of the model."""
-    from sliderspace.models.backbones.presets import preset_for
-
     return asked.common.get("steps") or preset_for(asked.backbone).steps
 
 
