@@ -50,7 +50,15 @@ TRAINED = {
 DRAWING = {"--device": "auto", "--batch": 64}
 UPDATING = {**DRAWING, "--lanes": 16, "--checkpointing": False}
 CONCEPT = {"prompts": None, "--prompts": None, "--expand": None, "--expand-to": 50, "--base-url": None, "--out": None}
-PICTURE = {"--seeds": "0-15", "--prompt": None, "--start-step": 0, "--out": None, "--json": False, **DRAWING}
+PICTURE = {
+    "--seeds": "0-15",
+    "--prompt": None,
+    "--start-step": 0,
+    "--end-step": None,
+    "--out": None,
+    "--json": False,
+    **DRAWING,
+}
 PROMISED: dict[str, dict[str, Any]] = {
     "discover": {
         **CONCEPT,
@@ -63,6 +71,21 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--dry-run": False,
         "--memory": None,
         "--json": False,
+    },
+    "concept": {
+        "words": None,
+        "--prompt": None,
+        "--pairs": None,
+        "--out": None,
+        "--recipe": None,
+        "--replace": False,
+        "--dry-run": False,
+        "--memory": None,
+        "--json": False,
+        **SAMPLED,
+        **{option: value for option, value in TRAINED.items() if option not in ("--objective", "--hold")},
+        "--eta": 1.0,
+        **UPDATING,
     },
     "sample": {**CONCEPT, **SAMPLED, **DRAWING, "--replace": False, "--shard": None, "--json": False},
     "fit": {"folder": None, **FITTED, "--device": "auto", "--replace": False, "--json": False},
@@ -80,6 +103,38 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--json": False,
         **DRAWING,
         "--lanes": 16,
+    },
+    "experiment": {
+        "name": None,
+        "--backbone": "mini",
+        "--teacher": None,
+        "--out": Path("runs/paper"),
+        "--seeds": 3,
+        "--pictures": None,
+        "--sliders": None,
+        "--artists": None,
+        "--prompts": None,
+        "--captions": None,
+        "--reference": None,
+        "--judge": None,
+        "--dry-run": False,
+        "--shard": None,
+        "--json": False,
+        **{
+            option: None
+            for option in (
+                "--encoder",
+                "--steps",
+                "--guidance",
+                "--precision",
+                "--resolution",
+                "--decoder",
+                "--quantize",
+                "--samples",
+                "--updates",
+            )
+        },
+        **UPDATING,
     },
     "info": {"folder": None, "--json": False},
     "report": {"folder": None, "--json": False},
@@ -110,7 +165,9 @@ def parameters(verb: str) -> list[Any]:
 
 def default(verb: str, parameter: Any) -> object:
     """What holds where an option is left out: a setting's is None to the verb, and the model's own for a new run."""
-    fields = Speed.model_fields | (Settings.model_fields if verb in GROUPS["Stage by stage"] + ("discover",) else {})
+    fields = Speed.model_fields | (
+        Settings.model_fields if verb in GROUPS["Stage by stage"] + ("discover", "concept") else {}
+    )
     generated = parameter.param_type_name == "option" and parameter.name in fields
     assert not generated or parameter.default is None, "a setting that is left out is as the run has it"
     return fields[parameter.name].default if generated else parameter.default
@@ -130,8 +187,8 @@ def test_the_options_are_those_promised() -> None:
 
 
 def test_every_setting_is_an_option_of_the_stage_that_needs_it() -> None:
-    settings = (*options.SAMPLED, *options.FITTED, *options.TRAINED)
-    assert sorted(settings) == sorted(set(Settings.model_fields) - {"prompts"})
+    settings = (*options.SAMPLED, *options.FITTED, *options.TRAINED, *options.WORDS)
+    assert sorted(settings) == sorted(set(Settings.model_fields) - {"prompts", "pairs"})
     assert sorted(options.UPDATING) == sorted(Speed.model_fields)
     assert not {*settings, *options.UPDATING} & set(options.OWN), "declared once"
 

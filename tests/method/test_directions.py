@@ -475,6 +475,20 @@ def test_along_its_own_axes_nothing_changes() -> None:
         assert_allclose(again.sigma_TK, found.sigma_TK)
 
 
+def test_axes_asked_for_in_words_stay_as_they_were_asked_for(tmp_path: Path) -> None:
+    """At unit length, in their order, as oblique as they are; and they are stored and loaded so."""
+    rng = np.random.default_rng(3)
+    z, step = rng.standard_normal((300, 4)) * np.arange(1, 5), np.arange(300) % 3
+    axes = np.array([[2.0, 0, 0, 0], [1.0, 0, 0, 1.0], [-1.0, 0, 0, -1.0]])
+    found = Moments(3, 4).update(z, step).fit(1, trajectories=100).toward(axes, z, step)
+    assert_allclose(found.components_KD, axes / np.linalg.norm(axes, axis=1, keepdims=True))
+    assert found.explained_variance_K[0] < found.explained_variance_K[1], "not sorted"
+    assert_allclose(found.sigma_TK[:, 1], found.sigma_TK[:, 2])
+    assert_allclose(found.sigma_TK[2, 0], z[step == 2, 0].std(ddof=1))
+    found.save(tmp_path / "d.safetensors", "f")
+    assert_allclose(Directions.load(tmp_path / "d.safetensors").components_KD, found.components_KD)
+
+
 def test_axes_that_depend_on_each_other_are_refused() -> None:
     rng = np.random.default_rng(2)
     z, step = rng.standard_normal((100, 4)), np.zeros(100, int)

@@ -288,6 +288,19 @@ def test_a_later_start_step_keeps_more_of_the_image(backbone: Backbone, bank: Sl
     assert change[0] > change[1] > change[2] > 0
 
 
+def test_an_end_step_leaves_the_rest_to_the_model(backbone: Backbone, bank: SliderBank) -> None:
+    """With the same latents after it, an end step at the last step is the model alone there; at the end, nothing."""
+    condition, s = backbone.encode(["a robot"]), mixed_rows()[1:2]
+    moved = {e: next(iter(render(backbone, bank, condition, [1], [0], s, end_step=e))) for e in (1, 2, 3, None)}
+    base = next(iter(render(backbone, bank, condition, [1], [0])))
+    assert torch.equal(moved[3], moved[None])
+    away = [float((moved[e] - base).abs().mean()) for e in (1, 2, 3)]
+    assert away[0] > 0 and len(set(away)) == 3
+    for start, end in ((0, 0), (1, 1), (0, 4)):
+        with pytest.raises(BadInput, match="end step"):
+            next(iter(render(backbone, bank, condition, [1], [0], s, start_step=start, end_step=end)))
+
+
 @pytest.mark.parametrize("step", [-1, 3, 99])
 def test_start_steps_the_sampler_has_not(backbone: Backbone, bank: SliderBank, step: int) -> None:
     with pytest.raises(BadInput, match="0 … 2"):

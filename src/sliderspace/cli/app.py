@@ -12,10 +12,10 @@ from typer.core import TyperCommand, TyperGroup
 from sliderspace import __version__
 
 GROUPS = {  # in the order people need them
-    "Discover": ("discover", "info", "report", "backbones"),
+    "Discover": ("discover", "concept", "info", "report", "backbones"),
     "Draw": ("generate", "sweep"),
     "Carry elsewhere": ("export", "import", "push", "pull"),
-    "Measure": ("evaluate", "study"),
+    "Measure": ("evaluate", "study", "experiment"),
     "Stage by stage": ("sample", "fit", "train", "measure"),
 }
 GROUP_OF = {verb: group for group, verbs in GROUPS.items() for verb in verbs}

@@ -73,7 +73,7 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
 
     An expansion by a language model is kept in the folder; a dry run makes none, and plans for the concept as it is.
     """
-    from sliderspace.core.settings import Settings, recipe
+    from sliderspace.core.settings import CONCEPT_RECIPES, RECIPES, Settings, recipe
 
     typed = given(values, Settings.model_fields)
     if nothing := [name for name, value in typed.items() if value == ""]:
@@ -82,7 +82,8 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
         if name in typed:
             typed[name] = _whole(typed[name], spelling(name))
     with naming_options(typed):
-        settings = _settings(recipe(values.get("recipe") or "") | typed, values, run, dry=dry)
+        among = CONCEPT_RECIPES if "pairs" in typed else RECIPES
+        settings = _settings(recipe(values.get("recipe") or "", among) | typed, values, run, dry=dry)
     # Trajectories may be drawn before anybody asks how many directions they shall carry.
     return settings.check_carried() if "sliders" in values else settings
 

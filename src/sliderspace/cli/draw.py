@@ -8,7 +8,7 @@ from typer import Argument, Option
 from sliderspace.cli import parsing
 from sliderspace.cli.app import verb
 from sliderspace.cli.common import answer_with, guarded, speed_of
-from sliderspace.cli.options import DRAWING, Folder, Json, Seeds, StartStep
+from sliderspace.cli.options import DRAWING, EndStep, Folder, Json, Seeds, StartStep
 from sliderspace.core.errors import BadInput
 
 
@@ -23,6 +23,7 @@ def generate(
     prompt: Annotated[str | None, Option(help="Another prompt than the one discovered on.")] = None,
     mix: Annotated[int, Option(min=0, help="Instead of --set: this many random sliders an image, at ±1 unit.")] = 0,
     start_step: StartStep = 0,
+    end_step: EndStep = None,
     out: Annotated[Path | None, Option(help="Where the images go; default DIR/generated.")] = None,
     as_json: Json = False,
     **speed: Any,
@@ -39,9 +40,9 @@ def generate(
             raise BadInput("--mix chooses the sliders itself: leave out --set, or --mix")
         space = SliderSpace.load(folder, speed_of(**speed))
         images = (
-            space.mix(listed, active=mix, prompt=prompt, start_step=start_step)
+            space.mix(listed, active=mix, prompt=prompt, start_step=start_step, end_step=end_step)
             if mix
-            else space.generate(listed, strengths, prompt=prompt, start_step=start_step)
+            else space.generate(listed, strengths, prompt=prompt, start_step=start_step, end_step=end_step)
         )
         target = writable(out or folder / "generated")
         for seed, image in zip(listed, images, strict=True):
@@ -60,6 +61,7 @@ def sweep(
     scales: Annotated[str, Option(help="Strengths in natural units.")] = "-3,-2,-1,0,1,2,3",
     prompt: Annotated[str | None, Option(help="Another prompt than the one discovered on.")] = None,
     start_step: StartStep = 0,
+    end_step: EndStep = None,
     out: Annotated[Path | None, Option(help="The PNG to write; default DIR/sweep-<slider>.png.")] = None,
     as_json: Json = False,
     **speed: Any,
@@ -73,7 +75,7 @@ def sweep(
         values = [parsing.number(v, "--scales") for v in scales.split(",")]
         listed = parsing.seeds(seeds)
         images = SliderSpace.load(folder, speed_of(**speed)).sweep(
-            slider, listed, values, prompt=prompt, start_step=start_step
+            slider, listed, values, prompt=prompt, start_step=start_step, end_step=end_step
         )
         path = out or folder / f"sweep-{slider:02d}.png"
         writable(path.parent)

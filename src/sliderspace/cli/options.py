@@ -15,6 +15,9 @@ Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a run.")]
 Json = Annotated[bool, Option("--json", help="Print the answer as JSON for a program.")]
 Seeds = Annotated[str, Option(help="Seeds: 0-15, or 3,17,40-43.")]
 StartStep = Annotated[int, Option(help="Let sliders act from this sampler step on; later keeps more of the structure.")]
+EndStep = Annotated[
+    int | None, Option(help="Let sliders act before this sampler step only; left out: to the end.", show_default=False)
+]
 Replace = Annotated[
     bool, Option("--replace", help="Replace what the folder holds of another prompt, or what was imported into it.")
 ]
@@ -28,7 +31,8 @@ FITTED = ("sliders", "centring", "rotation", "control")
 TRAINED = ("rank", "targets", "up", "objective", "both_signs", "until", "hold", "updates", "lr")
 DRAWING = ("device", "batch")
 UPDATING = (*DRAWING, "lanes", "checkpointing")
-PANELS = {"Model and sampling": SAMPLED, "Directions": FITTED, "Training": TRAINED, "This machine": UPDATING}
+WORDS = ("eta",)  # of sliders asked for in words
+PANELS = {"Model and sampling": SAMPLED, "Directions": FITTED, "Training": (*TRAINED, *WORDS), "This machine": UPDATING}
 SPELLED = {"both_signs": "--both-signs/--one-sign", "checkpointing": "--checkpointing"}
 
 PROMPTS = "Prompts"

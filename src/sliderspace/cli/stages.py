@@ -1,11 +1,14 @@
 """The verbs that make a run: the whole discovery, or a stage of it."""
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
 
 from sliderspace.cli.app import verb
 from sliderspace.cli.common import Values, answer_with, guarded, run_of, run_stages, settings_of, speed_of
-from sliderspace.cli.options import ABOUT, DRAWING, FITTED, SAMPLED, TRAINED, UPDATING
+from sliderspace.cli.options import ABOUT, DRAWING, FITTED, SAMPLED, TRAINED, UPDATING, WORDS
 from sliderspace.core.errors import BadInput
 
 
@@ -18,6 +21,50 @@ from sliderspace.core.errors import BadInput
 def discover(**values: Any) -> None:
     """Discover sliders for a prompt: sample, fit, train, measure, and write a report."""
     show_plan(values) if values["dry_run"] else run_stages(values, "discover")
+
+
+@verb(
+    *("out", "recipe", "replace", "dry_run", "memory", "as_json"),
+    *(*SAMPLED, *(name for name in TRAINED if name not in ("objective", "hold")), *WORDS, *UPDATING),
+    epilog='Example: sliderspace concept smiling sad "wearing glasses" bald --prompt "a portrait of a person" '
+    "--out runs/asked",
+)
+def concept(
+    words: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="MORE LESS ...",
+            help="What each slider draws more of and less of, two texts a slider. They follow the prompt after a "
+            "comma; {} in them stands for it; an empty one is the prompt alone.",
+            show_default=False,
+        ),
+    ] = None,
+    prompt: Annotated[str | None, Option(help="The prompt that the words say something of.")] = None,
+    pairs_file: Annotated[
+        Path | None,
+        Option("--pairs", metavar="FILE", help="Pairs from the columns plus, minus and name of a .csv or .jsonl."),
+    ] = None,
+    **values: Any,
+) -> None:
+    """Train sliders that are asked for in words, two texts a slider (Concept Sliders): named, in units, measured, with
+    a report."""
+    values |= {"prompts": [prompt] if prompt else None, "file": None}
+
+    def body() -> None:
+        from sliderspace.concepts.pairs import pairs_of
+
+        if words or pairs_file:
+            if not prompt:
+                raise BadInput('--prompt: say what the words are about, for example --prompt "a portrait of a person"')
+            chosen = pairs_of(words or [], pairs_file)
+            values.update(pairs=chosen, sliders=len(chosen), recipe=values["recipe"] or "default")
+        elif prompt:
+            raise BadInput(
+                'say two texts for each slider. Example: sliderspace concept smiling sad --prompt "a person"'
+            )
+        show_plan(values) if values["dry_run"] else run_stages(values, "discover")
+
+    guarded(body)
 
 
 @verb(

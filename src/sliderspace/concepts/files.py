@@ -2,14 +2,15 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.text import is_blank, one_line
 
 COLUMNS = ("prompt", "text")
+Read = TypeVar("Read")
 
 
 def from_file(path: str | Path) -> tuple[str, ...]:
@@ -19,21 +20,30 @@ def from_file(path: str | Path) -> tuple[str, ...]:
     `text`. Raises BadInput when the file is missing, not text, of another kind, or holds no prompt.
     """
     path = Path(path)
-    read = READERS.get(path.suffix.lower())
+    prompts = tuple(p for p in map(one_line, _read(path, READERS)) if not is_blank(p))
+    if not prompts:
+        raise BadInput(f"{path} holds no prompts")
+    return prompts
+
+
+def rows_of(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a UTF-8 .csv or .jsonl file by column, names in lower case. Errors as `from_file`."""
+    return [{str(k).strip().lower(): v for k, v in row.items()} for row in _read(Path(path), TABLES)]
+
+
+def _read(path: Path, readers: Mapping[str, Callable[[Iterable[str]], Iterator[Read]]]) -> list[Read]:
+    read = readers.get(path.suffix.lower())
     if read is None:
-        raise BadInput(f"{path}: prompts are read from {', '.join(READERS)} files")
+        raise BadInput(f"{path}: prompts are read from {', '.join(readers)} files")
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            prompts = tuple(p for p in map(one_line, read(lines)) if not is_blank(p))
+            return list(read(lines))
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not UTF-8 text: save it as UTF-8") from error
     except (ValueError, csv.Error, RecursionError) as error:
         raise BadInput(f"{path}: {error}") from error
-    if not prompts:
-        raise BadInput(f"{path} holds no prompts")
-    return prompts
 
 
 def _text_lines(lines: Iterable[str]) -> Iterator[str]:
@@ -68,4 +78,18 @@ READERS: dict[str, Callable[[Iterable[str]], Iterator[str]]] = {
     ".txt": _text_lines,
     ".csv": _csv_rows,
     ".jsonl": _json_rows,
+}
+
+
+def _json_tables(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in filter(str.strip, lines):
+        row: object = json.loads(line)
+        if not isinstance(row, dict):
+            raise ValueError(f"{line.strip()[:60]} is no JSON object")
+        yield cast("dict[str, Any]", row)
+
+
+TABLES: dict[str, Callable[[Iterable[str]], Iterator[dict[str, Any]]]] = {
+    ".csv": lambda lines: csv.DictReader(lines, strict=True),
+    ".jsonl": _json_tables,
 }

@@ -52,7 +52,8 @@ def sampled(settings: Settings, drawn: str) -> str:
 
 def fitted(settings: Settings, sampled: str) -> str:
     """Of the directions."""
-    return stamp("fit", after=sampled, **settings.model_dump(include=FITTED))
+    pairs = {"pairs": [pair.model_dump() for pair in settings.pairs]} if settings.pairs else {}
+    return stamp("fit", after=sampled, **pairs, **settings.model_dump(include=FITTED))
 
 
 def observed(fitted: str) -> str:
@@ -62,7 +63,8 @@ def observed(fitted: str) -> str:
 
 def trained(settings: Settings, fitted: str) -> str:
     """Of the sliders, and of config.json."""
-    return stamp("train", after=fitted, **settings.model_dump(include=TRAINED))
+    words = {"eta": settings.eta} if settings.pairs else {}
+    return stamp("train", after=fitted, **words, **settings.model_dump(include=TRAINED))
 
 
 def stamp(stage: str, **inputs: object) -> str:

@@ -12,6 +12,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.seeds import seed_for
 from sliderspace.core.settings import Measuring, Settings, Speed
 from sliderspace.engine.fingerprints import Fingerprints
+from sliderspace.method.baselines.concept import prompts_of
 from sliderspace.method.directions import Directions
 from sliderspace.method.measuring import measuring_for
 from sliderspace.method.sliders import SliderBank, bank_for
@@ -127,6 +128,11 @@ class Models:
         if not any(captions):
             return self.condition if self.pictures is None else self.condition.rows([0])
         return self._encoded(self.run.captions, [text or self.settings.prompts[0] for text in captions])
+
+    @cached_property
+    def paired(self) -> Condition:
+        """The two prompts of each slider asked for in words: all c₊, then all c₋."""
+        return self._encoded(self.run.pairs, prompts_of(self.settings.pairs, self.settings.prompts[0]))
 
     def _encoded(self, path: Path, prompts: Sequence[str]) -> Condition:
         """The condition of some prompts, kept in the run folder."""

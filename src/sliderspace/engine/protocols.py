@@ -57,7 +57,7 @@ def random_mixes(models: Models, active: int, seeds: int) -> Ints:
 def stability(models: Models) -> Protocol | None:
     """Of the directions between halves of the trajectories, fitted with the same settings. None of axes that nobody
     fitted, and where half of the trajectories do not carry as many."""
-    if models.settings.control != "none":
+    if models.settings.given_axes:
         return None
     whole_KD = models.directions.components_KD
     try:

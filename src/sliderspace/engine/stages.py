@@ -22,11 +22,12 @@ from sliderspace.measure.results import MadeFrom, SpaceEntry, SpaceFile
 from sliderspace.measure.summary import measures
 from sliderspace.measure.views import View, judges_view, training_view
 from sliderspace.method.baselines.axes import chosen_images, control_axes
+from sliderspace.method.baselines.concept import ConceptSliders, pair_axes
 from sliderspace.method.baselines.customisation import Customisation
 from sliderspace.method.calibration import natural_unit
 from sliderspace.method.directions import Directions
 from sliderspace.method.moments import Moments
-from sliderspace.method.objective import Objective, Recipe
+from sliderspace.method.objective import LaneLoss, Objective, Recipe
 from sliderspace.method.sweeps import Seen, Sweep, embedded
 from sliderspace.method.training import Update, train
 from sliderspace.method.trajectories import finished, from_pictures, from_prompts, sample_shard
@@ -58,8 +59,8 @@ def fit(models: Models) -> Directions:
     models.settings.check_carried()
     if models.run.find(models.run.directions.name, models.prints.fitted) is None:
         found = directions_of(models, models.seen.z_NTD)
-        if models.settings.control != "none":
-            found = _along_controls(models, found)
+        if models.settings.given_axes:
+            found = _along_given(models, found)
         found.save(models.run.unfinished.directions, models.prints.fitted)
     made_from = observed(models.prints.fitted)
     if models.run.find(models.run.observability.name, made_from) is None and (seen := observability(models)):
@@ -77,7 +78,7 @@ def directions_of(models: Models, z_NTD: torch.Tensor) -> Directions:
         Moments(steps, dim)
         .update(z_ND, step_N)
         .fit(
-            s.sliders,
+            1 if s.pairs else s.sliders,
             trajectories=count,
             centring=s.centring,
             encoder=models.point.encoder_identity,
@@ -87,12 +88,15 @@ def directions_of(models: Models, z_NTD: torch.Tensor) -> Directions:
     return found.rotated(z_ND, step_N) if s.rotation == "varimax" else found
 
 
-def _along_controls(models: Models, found: Directions) -> Directions:
-    """Axes that nothing found in place of those found."""
+def _along_given(models: Models, found: Directions) -> Directions:
+    """Axes that nothing found in place of those found: a control's, or those of pairs of words."""
     s, z_NTD = models.settings, models.seen.z_NTD
+    z_ND, step_N = z_NTD.flatten(0, 1).double().numpy(), np.tile(np.arange(z_NTD.shape[1]), len(z_NTD))
+    if s.pairs:
+        axes_KD = pair_axes(models.backbone, models.encoder, models.paired, s.pairs, s.seed, models.batch)
+        return found.toward(axes_KD, z_ND, step_N)
     axes_KD = control_axes(s.control, s.seed, z_NTD[:, -1].double().numpy(), found.mean_TD[-1], s.sliders)
-    step_N = np.tile(np.arange(z_NTD.shape[1]), len(z_NTD))
-    return found.along(axes_KD, z_NTD.flatten(0, 1).double().numpy(), step_N)
+    return found.along(axes_KD, z_ND, step_N)
 
 
 def observability(models: Models) -> Observability | None:
@@ -135,10 +139,12 @@ def train_group(models: Models, index: int) -> Iterator[Update]:
     checkpoint.unlink(missing_ok=True)
 
 
-def objective_of(models: Models, group: range, bank: Any) -> Objective:
+def objective_of(models: Models, group: range, bank: Any) -> LaneLoss:
     """The objective that the settings name, for a bank of some sliders."""
     s = models.settings
     recipe = Recipe(**s.model_dump(include=TRAINED - SHAPED))
+    if s.pairs:
+        return ConceptSliders(models.backbone, models.shown, bank, recipe, models.paired, s.eta)
     about = (models.backbone, models.encoder, models.shown, bank, models.directions, recipe)
     if s.objective == "customised":
         return Customisation(*about).of(models.seen, chosen_images(s.seed, len(models.seen), s.sliders))
@@ -269,7 +275,8 @@ def is_measured(models: Models) -> bool:
 def _save_space(models: Models, unit_K: "np.ndarray[Any, Any]") -> None:
     prints = models.prints
     made_from = MadeFrom(directions=prints.fitted, sliders=prints.trained)
-    entries = tuple(SpaceEntry(index=k, unit=float(unit)) for k, unit in enumerate(unit_K))
+    names = [pair.title for pair in models.settings.pairs] or [None] * len(unit_K)
+    entries = tuple(SpaceEntry(index=k, name=names[k], unit=float(unit)) for k, unit in enumerate(unit_K))
     space = SpaceFile(made_from=made_from, settings=models.settings, sliders=entries)
     space.write(models.run.unfinished.space, prints.measured)
 

@@ -33,26 +33,34 @@ def denoise(
     seeds: Sequence[int],
     sliders: Sliders | None = None,
     start: int = 0,
+    end: int | None = None,
     kept: torch.dtype = torch.float32,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(step, xₜ, x̃₀) of every sampler step, the noisiest first; sliders act from step `start` on.
+    """(step, xₜ, x̃₀) of every sampler step, the noisiest first; sliders act from step `start` on, and before
+    step `end`.
 
     Latents are float32, rounded before each step to what `kept` can hold.
     """
     x = backbone.start(seeds)
+    acting = range(start, backbone.steps if end is None else end)
     for index in range(backbone.steps):
         x = x.to(kept).float()
-        with sliders[0].active(sliders[1].to(x.device)) if sliders and index >= start else nullcontext():
+        with sliders[0].active(sliders[1].to(x.device)) if sliders and index in acting else nullcontext():
             x0 = predict(backbone, shown, x, index)
         yield index, x, x0
         x = backbone.step(x, x0, index, seeds)
 
 
 def final_latents(
-    backbone: Backbone, shown: Condition, seeds: Sequence[int], sliders: Sliders | None = None, start: int = 0
+    backbone: Backbone,
+    shown: Condition,
+    seeds: Sequence[int],
+    sliders: Sliders | None = None,
+    start: int = 0,
+    end: int | None = None,
 ) -> Tensor:
     """Scaled latents [B, C, H, W] of finished images."""
-    *_, (_, _, x0) = denoise(backbone, shown, seeds, sliders, start)
+    *_, (_, _, x0) = denoise(backbone, shown, seeds, sliders, start, end)
     return x0  # at the last step the preview is the image
 
 
@@ -74,20 +82,27 @@ def render(
     strengths_NK: Tensor | None = None,
     *,
     start_step: int = 0,
+    end_step: int | None = None,
     batch: int | BatchSize = 64,
 ) -> Iterator[Tensor]:
     """Batches of finished images01 [B, 3, H, W], in order. Row n: seed, prompt and strengths n.
 
-    Sliders act from sampler step `start_step` on: 0 lets them change structure; a later one keeps it and edits. Raises
+    Sliders act from sampler step `start_step` on: 0 lets them change structure; a later one keeps it and edits. They
+    act before step `end_step`, if one is given: an early one sets structure and leaves details to the model. Raises
     BadInput for a step the sampler has not.
     """
     if not 0 <= start_step < backbone.steps:
         raise BadInput(f"start step {start_step}: this model samples in steps 0 … {backbone.steps - 1}")
+    if end_step is not None and not start_step < end_step <= backbone.steps:
+        raise BadInput(
+            f"end step {end_step}: sliders that act from step {start_step} on can end before step "
+            f"{start_step + 1} … {backbone.steps}"
+        )
 
     def work(part: range) -> Tensor:
         rows = slice(part.start, part.stop)
         sliders = None if bank is None or strengths_NK is None else (bank, strengths_NK[rows])
-        return final_latents(backbone, condition.rows(prompt_N[rows]), seeds[rows], sliders, start_step)
+        return final_latents(backbone, condition.rows(prompt_N[rows]), seeds[rows], sliders, start_step, end_step)
 
     for _, z_BCHW in in_batches(0, len(seeds), batch, work):
         yield from decoded(backbone, z_BCHW)

@@ -43,7 +43,8 @@ class Directions:
     """All that PCA says of one concept, frozen."""
 
     components_KD: Array
-    """Orthonormal rows, strongest first; the entry of largest magnitude is positive."""
+    """Unit rows. Those that were found are orthonormal, strongest first, their entry of largest magnitude positive;
+    those asked for in words stand as they were asked for."""
     mean_TD: Array
     explained_variance_K: Array
     explained_variance_ratio_K: Array
@@ -109,18 +110,30 @@ class Directions:
             raise BadInput(
                 f"{len(triangle_KK)} axes were given that are not independent: some images are alike. Sample more."
             )
-        components_KD = (columns_DK * np.sign(np.diag(triangle_KK))).T
+        found = self.toward((columns_DK * np.sign(np.diag(triangle_KK))).T, z_ND, step_N)
+        order = np.argsort(-found.explained_variance_K, kind="stable")
+        return replace(
+            found,
+            components_KD=np.ascontiguousarray(found.components_KD[order]),
+            explained_variance_K=found.explained_variance_K[order],
+            explained_variance_ratio_K=found.explained_variance_ratio_K[order],
+            sigma_TK=found.sigma_TK[:, order],
+        )
+
+    def toward(self, axes_KD: npt.ArrayLike, z_ND: npt.ArrayLike, step_N: npt.ArrayLike) -> Directions:
+        """These very axes [K, D] at unit length, in their order and not made orthogonal, with the spread of the same
+        embeddings along them: what sliders asked for in words are measured by."""
+        axes = np.asarray(axes_KD, dtype=np.float64)
+        components_KD = axes / np.linalg.norm(axes, axis=1, keepdims=True)
         other, step = replace(self, components_KD=components_KD), np.asarray(step_N)
         scores_NK = other.project(z_ND, step_N if self.centring == "step" else None)
         means = len(self.mean_TD) if self.centring == "step" else 1
         variance_K = scores_NK.var(axis=0) * self.count / (self.count - means)
-        order = np.argsort(-variance_K, kind="stable")
         return replace(
             other,
-            components_KD=np.ascontiguousarray(components_KD[order]),
-            explained_variance_K=variance_K[order],
-            explained_variance_ratio_K=variance_K[order] / self.total_variance,
-            sigma_TK=np.stack([scores_NK[step == t].std(axis=0, ddof=1) for t in range(len(self.mean_TD))])[:, order],
+            explained_variance_K=variance_K,
+            explained_variance_ratio_K=variance_K / self.total_variance,
+            sigma_TK=np.stack([scores_NK[step == t].std(axis=0, ddof=1) for t in range(len(self.mean_TD))]),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -161,16 +174,15 @@ class Directions:
         return {name: getattr(self, name) for name in SCALARS} | {"step_indices": list(self.step_indices)}
 
     def _is_whole(self) -> bool:
-        """Shapes agree, all is finite, and the rows are orthonormal, so that what loads is what a fit could have
+        """Shapes agree, all is finite, and the rows have unit length, so that what loads is what a fit could have
         made."""
         arrays = [getattr(self, name) for name in ARRAYS]
         if self.components_KD.ndim != 2 or not all(np.isfinite(a).all() for a in arrays):
             return False
         (k, dim), steps = self.components_KD.shape, len(self.step_indices)
         shapes = [(k, dim), (steps, dim), (k,), (k,), (steps, k)]
-        return [a.shape for a in arrays] == shapes and np.allclose(
-            self.components_KD @ self.components_KD.T, np.eye(k), atol=1e-8
-        )
+        lengths_K = np.linalg.norm(self.components_KD, axis=1)
+        return [a.shape for a in arrays] == shapes and np.allclose(lengths_K, 1, atol=1e-8)
 
 
 def _varimax(scores_NK: Array, rounds: int = 500, tolerance: float = 1e-8) -> Array:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sliderspace.core.settings import Measuring, Settings
+from sliderspace.method.baselines.concept import AXIS_SEEDS
 from sliderspace.models.backbones.presets import preset_for
 from sliderspace.models.costs import Costs, EncoderCosts, costs_for, encoder_costs
 from sliderspace.models.working_point import embedded_steps
@@ -40,13 +41,16 @@ class Work:
 def work_of(settings: Settings, steps: int, costs: Costs, encoder: EncoderCosts) -> Work:
     """The arithmetic of a discovery whose images take `steps` sampler steps."""
     step, seen = costs.denoiser.tflop, costs.decoder.tflop + encoder.part.tflop
-    parts = (costs.denoiser, costs.decoder, encoder.part)
+    # Sliders asked for in words need no decoder, but what the model says of three prompts; and pictures of each pair.
+    parts = (costs.denoiser,) if settings.pairs else (costs.denoiser, costs.decoder, encoder.part)
+    targets = 3 * step if settings.pairs else 0.0
     updates = settings.updates * settings.sliders
     return Work(
         sample=(settings.samples + settings.held_out)
-        * (steps * step + len(embedded_steps(settings.embed, steps)) * seen),
-        train=updates * sum(p.update_tflop for p in parts),
-        checkpointed_train=updates * sum(p.checkpointed_tflop for p in parts),
+        * (steps * step + len(embedded_steps(settings.embed, steps)) * seen)
+        + 2 * AXIS_SEEDS * len(settings.pairs) * (steps * step + seen),
+        train=updates * (targets + sum(p.update_tflop for p in parts)),
+        checkpointed_train=updates * (targets + sum(p.checkpointed_tflop for p in parts)),
         image=steps * step + seen,
     )
 

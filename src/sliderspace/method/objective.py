@@ -1,6 +1,7 @@
 """Stored (xₜ, φ) and directions -> the loss of a lane: one forward and one backward of denoiser, decoder and
 encoder."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Recipe:
 
     updates: int
     lr: float
-    objective: Literal["published", "sized", "customised"] = "sized"
+    objective: Literal["published", "sized", "customised", "concept"] = "sized"
     both_signs: bool = True
     until: float = 0.6
     size_weight: float = 0.5
@@ -78,8 +79,52 @@ def _lane(recipe: Recipe, trajectories: int, steps: int, rng: np.random.Generato
     return int(rng.integers(trajectories)), int(rng.integers(steps)), strength
 
 
-class Objective:
-    """Lanes -> (loss, alignment) a lane, on fixed stored trajectories and directions."""
+class LaneLoss(ABC):
+    """Lanes -> (loss, alignment) a lane: what the training loop asks for. `alignment` is the cosine of what a slider
+    does with what it is to do."""
+
+    def __init__(self, backbone: Backbone, condition: Condition, bank: SliderBank, recipe: Recipe) -> None:
+        self.backbone = backbone
+        self.condition = condition
+        self.bank = bank
+        self.recipe = recipe
+
+    @abstractmethod
+    def without(self, data: Trajectories, lanes: Lanes) -> Tensor:
+        """What lanes are compared with: known, or computed without a slider and a gradient."""
+
+    @abstractmethod
+    def judged(self, data: Trajectories, lanes: Lanes, without: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, alignment) [B], with the lanes' sliders on."""
+
+    def __call__(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
+        without = self.without(data, lanes)
+        with self.sliders_on(lanes):
+            return self.judged(data, lanes, without)
+
+    def descend(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
+        """The same with a backward pass, the sliders still on: gradient checkpointing runs parts of the denoiser again
+        there."""
+        without = self.without(data, lanes)
+        with self.sliders_on(lanes):
+            loss_B, cos_B = self.judged(data, lanes, without)
+            loss_B.sum().backward()  # a sum: each slider's gradient is its own, however many share the step
+        return loss_B.detach(), cos_B
+
+    def sliders_on(self, lanes: Lanes) -> AbstractContextManager[None]:
+        """Row b runs with the slider and the strength of lane b."""
+        s_BK = torch.zeros(len(lanes.slider_B), len(self.bank), device=self.backbone.device)
+        s_BK[torch.arange(len(s_BK)), lanes.slider_B] = lanes.strength_B.to(s_BK)
+        return self.bank.active(s_BK)
+
+    def shown(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Condition]:
+        """xₜ and the encoded prompt of each lane."""
+        x = data.x(lanes.trajectory_B, lanes.step_B).to(self.backbone.device)
+        return x, self.condition.rows(data.prompt_N[lanes.trajectory_B].tolist())
+
+
+class Objective(LaneLoss):
+    """The method's own: by an encoder, on fixed stored trajectories and directions."""
 
     def __init__(
         self,
@@ -90,11 +135,8 @@ class Objective:
         directions: Directions,
         recipe: Recipe,
     ) -> None:
-        self.backbone = backbone
+        super().__init__(backbone, condition, bank, recipe)
         self.encoder = encoder
-        self.condition = condition
-        self.bank = bank
-        self.recipe = recipe
         device = backbone.device
         self.all_v_KD = (
             torch.from_numpy(directions.components_KD).float().to(device)
@@ -105,39 +147,22 @@ class Objective:
         # training had never seen (docs/log.md).
         self.sigma_K = torch.from_numpy(directions.sigma_TK[-1]).float().clamp(min=1e-4).to(device)[bank.indices]
 
-    def __call__(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
-        with self._sliders_on(lanes):
-            return self._judged(self._delta(data, lanes), lanes)
-
-    def descend(self, data: Trajectories, lanes: Lanes) -> tuple[Tensor, Tensor]:
-        """The same with a backward pass, the sliders still on: gradient checkpointing runs parts of the denoiser again
-        there."""
-        with self._sliders_on(lanes):
-            loss_B, cos_B = self._judged(self._delta(data, lanes), lanes)
-            loss_B.sum().backward()  # a sum: each slider's gradient is its own, however many share the step
-        return loss_B.detach(), cos_B
+    def without(self, data: Trajectories, lanes: Lanes) -> Tensor:
+        return data.z_NTD[lanes.trajectory_B, lanes.step_B].to(self.backbone.device)
 
     def delta(self, data: Trajectories, lanes: Lanes) -> Tensor:
         """Δφ [B, D] = φ(x̃₀,t with the lane's slider) − the stored φ(x̃₀,t) without, at the same xₜ, t and prompt
         (paper, step 3)."""
-        with self._sliders_on(lanes):
-            return self._delta(data, lanes)
+        with self.sliders_on(lanes):
+            return self._delta(data, lanes, self.without(data, lanes))
 
-    def _sliders_on(self, lanes: Lanes) -> AbstractContextManager[None]:
-        """Row b runs with the slider and the strength of lane b."""
-        s_BK = torch.zeros(len(lanes.slider_B), len(self.bank), device=self.backbone.device)
-        s_BK[torch.arange(len(s_BK)), lanes.slider_B] = lanes.strength_B.to(s_BK)
-        return self.bank.active(s_BK)
-
-    def _delta(self, data: Trajectories, lanes: Lanes) -> Tensor:
-        device = self.backbone.device
-        x = data.x(lanes.trajectory_B, lanes.step_B).to(device)
-        without = data.z_NTD[lanes.trajectory_B, lanes.step_B].to(device)
-        shown = self.condition.rows(data.prompt_N[lanes.trajectory_B].tolist())
+    def _delta(self, data: Trajectories, lanes: Lanes, without_BD: Tensor) -> Tensor:
+        x, shown = self.shown(data, lanes)
         x0 = predict(self.backbone, shown, x, data.steps_T[lanes.step_B])
-        return self.encoder(self.backbone.decode(x0)) - without
+        return self.encoder(self.backbone.decode(x0)) - without_BD
 
-    def _judged(self, delta_BD: Tensor, lanes: Lanes) -> tuple[Tensor, Tensor]:
+    def judged(self, data: Trajectories, lanes: Lanes, without: Tensor) -> tuple[Tensor, Tensor]:
+        delta_BD = self._delta(data, lanes, without)
         toward_BD = lanes.strength_B.sign().unsqueeze(1).to(delta_BD) * self.v_KD[lanes.slider_B]
         along_B = (delta_BD * toward_BD).sum(1)
         cos_B = along_B / (delta_BD.square().sum(1) + SMOOTH**2).sqrt()

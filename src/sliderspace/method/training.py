@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sliderspace.core.batches import BatchSize
 from sliderspace.core.errors import TrainingFailed
-from sliderspace.method.objective import Lanes, Objective, Recipe, draw
+from sliderspace.method.objective import LaneLoss, Lanes, Recipe, draw
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.trajectories import Trajectories
 from sliderspace.storage.files import load_tensors, save_tensors, stored_fingerprint
@@ -69,7 +69,7 @@ class _Checkpoint:
 
 
 def train(
-    objective: Objective,
+    objective: LaneLoss,
     data: Trajectories,
     held_out: Trajectories,
     *,
@@ -103,7 +103,7 @@ def train(
 
 
 def _update(
-    objective: Objective, data: Trajectories, lanes: Lanes, adam: torch.optim.Adam, index: int, size: BatchSize
+    objective: LaneLoss, data: Trajectories, lanes: Lanes, adam: torch.optim.Adam, index: int, size: BatchSize
 ) -> Update:
     """One optimiser step over all sliders, in micro-batches of lanes."""
     loss_B, cos_B = _descend(objective, data, lanes, adam, size)
@@ -118,7 +118,7 @@ def _update(
 
 
 def _descend(
-    objective: Objective, data: Trajectories, lanes: Lanes, adam: torch.optim.Adam, size: BatchSize
+    objective: LaneLoss, data: Trajectories, lanes: Lanes, adam: torch.optim.Adam, size: BatchSize
 ) -> list[Tensor]:
     """Loss and alignment of all lanes, gradients in place. Too little memory: half the lanes at a time from now on."""
     while True:
@@ -148,7 +148,7 @@ def _parts(count: int, size: int) -> Iterator[slice]:
 
 @torch.no_grad()
 def held_alignment(
-    objective: Objective, held_out: Trajectories, seed: int, size: BatchSize, rounds: int = 2
+    objective: LaneLoss, held_out: Trajectories, seed: int, size: BatchSize, rounds: int = 2
 ) -> list[float]:
     """Mean preview alignment of each slider on held-out trajectories over all embedded steps, the same lanes at every
     call."""

@@ -125,6 +125,8 @@ def _settings(files: Sequence[LoraFile], backbone: str | None, prompt: str | Non
     """Those of the discovery, where a file of ours has them; keys that later versions dropped are left out."""
     about = next((file.about for file in files if file.about), None)
     known = {key: value for key, value in (about.settings if about else {}).items() if key in Settings.model_fields}
+    if known.get("pairs"):  # some of the sliders may be here, and each has its name with it
+        known = {key: value for key, value in known.items() if key not in ("pairs", "objective", "eta")}
     chosen: dict[str, Any] = {"backbone": backbone_here(backbone)} if backbone else {}
     chosen |= {"prompts": (prompt,)} if prompt else {}
     missing = {"backbone": "--backbone sdxl", "prompts": '--prompt "a robot"'}

@@ -99,12 +99,17 @@ class SliderSpace:
 
     @cached_property
     def bank(self) -> SliderBank:
-        """The trained sliders on that model, on the layers and of the rank that their values have."""
+        """The trained sliders on that model."""
+        return self.bank_on(self.backbone)
+
+    def bank_on(self, backbone: Backbone) -> SliderBank:
+        """The trained sliders on a model with the layers that their values have: their own, its teacher, a distilled
+        form of it. Raises BadInput for a model without them."""
         rank_of = {name.removesuffix(".down"): v.shape[1] for name, v in self.values.items() if name.endswith(".down")}
         pattern = "|".join(map(re.escape, rank_of))
-        if missing := rank_of.keys() - dict(self.backbone.denoiser.named_modules()).keys():
-            raise BadInput(f"these sliders were made for another model: {self.backbone.name} has no {min(missing)}")
-        bank = SliderBank(self.backbone.denoiser, len(self), pattern=pattern, rank=max(rank_of.values(), default=1))
+        if missing := rank_of.keys() - dict(backbone.denoiser.named_modules()).keys():
+            raise BadInput(f"these sliders were made for another model: {backbone.name} has no {min(missing)}")
+        bank = SliderBank(backbone.denoiser, len(self), pattern=pattern, rank=max(rank_of.values(), default=1))
         bank.load_tensors(self.values)
         return bank
 
@@ -128,15 +133,17 @@ class SliderSpace:
         *,
         prompt: str | None = None,
         start_step: int = 0,
+        end_step: int | None = None,
     ) -> Images:
         """Images uint8 [N, H, W, 3], one a seed. `strengths` is {slider: units}, a row [K], or a matrix [N, K]; none
         draws the base model.
 
-        Raises BadInput for unknown sliders, an empty prompt, or a start step the sampler has not.
+        Sliders act from sampler step `start_step` on and before `end_step`. Raises BadInput for unknown sliders, an
+        empty prompt, or a step the sampler has not.
         """
         listed = list(seeds)
         rows = np.broadcast_to(self.strengths({} if strengths is None else strengths), (len(listed), len(self)))
-        return self._draw(listed, torch.from_numpy(rows * self.units_K).float(), prompt, start_step)
+        return self._draw(listed, torch.from_numpy(rows * self.units_K).float(), prompt, start_step, end_step)
 
     def sweep(
         self,
@@ -146,6 +153,7 @@ class SliderSpace:
         *,
         prompt: str | None = None,
         start_step: int = 0,
+        end_step: int | None = None,
     ) -> npt.NDArray[np.uint8]:
         """Images uint8 [S, M, H, W, 3] of one slider over scales in natural units, the same seeds in every column."""
         if not len(scales) or not np.isfinite(scales).all():
@@ -153,7 +161,7 @@ class SliderSpace:
         self.strengths({slider: 0.0})
         listed = list(seeds)
         row_seeds, rows_NK = sweep_rows(slider, scales, listed, len(self))
-        images = self._draw(row_seeds, rows_NK * torch.from_numpy(self.units_K).float(), prompt, start_step)
+        images = self._draw(row_seeds, rows_NK * torch.from_numpy(self.units_K).float(), prompt, start_step, end_step)
         return images.reshape(len(listed), len(scales), *images.shape[1:])
 
     def mix(
@@ -165,12 +173,13 @@ class SliderSpace:
         seed: int = 0,
         prompt: str | None = None,
         start_step: int = 0,
+        end_step: int | None = None,
     ) -> Images:
         """Images with a random sparse set of sliders each, as the paper's evaluation draws them; an image's set follows
         from its seed."""
         listed = list(seeds)
         rows_NK = sparse_mix(listed, len(self), active=active, scale=scale, seed=seed)
-        return self._draw(listed, rows_NK * torch.from_numpy(self.units_K).float(), prompt, start_step)
+        return self._draw(listed, rows_NK * torch.from_numpy(self.units_K).float(), prompt, start_step, end_step)
 
     @cached_property
     def _own(self) -> Condition:
@@ -183,7 +192,9 @@ class SliderSpace:
         """The encoded prompt, or the space's own prompts when none is given."""
         return self._own if prompt is None else self.backbone.encode([prompt])
 
-    def _draw(self, seeds: list[int], raw_NK: torch.Tensor, prompt: str | None, start_step: int) -> Images:
+    def _draw(
+        self, seeds: list[int], raw_NK: torch.Tensor, prompt: str | None, start_step: int, end_step: int | None
+    ) -> Images:
         if not seeds:
             raise BadInput("no seeds: give at least one, for example --seeds 0-15")
         if not all(0 <= s < 2**63 for s in seeds):
@@ -191,7 +202,15 @@ class SliderSpace:
         condition = self.condition(prompt)
         prompt_N = [s % len(condition) for s in seeds]
         batches = render(
-            self.backbone, self.bank, condition, seeds, prompt_N, raw_NK, start_step=start_step, batch=self.speed.batch
+            self.backbone,
+            self.bank,
+            condition,
+            seeds,
+            prompt_N,
+            raw_NK,
+            start_step=start_step,
+            end_step=end_step,
+            batch=self.speed.batch,
         )
         return torch.cat([to_uint8(b) for b in batches]).numpy()
 

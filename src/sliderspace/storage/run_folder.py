@@ -46,6 +46,7 @@ class RunFolder(Places):
         super().__init__(root := Path(root))
         self.unfinished = Places(root / "unfinished")
         self.texts = root / "texts.safetensors"  # the encoded prompts: large text encoders are loaded once a run
+        self.pairs = root / "pairs.safetensors"  # those of sliders asked for in words
         self.captions = root / "captions.safetensors"  # those of a person's own pictures
         self.trajectories = root / "trajectories"  # a folder, made when the run folder is opened for writing
         self.sliders_partial = root / "sliders.partial.safetensors"  # an unfinished training continues from here

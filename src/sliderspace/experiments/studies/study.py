@@ -6,22 +6,18 @@ stopped; several processes may work on one study, each taking what no other hold
 are stored once.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.numbers import number
 from sliderspace.core.settings import Settings, Speed, settings_from
-from sliderspace.engine.begin import begin
-from sliderspace.engine.local import discover
 from sliderspace.engine.models import Models
 from sliderspace.engine.progress import Progress
 from sliderspace.engine.stages import is_measured
+from sliderspace.experiments.runs import discovered, folder_of
 from sliderspace.experiments.studies.questions import Question, Variant
 from sliderspace.measure.results import Measures
-from sliderspace.storage.files import fingerprint
 from sliderspace.storage.run_folder import RunFolder
 
 Row = dict[str, float]
@@ -49,8 +45,7 @@ class Cell:
     settings: Settings
 
     def folder(self, out: Path) -> RunFolder:
-        asked = fingerprint(stage="cell", **self.settings.model_dump(mode="json"))
-        return RunFolder(out / "cells" / asked[:16])
+        return folder_of(self.settings, out / "cells")
 
 
 def cells(question: Question, seeds: Sequence[int], backbone: str) -> list[Cell]:
@@ -66,34 +61,11 @@ def cells(question: Question, seeds: Sequence[int], backbone: str) -> list[Cell]
 def run_cells(todo: Sequence[Cell], out: Path, speed: Speed) -> Iterator[Progress]:
     """Discover and measure every cell that is not yet; those another process holds are left to it."""
     for place, cell in enumerate(todo):
-        run = cell.folder(out)
+        label = f"{cell.variant.label}, seed {cell.settings.seed}"
         if row(cell, out, speed) is None:
-            try:
-                run.open_for_writing()
-            except BadInput:
-                raise
-            except SliderSpaceError:
-                continue
-            with run:
-                for progress in _discover(cell, run, out, speed):
-                    yield Progress(
-                        "study", place, len(todo), f"{cell.variant.label}, seed {cell.settings.seed}: {progress.stage}"
-                    )
+            for progress in discovered(cell.settings, cell.folder(out), out / "trajectories", speed):
+                yield Progress("study", place, len(todo), f"{label}: {progress.stage}")
         yield Progress("study", place + 1, len(todo), cell.variant.label)
-
-
-def _discover(cell: Cell, run: RunFolder, out: Path, speed: Speed) -> Iterator[Progress]:
-    models, _ = begin(cell.settings, speed, run)
-    share(run.trajectories, out / "trajectories" / models.prints.drawn[:16])
-    yield from discover(models)
-
-
-def share(own: Path, common: Path) -> None:
-    """Make a run's empty trajectories folder a link to one that runs with equal trajectories have in common."""
-    common.mkdir(parents=True, exist_ok=True)
-    if not own.is_symlink() and not any(own.iterdir()):
-        own.rmdir()
-        own.symlink_to(os.path.relpath(common, own.parent), target_is_directory=True)
 
 
 def row(cell: Cell, out: Path, speed: Speed = Speed()) -> Row | None:
