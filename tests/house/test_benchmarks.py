@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
     "command",
     [
         ("kills.py", "--kills", "3"),
+        ("shards.py", "--processes", "2"),
         ("memory.py", "sample", "--trajectories", "32"),
         ("memory.py", "train", "--trajectories", "512"),
         ("memory.py", "measure", "--sliders", "4"),
