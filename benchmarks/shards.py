@@ -88,7 +88,7 @@ def main() -> None:
             run([root / f"{name} {i}" for i in range(count)], processes, sampling, training)
             seconds[name] = round(time.monotonic() - start, 1)
             if unlike := _unlike(contents(root / f"{name} 0"), contents(root / "one 0")):
-                raise SystemExit(f"{process.args} ended with {process.returncode}:\n{trouble[-2000:]}")
+                raise SystemExit(f"{name}: unlike one process's: {', '.join(unlike)}")
     print(json.dumps({"processes": parts, "seconds": seconds}))
     print("the bytes of one process, on one folder and on folders that were copied together")
 

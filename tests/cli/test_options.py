@@ -120,9 +120,8 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--dry-run": False,
         "--shard": None,
         "--json": False,
-        **{
-            option: None
-            for option in (
+        **dict.fromkeys(
+            (
                 "--encoder",
                 "--steps",
                 "--guidance",
@@ -133,7 +132,7 @@ PROMISED: dict[str, dict[str, Any]] = {
                 "--samples",
                 "--updates",
             )
-        },
+        ),
         **UPDATING,
     },
     "info": {"folder": None, "--json": False},
