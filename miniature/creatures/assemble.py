@@ -1,61 +1,64 @@
-"""Puts the trained parts together as the folder that ships: pipeline, preview decoder, CLIP and judge.
+"""Puts the trained parts together as the folder that ships: pipeline (of diffusers), tiny (the preview decoder), clip
+(of transformers) and judge, side by side, so that another judge is not another model.
 
-    python -m creatures.assemble --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final --unet OUT/unet/final \
-        --judge OUT/judge/final --out FOLDER
+    python -m creatures.assemble --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final \
+        --unet OUT/guided/final --judge OUT/judge/final --out FOLDER
 
-All of it fp16 safetensors and JSON, at most 36 MiB. Loaded back here through the ordinary calls before it counts as
-made. """
+All of it fp16 safetensors and JSON, at most 36 MiB; of a UNet that is not finished, its EMA. A factor that the judge
+reads with a skill below `--read` on held-out pictures is left out: it would be no measure of a slider. Loaded back here
+through the ordinary calls before it counts as made."""
 
 import argparse
-import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from creatures.unet import scheduler
+from creatures.judge import without_unread
+from creatures.unet import load_unet, scheduler
 
 LIMIT_MIB = 36
+READ = 0.5  # of 1: the least skill with which a factor that counts is read
 
 
 def _tidy(out: Path) -> None:
     # where a part lay while it was made is nobody's business
-    for config in (out / part / "config.json" for part in ("unet", "vae", "tiny")):
+    for config in (out / part / "config.json" for part in ("pipeline/unet", "pipeline/vae", "tiny")):
         config.write_text(
             "".join(line for line in config.read_text().splitlines(keepends=True) if "_name_or_path" not in line)
         )
-    for config in (out / "text_encoder" / "config.json", out / "clip" / "config.json"):
+    for config in (out / "pipeline" / "text_encoder" / "config.json", out / "clip" / "config.json"):
         # transformers loads in the precision a config names, diffusers in float32: both together would not run on a CPU
         config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
 
 
-def assemble(vae: Path, tiny: Path, clip: Path, unet: Path, judge: Path, out: Path) -> None:
+def assemble(vae: Path, tiny: Path, clip: Path, unet: Path, judge: Path, out: Path, read: float) -> None:
     whole = CLIPModel.from_pretrained(clip, torch_dtype=torch.float16, use_safetensors=True)
     pipe = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float16, use_safetensors=True),
         text_encoder=CLIPTextModel.from_pretrained(clip, torch_dtype=torch.float16, use_safetensors=True),
         tokenizer=CLIPTokenizer.from_pretrained(clip),
-        unet=UNet2DConditionModel.from_pretrained(unet, torch_dtype=torch.float16, use_safetensors=True),
+        unet=load_unet(unet).half(),
         scheduler=scheduler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipe.save_pretrained(out)
+    pipe.save_pretrained(out / "pipeline")
     AutoencoderTiny.from_pretrained(tiny, torch_dtype=torch.float16, use_safetensors=True).save_pretrained(out / "tiny")
     whole.save_pretrained(out / "clip")
     _tidy(out)
     pipe.tokenizer.save_pretrained(out / "clip")
     (out / "clip" / "preprocessor_config.json").write_bytes((clip / "preprocessor_config.json").read_bytes())
-    shutil.copytree(judge, out / "judge", dirs_exist_ok=True)
+    unread = without_unread(judge, out / "judge", read)
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**20
     StableDiffusionPipeline.from_pretrained(
-        out, safety_checker=None, requires_safety_checker=False, use_safetensors=True
+        out / "pipeline", safety_checker=None, requires_safety_checker=False, use_safetensors=True
     )
     AutoencoderTiny.from_pretrained(out / "tiny", use_safetensors=True)
     CLIPModel.from_pretrained(out / "clip", use_safetensors=True)
-    print(f"{out}: {size:.1f} MiB")
+    print(f"{out}: {size:.1f} MiB; the judge does not read {', '.join(unread) or 'nothing'}")
     if size > LIMIT_MIB:
         raise SystemExit(f"more than {LIMIT_MIB} MiB")
 
@@ -64,4 +67,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     for name in ("vae", "tiny", "clip", "unet", "judge", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--read", type=float, default=READ)
     assemble(**vars(parser.parse_args()))

@@ -84,8 +84,8 @@ class Bins:
             ]
 
     def classes(self) -> dict[str, list[str]]:
-        """Factor -> its classes: a choice's names, or "name number" for each step."""
-        steps = {name: [f"{name} {centre:.2f}" for centre in centres] for name, centres in self.centres.items()}
+        """Factor -> its classes: a choice's names, or the number that each step stands for."""
+        steps = {name: [f"{centre:.2f}" for centre in centres] for name, centres in self.centres.items()}
         return {name: list(values) for name, values in CHOICES.items()} | steps
 
     def labels(self, creatures: Sequence[Creature]) -> Tensor:

@@ -8,7 +8,10 @@ of that decoder. A continuous factor is read as one of five steps; the number it
 centres under the judge's probabilities, and R² is that number's. Nothing that is trained later sees the judge."""
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,19 +37,20 @@ class Judge:
     """A trained judge, from the folder `final` of a run or from the shipped model."""
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
-        classes = json.loads((folder / "config.json").read_text())["classes"]
+        config = json.loads((folder / "config.json").read_text())
+        classes, numbers = config["classes"], config["numbers"]
         self.network = Network(classes)
         values = load_file(folder / "model.safetensors")
         self.network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in values.items()})
         self.network.to(device, memory_format=torch.channels_last).eval()
-        centres = {k: [float(c.rsplit(" ", 1)[1]) for c in names] for k, names in classes.items() if k not in CHOICES}
-        self.classes, self.centres = classes, {k: torch.tensor(v, device=device) for k, v in centres.items()}
+        self.classes, self.choices = classes, [k for k in CHOICES if k in classes]
+        self.centres = {k: torch.tensor(v, device=device) for k, v in numbers.items()}
 
     @torch.no_grad()
     def read(self, x01: Tensor) -> tuple[dict[str, list[str]], dict[str, Tensor]]:
         """Choices [B names] and numbers [B] of pictures in [0, 1], [B, 3, side, side]."""
         logits = self.network.logits(self.network(small(x01.float()) * 2 - 1))
-        choices = {k: [self.classes[k][i] for i in logits[k].argmax(1).tolist()] for k in CHOICES}
+        choices = {k: [self.classes[k][i] for i in logits[k].argmax(1).tolist()] for k in self.choices}
         return choices, {k: logits[k].softmax(1) @ centre for k, centre in self.centres.items()}
 
 
@@ -99,38 +103,71 @@ def settle(net: Network, batches: Iterator[Tensor]) -> None:
     net.eval()
 
 
-def scores(judge: Judge, pictures: Iterator[Tensor], creatures: list[Creature]) -> dict[str, float]:
-    """Accuracy of every choice, R² of every number that the style shows; pictures in the order of creatures."""
+@dataclass(frozen=True)
+class Score:
+    """How well a factor is read. `skill` is 0 for what knows no picture and 1 for what is always right, of both
+    kinds."""
+
+    plain: float  # accuracy of a choice, R² of a number
+    skill: float
+
+
+def scores(judge: Judge, pictures: Iterator[Tensor], creatures: list[Creature]) -> dict[str, Score]:
+    """Of every choice, and every number that the style shows; pictures in the order of creatures."""
     reads = [judge.read(x) for x in pictures]
     out = {}
-    for k in CHOICES:
+    for k in judge.choices:
         answers = zip((a for choices, _ in reads for a in choices[k]), map(chosen, creatures), strict=False)
-        out[k] = float(np.mean([a == known[k] for a, known in answers if k in known]))
+        pairs = [(a, known[k]) for a, known in answers if k in known]
+        right = float(np.mean([a == true for a, true in pairs]))
+        guessed = max(Counter(true for _, true in pairs).values()) / len(pairs)  # by always saying the commonest
+        out[k] = Score(right, (right - guessed) / (1 - guessed))
     for k in judge.centres:
         answer = torch.cat([numbers[k] for _, numbers in reads]).cpu().numpy()
         true = np.array([seen(c)[k] for c in creatures[: len(answer)]])
         there = ~np.isnan(true)
-        out[k] = 1 - float(((answer - true)[there] ** 2).mean() / true[there].var())
+        r2 = 1 - float(((answer - true)[there] ** 2).mean() / true[there].var())
+        out[k] = Score(r2, r2)
     return out
 
 
-def finish(net: Network, out: Path) -> None:
+def finish(net: Network, numbers: Mapping[str, list[float]], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     values = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in net.state_dict().items()}
     save_file(values, out / "model.safetensors", {"format": "pt"})
-    (out / "config.json").write_text(json.dumps({"model_type": MODEL_TYPE, "classes": net.classes}, indent=1) + "\n")
+    write_config(out, {"model_type": MODEL_TYPE, "classes": net.classes, "numbers": numbers})
     look = {"size": {"height": SEEN, "width": SEEN}, "resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (out / "preprocessor_config.json").write_text(json.dumps(look, indent=1) + "\n")
 
 
-def report(judge: Judge, held: Images, creatures: list[Creature], vae: Path, device: torch.device) -> None:
+def write_config(folder: Path, config: Mapping[str, object]) -> None:
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def report(judge: Judge, held: Images, creatures: list[Creature], vae: Path, device: torch.device) -> dict[str, float]:
+    """Print how well each factor is read; returns its skill on pictures that went through the VAE."""
     real = scores(judge, (held.batch(i, device) for i in np.array_split(np.arange(len(held)), 20)), creatures)
     soft = scores(
         judge, (y.to(device) / 255 for y in through(load(vae, device), held, np.arange(1000), device)), creatures
     )
     print("held out: accuracy of choices, R² of numbers, on real renders; through the VAE with noise")
     for k in real:
-        print(f"{k:14} {real[k]:.3f}   {soft[k]:.3f}", flush=True)
+        print(f"{k:14} {real[k].plain:.3f}   {soft[k].plain:.3f}", flush=True)
+    return {k: round(score.skill, 3) for k, score in soft.items()}
+
+
+def without_unread(folder: Path, out: Path, least: float) -> list[str]:
+    """A finished judge copied without the factors that it reads with less skill than `least`; returns their names."""
+    shutil.copytree(folder, out, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    kept = {k: config["skill"][k] >= least for k in config["classes"]}
+    rows = torch.tensor([kept[k] for k, names in config["classes"].items() for _ in names])
+    values = load_file(folder / "model.safetensors")
+    values |= {name: values[name][rows].contiguous() for name in ("head.weight", "head.bias")}
+    save_file(values, out / "model.safetensors", {"format": "pt"})
+    parts = ("classes", "numbers", "skill")
+    write_config(out, config | {part: {k: v for k, v in config[part].items() if kept[k]} for part in parts})
+    return [k for k, read in kept.items() if not read]
 
 
 def main() -> None:
@@ -163,8 +200,11 @@ def main() -> None:
     run.use_ema()
     rng = np.random.default_rng((o.seed, 5))
     settle(net, (batch(np.sort(rng.integers(len(data), size=o.batch)), rng)[0] for _ in range(40)))
-    finish(net, o.out / "final")
-    report(Judge(o.out / "final", o.device), Images(o.data, "held", SIZE), table(o.data, "held"), Path(o.vae), o.device)
+    final = o.out / "final"
+    finish(net, bins.centres, final)
+    held = (Images(o.data, "held", SIZE), table(o.data, "held"))
+    skill = report(Judge(final, o.device), *held, Path(o.vae), o.device)
+    write_config(final, json.loads((final / "config.json").read_text()) | {"skill": skill})
 
 
 if __name__ == "__main__":

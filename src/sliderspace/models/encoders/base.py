@@ -94,6 +94,11 @@ class Encoder(nn.Module):
         """The factors this encoder can name, with their values; empty for most."""
         return self.tower.classes if isinstance(self.tower, Judge) else {}
 
+    @property
+    def numbers(self) -> Mapping[str, Sequence[float]]:
+        """Of the factors that are numbers: what each of their values stands for, ascending."""
+        return self.tower.numbers if isinstance(self.tower, Judge) else {}
+
     def described(self, images01: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """φ, and the probabilities [B, values] of each factor of `classes`."""
         features = self.tower(self.prepare(images01).to(self.dtype))
