@@ -156,8 +156,7 @@ def judge_shard(models: Models, index: int) -> None:
 def judged(models: Models, first: int, last: int, judge: Encoder) -> Seen:
     """What a judge sees in the finished images of trajectories first … last−1."""
     batches = finished(models.backbone, models.shown, models.trajectories.part(first, last), models.batch)
-    found = embedded(batches, None, judge)
-    return {name: part for name, part in found.items() if name != "images"}
+    return embedded(batches, None, judge)
 
 
 def measure_base(models: Models) -> None:
