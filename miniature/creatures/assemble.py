@@ -9,6 +9,7 @@ reads with a skill below `--read` on held-out pictures is left out: it would be 
 through the ordinary calls before it counts as made."""
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -23,11 +24,12 @@ READ = 0.5  # of 1: the least skill with which a factor that counts is read
 
 
 def _tidy(out: Path) -> None:
-    # where a part lay while it was made is nobody's business
     for config in (out / part / "config.json" for part in ("pipeline/unet", "pipeline/vae", "tiny")):
-        config.write_text(
-            "".join(line for line in config.read_text().splitlines(keepends=True) if "_name_or_path" not in line)
-        )
+        values = json.loads(config.read_text())
+        values.pop("_name_or_path", None)  # where a part lay while it was made is nobody's business
+        if config.parent.name == "tiny":
+            values.pop("block_out_channels", None)  # diffusers writes it, and warns of it when it reads
+        config.write_text(json.dumps(values, indent=2) + "\n")
     for config in (out / "pipeline" / "text_encoder" / "config.json", out / "clip" / "config.json"):
         # transformers loads in the precision a config names, diffusers in float32: both together would not run on a CPU
         config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
@@ -52,7 +54,10 @@ def assemble(vae: Path, tiny: Path, clip: Path, unet: Path, judge: Path, out: Pa
     pipe.tokenizer.save_pretrained(out / "clip")
     (out / "clip" / "preprocessor_config.json").write_bytes((clip / "preprocessor_config.json").read_bytes())
     unread = without_unread(judge, out / "judge", read)
-    size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 2**20
+    parts = [path for path in out.rglob("*") if path.is_file()]
+    for path in parts:
+        path.chmod(0o644)  # safetensors writes files that nobody else may read
+    size = sum(path.stat().st_size for path in parts) / 2**20
     StableDiffusionPipeline.from_pretrained(
         out / "pipeline", safety_checker=None, requires_safety_checker=False, use_safetensors=True
     )

@@ -1,6 +1,7 @@
 """The creatures' world: pictures follow from numbers, captions are true, and what a factor changes can be seen."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from creatures.render import SIZE, render, write
 from creatures.scene import compose
 from creatures.words import body, caption, ground
 from norms import quicken
+
+from sliderspace.models.backbones import PRESETS
 
 torch.set_num_threads(1)
 MANY = [draw(i) for i in range(1500)]
@@ -122,6 +125,14 @@ def test_captions_say_what_is_true() -> None:
         assert ("one eye" in text) == (c.eyes == 1)
         assert "turned left" not in text or c["yaw"] < 0
     assert "green" in caption(plain(), rng, (1.0,)) and body(plain()) == "green"
+
+
+def test_the_package_knows_the_words_of_captions_and_no_others() -> None:
+    """One of several is known as well as several."""
+    rng = np.random.default_rng(2)
+    told = set(re.findall("[a-z]+", " ".join(caption(c, rng, (1.0,)) for c in MANY)))
+    assert PRESETS["mini"].unknown_words(" ".join(told)) == ()
+    assert all(word in told or f"{word}s" in told for word in PRESETS["mini"].words if word != "bunnies")
 
 
 def test_what_a_style_hides_is_not_said() -> None:
