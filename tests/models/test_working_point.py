@@ -197,7 +197,7 @@ def test_sampler_times_and_spacing_are_part_of_the_identity(tiny: Tiny, monkeypa
     from dataclasses import replace
 
     def said(**changed: Any) -> str:
-        preset = replace(PRESETS["mini"], location=str(tiny.noise), **changed)
+        preset = replace(PRESETS["mini"], location=str(tiny.noise), decoder="", **changed)
         monkeypatch.setitem(PRESETS, "changed", preset)
         return point_for("changed", CPU, steps=3).identity
 
@@ -213,7 +213,9 @@ def test_replaced_weights_are_known_by_their_contents(
 
     file = tmp_path / "unet.safetensors"
     file.write_bytes(b"one")
-    monkeypatch.setitem(PRESETS, "changed", replace(PRESETS["mini"], location=str(tiny.noise), weights=str(file)))
+    monkeypatch.setitem(
+        PRESETS, "changed", replace(PRESETS["mini"], location=str(tiny.noise), decoder="", weights=str(file))
+    )
     before = point_for("changed", CPU).identity
     assert point_for("changed", CPU).identity == before
     file.write_bytes(b"two")
@@ -231,7 +233,9 @@ def test_replaced_weights_of_a_repository_are_known_by_its_commit(
     home, said = tmp_path / "models--someone--weights", []
     (home / "refs").mkdir(parents=True)
     monkeypatch.setitem(
-        PRESETS, "changed", replace(PRESETS["mini"], location=str(tiny.noise), weights="someone/weights:a.safetensors")
+        PRESETS,
+        "changed",
+        replace(PRESETS["mini"], location=str(tiny.noise), decoder="", weights="someone/weights:a.safetensors"),
     )
     for commit in ("a" * 40, "b" * 40):
         (home / "snapshots" / commit).mkdir(parents=True)
