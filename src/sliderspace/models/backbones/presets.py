@@ -25,7 +25,7 @@ MINI_WORDS = (
     "creature monster robot toy dragon bunny bunnies clay vinyl cartoon ink pixel art pastel neon blueprint woodcut "
     "stained glass gold night red orange yellow green teal blue purple pink brown grey white dark pale background "
     "small big thin fat shiny one two three long short horn ear eye antenna antennae tail leg head belly spike spot "
-    "stripe sleepy smiling frowning mouth open closed arm up down turned left right light from"
+    "stripe sleepy smiling frowning mouth open arm up turned left right light from"
 )
 JOINING = "a an the of in on with and or to at is no very style drawing picture image photo painting"
 
