@@ -59,9 +59,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith(".safetensors") for name in shipped)
     assert any(name.endswith(".j2") for name in shipped)
     assert shipped <= set(names)
-    assert any(name.endswith("licenses/NOTICE") for name in names), (
-        "the attribution of the drawings has to travel with the model"
-    )
+    assert any(name.endswith("licenses/NOTICE") for name in names), "Apache-2.0 asks for it to travel along"
 
 
 def _package_data() -> list[Path]:
