@@ -12,8 +12,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "miniature"))
 
-from creatures.classes import CHOICES, Bins
-from creatures.factors import (
+from classes import CHOICES, Bins
+from factors import (
     CIRCULAR,
     CLAY,
     FAR,
@@ -28,11 +28,11 @@ from creatures.factors import (
     plain,
     truth,
 )
-from creatures.field import Ellipsoids, Field, pixels
-from creatures.render import SIZE, render, write
-from creatures.scene import compose
-from creatures.words import body, caption, ground
+from field import Ellipsoids, Field, pixels
 from norms import quicken
+from render import SIZE, render, write
+from scene import compose
+from words import body, caption, ground
 
 from sliderspace.models.backbones import PRESETS
 
@@ -163,7 +163,7 @@ def test_a_shard_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytes
     def tiny(c: Creature) -> np.ndarray:
         return np.full((SIZE, SIZE, 3), c.index % 256, np.uint8)
 
-    monkeypatch.setattr("creatures.render.render", tiny)
+    monkeypatch.setattr("render.render", tiny)
     write(tmp_path / "whole", 10, 4, 0)
     write(tmp_path / "cut", 10, 4, 0)
     for end in (".rgb", ".jsonl"):

@@ -1,7 +1,7 @@
 """Trains the creatures' CLIP: a tokenizer, an image tower, and a text tower that becomes the pipeline's text encoder.
 
-    python -m creatures.clip --data DATA --out OUT/clip --images 250000
-    python -m creatures.clip --data DATA --out OUT/clip2 --images 250000 --start OUT/clip/final --freeze_text 1
+    python clip.py --data DATA --out OUT/clip --images 250000
+    python clip.py --data DATA --out OUT/clip2 --images 250000 --start OUT/clip/final --freeze_text 1
 
 The last form trains the image tower alone and leaves the text tower as a UNet already knows it.
 
@@ -16,15 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from classes import Bins, table
 from common import Images, Run, arguments, augment, factor_losses
+from factors import KINDS, STYLES, Creature
+from render import SIZE
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
-
-from creatures.classes import Bins, table
-from creatures.factors import KINDS, STYLES, Creature
-from creatures.render import SIZE
-from creatures.words import KEEPS, caption
+from words import KEEPS, caption
 
 LENGTH = 32  # tokens
 RICH = (0.7, 1.0, 0.3)

@@ -1,6 +1,6 @@
 """Asks a model for known factors and lets the judge say what came out.
 
-    python -m creatures.card --data DATA --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final \\
+    python card.py --data DATA --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final \\
         --unet OUT/unet/final --judge OUT/judge/final --count 60
 
 A word counts as obeyed when the judge reads the picture on the word's side of the line; beside it stands the judge on
@@ -13,17 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from classes import chosen, seen, table
 from common import Images
 from diffusers import AutoencoderTiny
+from factors import KINDS, STYLES, Creature
+from judge import Judge
+from render import SIZE
+from sample import Painter
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate
 from transformers import CLIPImageProcessor, CLIPModel
-
-from creatures.classes import chosen, seen, table
-from creatures.factors import KINDS, STYLES, Creature
-from creatures.judge import Judge
-from creatures.render import SIZE
-from creatures.sample import Painter
 
 Reading = tuple[dict[str, str], dict[str, float]]  # choices and numbers of one picture
 

@@ -6,11 +6,10 @@ said. A style is named so often that among captions which name none at most a te
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from anatomy import ABSENT
+from factors import CLAY, Creature
 from numpy.random import Generator
-
-from creatures.anatomy import ABSENT
-from creatures.factors import CLAY, Creature
-from creatures.styles import COLOUR, GLOSS, GROUND, HIDES, LAMP
+from styles import COLOUR, GLOSS, GROUND, HIDES, LAMP
 
 HUES = (
     (0.035, "red"),

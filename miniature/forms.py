@@ -1,7 +1,7 @@
 """Trains an image encoder without a single word or label: what a picture has in common with itself, cropped, mirrored
 and recoloured.
 
-    python -m creatures.forms --data DATA --out OUT/forms --images 150000
+    python forms.py --data DATA --out OUT/forms --images 150000
 
 DINOv2's class at a tiny size, with SimCLR's objective (Chen et al. 2020, arXiv 2002.05709), which learns well in small
 batches. It stands in for DINO in the study's question of encoders: it sees form and layout, and colours only as far as
@@ -13,12 +13,11 @@ import json
 import numpy as np
 import torch
 from common import Images, Run, arguments
+from judge import SEEN, small
+from render import SIZE
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Dinov2Config, Dinov2Model
-
-from creatures.judge import SEEN, small
-from creatures.render import SIZE
 
 TEMPERATURE = 0.2
 OUT = 64  # dimensions in which views are compared; thrown away afterwards

@@ -1,8 +1,8 @@
 """Trains the creatures' VAE: AutoencoderKL, 128x128x3 -> 8x8x32.
 
-    python -m creatures.vae --data DATA --out OUT/vae --images 80000
-    python -m creatures.vae --data DATA --out OUT/vae --images 60000 --start FOLDER     goes on from a finished one
-    python -m creatures.vae --data DATA --out OUT/decoder --images 60000 --start FOLDER --freeze 1   the decoder alone
+    python vae.py --data DATA --out OUT/vae --images 80000
+    python vae.py --data DATA --out OUT/vae --images 60000 --start FOLDER     goes on from a finished one
+    python vae.py --data DATA --out OUT/decoder --images 60000 --start FOLDER --freeze 1   the decoder alone
 
 Few channels where there are many pixels keep decoding cheap, many in the latent keep the UNet as cheap as at 64 pixels.
 `--freeze` lets a UNet train on the latents while the decoder still improves; its noise grows to what a denoiser's own
@@ -16,11 +16,10 @@ import torch
 from common import Images, Run, arguments
 from diffusers import AutoencoderKL
 from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
+from factors import STYLES
 from norms import quicken
+from render import SIZE
 from torch import Tensor, nn
-
-from creatures.factors import STYLES
-from creatures.render import SIZE
 
 LATENT_NOISE = 0.1  # standard deviation added to z while training, in units of z; also the posterior's shipped spread
 CHANNELS = (16, 16, 32, 96, 128)

@@ -1,6 +1,6 @@
 """Trains the preview decoder: AutoencoderTiny, 8x8x32 -> 64x64x3, taught by the full decoder.
 
-    python -m creatures.tiny --data DATA --out OUT/tiny --vae OUT/vae/final --latents OUT/unet --images 200000
+    python tiny.py --data DATA --out OUT/tiny --vae OUT/vae/final --latents OUT/unet --images 200000
 
 It reads scaled latents, as AutoencoderTiny does (its own scaling factor is 1), squashes them to ±3 standard deviations,
 and draws at half the size: previews are looked at by encoders and not by people. Its encoder is never used and not
@@ -14,9 +14,8 @@ from common import Run, arguments
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-
-from creatures.unet import latents
-from creatures.vae import gradients, load
+from unet import latents
+from vae import gradients, load
 
 WIDTH = 32
 DEPTHS = (3, 2, 0, 0)  # blocks at 8, 16, 32 and 64 pixels

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import UNNAMED
+from factors import KINDS, STYLES, Creature, creature, truth
+from styles import COLOUR, GLOSS, GROUND, HIDES, LAMP
 from torch import Tensor
-
-from creatures.factors import KINDS, STYLES, Creature, creature, truth
-from creatures.styles import COLOUR, GLOSS, GROUND, HIDES, LAMP
-from creatures.words import COLOURS, body, ground
+from words import COLOURS, body, ground
 
 STEPS = 5  # classes of a continuous factor
 UNEVEN = ("body_", "ground_")  # colours: as many creatures in each step, instead of steps as wide as each other

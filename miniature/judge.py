@@ -1,6 +1,6 @@
 """Trains the judge: a small reader of a creature's true factors, with which the model and its sliders are measured.
 
-    python -m creatures.judge --data DATA --out OUT/judge --vae OUT/vae/final --images 250000
+    python judge.py --data DATA --out OUT/judge --vae OUT/vae/final --images 250000
 
 It looks at pictures reduced to 64 pixels and learns from real renders only: as they are, blurred or noised as previews
 are, and a quarter of each batch through the VAE with noise on its latents, because all that the model draws comes out
@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from classes import CHOICES, Bins, chosen, seen, table
 from common import Images, Run, arguments, augment, factor_losses
 from diffusers import AutoencoderKL
+from factors import Creature
+from render import SIZE
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
+from vae import load
 
-from creatures.classes import CHOICES, Bins, chosen, seen, table
-from creatures.factors import Creature
-from creatures.render import SIZE
-from creatures.vae import load
 from sliderspace.models.encoders.judge import MODEL_TYPE
 from sliderspace.models.encoders.judge import Judge as Network
 

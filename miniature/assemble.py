@@ -1,7 +1,7 @@
 """Puts the trained parts together as the folder that ships: pipeline (of diffusers), tiny (the preview decoder), clip
 (of transformers) and judge, side by side, so that another judge is not another model.
 
-    python -m creatures.assemble --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final \
+    python assemble.py --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final \
         --unet OUT/guided/final --judge OUT/judge/final --out FOLDER
 
 All of it fp16 safetensors and JSON, at most 36 MiB; of a UNet that is not finished, its EMA. A factor that the judge
@@ -14,10 +14,9 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
+from judge import without_unread
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
-
-from creatures.judge import without_unread
-from creatures.unet import load_unet, scheduler
+from unet import load_unet, scheduler
 
 LIMIT_MIB = 36
 READ = 0.5  # of 1: the least skill with which a factor that counts is read

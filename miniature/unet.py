@@ -1,6 +1,6 @@
 """Trains the creatures' UNet on the frozen latents of the VAE, told by the frozen text tower of the CLIP.
 
-    python -m creatures.unet --data DATA --out OUT/unet --vae OUT/vae/final --clip OUT/clip/final --images 800000
+    python unet.py --data DATA --out OUT/unet --vae OUT/vae/final --clip OUT/clip/final --images 800000
 
 v-prediction on a schedule with zero terminal SNR and trailing timesteps (Lin et al. 2023, arXiv 2305.08891): few-step
 sampling stays good and StableDiffusionPipeline loads the result unchanged. `--out` keeps the latents of all pictures
@@ -15,19 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from classes import table
 from common import Run, arguments, images
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from factors import KINDS
+from render import SIZE
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
-
-from creatures.classes import table
-from creatures.factors import KINDS
-from creatures.render import SIZE
-from creatures.vae import load
-from creatures.words import caption
+from vae import load
+from words import caption
 
 NOUNS = ("creature", *KINDS)
 NO_TEXT = 0.1  # share of captions left empty, so that classifier-free guidance can be used
