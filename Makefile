@@ -1,4 +1,4 @@
-# make demo    discovers 16 sliders in "a portrait of a person" and says where the report is
+# make demo    discovers 16 sliders in "a monster" and says where the report is
 # make test    runs the tests and the checks
 # make test-slow       what takes minutes: the table of costs counted again
 # make test-families   every model family at toy size: discovery, export, the file in diffusers, and back
@@ -16,7 +16,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 .PHONY: demo test check test-families test-slow bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/sliderspace discover "a portrait of a person" --backbone mini --sliders 16 --samples 1000 --out runs/person
+	$(BIN)/sliderspace discover "a monster" --backbone mini --sliders 16 --samples 1000 --out runs/monster
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not gpu and not families"

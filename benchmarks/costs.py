@@ -87,11 +87,11 @@ def decoder_part(backbone: PipelineBackbone) -> Part:
     def update() -> None:
         backbone.decode(z.clone().requires_grad_()).sum().backward()
 
-    forward = without_gradients(lambda: backbone.decode(z), backbone.vae)
-    plain = counted(update, backbone.vae)
+    forward = without_gradients(lambda: backbone.decode(z), backbone.decoder)
+    plain = counted(update, backbone.decoder)
     if backbone.setup.decoder is None:
-        backbone.vae.enable_gradient_checkpointing()
-    return part_of(values_of(backbone.vae), forward, plain, counted(update, backbone.vae))
+        backbone.decoder.enable_gradient_checkpointing()
+    return part_of(values_of(backbone.decoder), forward, plain, counted(update, backbone.decoder))
 
 
 def encoder_part(encoder: Encoder, pixels: int) -> Part:

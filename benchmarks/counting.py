@@ -39,7 +39,7 @@ def preview_cost(
     """One sampler step without gradients, as `denoise` takes it: the denoiser alone, and with the preview decoded and
     embedded."""
     x, rows = backbone.start([0] * images), condition.rows([0] * images)
-    with torch.no_grad(), Meter([backbone.denoiser, backbone.vae, encoder]) as meter:
+    with torch.no_grad(), Meter([backbone.denoiser, backbone.decoder, encoder]) as meter:
         x0 = backbone.predict(x, torch.zeros(images, dtype=torch.int64, device=x.device), rows)
         denoiser = Cost(meter.peak, meter.flops)
         encoder(backbone.decode(x0))
@@ -52,7 +52,7 @@ def update_cost(objective: Objective, data: Trajectories, lanes: int) -> Cost:
     cost = counted(
         lambda: objective.descend(data, lanes_of(lanes)),
         backbone.denoiser,
-        backbone.vae,
+        backbone.decoder,
         objective.encoder,
         objective.bank,
     )

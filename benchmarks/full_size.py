@@ -140,7 +140,10 @@ class Subject:
         quantize, denoiser = self.settings.quantize, self.unloaded.denoiser
         unpacked = largest_layer_bytes(denoiser) if quantize != "none" else 0
         return (
-            weight_bytes(denoiser, quantize) + unpacked + weight_bytes(self.backbone.vae) + weight_bytes(self.encoder)
+            weight_bytes(denoiser, quantize)
+            + unpacked
+            + weight_bytes(self.backbone.decoder)
+            + weight_bytes(self.encoder)
         )
 
 

@@ -173,7 +173,7 @@ def checkpoint(backbone: PipelineBackbone) -> None:
     """What `checkpointing` switches on in a backbone that loads: a small decoder has none."""
     backbone.denoiser.enable_gradient_checkpointing()
     if backbone.setup.decoder is None:
-        backbone.vae.enable_gradient_checkpointing()
+        backbone.decoder.enable_gradient_checkpointing()
 
 
 def parameters_of(name: str, folder: Path) -> int:

@@ -30,7 +30,7 @@ from sliderspace.method.objective import Objective, Recipe
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.training import train
 from sliderspace.method.trajectories import Trajectories
-from sliderspace.models.backbones import Backbone, preset_for
+from sliderspace.models.backbones import preset_for
 from sliderspace.models.encoders import Encoder, find_encoder, load_encoder
 from sliderspace.models.load import load_backbone
 
@@ -46,8 +46,8 @@ class Subject:
     """The shipped model and its encoder, with what training works on."""
 
     def __init__(self, precision: str) -> None:
-        self.settings = settings_from({"prompts": ("a portrait of a person",), "precision": precision})
-        self.backbone: Backbone = load_backbone("mini", precision=self.settings.precision)
+        self.settings = settings_from({"prompts": ("a monster",), "precision": precision})
+        self.backbone = load_backbone("mini", precision=self.settings.precision)
         self.encoder_folder = find_encoder(preset_for("mini").encoder)
         self.encoder: Encoder = load_encoder(
             self.encoder_folder, identity="", device=self.backbone.device, dtype=self.backbone.dtype
@@ -72,7 +72,10 @@ class Subject:
 
     def floor(self, sliders: int, lanes: int) -> Callable[[], object]:
         """Forward and backward of the plain parts over the micro-batches of an update."""
-        plain = PlainParts(Path(self.backbone.folder), self.encoder_folder, self.backbone.device, self.backbone.dtype)
+        backbone = self.backbone
+        assert backbone.setup.decoder is not None
+        folders = (Path(backbone.folder), backbone.setup.decoder, self.encoder_folder)
+        plain = PlainParts(*folders, backbone.device, backbone.dtype)
         sizes = [min(lanes, sliders - first) for first in range(0, sliders, lanes)]
         states = self.condition.rows([0]).texts["states"]
         batches = [
@@ -87,16 +90,16 @@ class Subject:
 
 
 class PlainParts:
-    """UNet, decoder and image tower, loaded by diffusers and transformers themselves."""
+    """UNet, preview decoder and image tower, loaded by diffusers and transformers themselves."""
 
-    def __init__(self, pipeline: Path, encoder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        from diffusers import AutoencoderKL, UNet2DConditionModel
+    def __init__(self, pipeline: Path, decoder: Path, encoder: Path, device: torch.device, dtype: torch.dtype) -> None:
+        from diffusers import AutoencoderTiny, UNet2DConditionModel
         from transformers import CLIPVisionModelWithProjection
 
         safe: Any = {"use_safetensors": True}
         self.device, self.dtype = device, dtype
         self.unet = self._ready(UNet2DConditionModel.from_pretrained(pipeline, subfolder="unet", **safe))
-        self.vae = self._ready(AutoencoderKL.from_pretrained(pipeline, subfolder="vae", **safe))
+        self.decoder = self._ready(AutoencoderTiny.from_pretrained(decoder, **safe))
         self.clip = self._ready(CLIPVisionModelWithProjection.from_pretrained(encoder, **safe))
 
     def _ready(self, model: Any) -> Any:
@@ -107,7 +110,9 @@ class PlainParts:
         x = x_BCHW.to(self.dtype).contiguous(memory_format=torch.channels_last)
         time_B = torch.full((len(x),), 500.0, device=self.device)
         x0 = x - self.unet(x, time_B, states_BLC).sample
-        return self.clip(pixel_values=self.vae.decode(x0).sample).image_embeds
+        side = self.clip.config.image_size
+        pixels = nn.functional.interpolate(self.decoder.decode(x0).sample, (side, side), mode="bicubic", antialias=True)
+        return self.clip(pixel_values=pixels).image_embeds
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

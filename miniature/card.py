@@ -1,317 +1,154 @@
-"""Measures the miniature as a user meets it, through plain `diffusers`, and writes the numbers into its model card.
+"""Asks a model for known factors and lets the judge say what came out.
 
-    python card.py --model ../src/sliderspace/assets/mini --data DATA --judge judge/final \\
-        --out ../docs/miniature.md --sheet ../docs/img/miniature.png
+    python card.py --data DATA --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final \\
+        --unet OUT/unet/final --judge OUT/judge/final --count 60
 
-Prompts are built from the factors of held-out drawings, so every combination asked for exists; a classifier trained on
-real renders (judge.py) says what came out. Without `--out` the table is only printed.
-"""
+A word counts as obeyed when the judge reads the picture on the word's side of the line; beside it stands the judge on
+real renders of which the word is true. What it cannot read there is no measure of a model. """
 
 import argparse
-import textwrap
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from clip import RICH
-from common import Images, rows
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from classes import chosen, seen, table
+from common import Images
+from diffusers import AutoencoderTiny
+from factors import KINDS, STYLES, Creature
 from judge import Judge
-from PIL import Image, ImageDraw
+from render import SIZE
+from sample import Painter
 from torch import Tensor
-from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
-from vae import psnr
-from world import STYLE_WORDS, _phrases, caption, factors
+from torch.nn.functional import cosine_similarity, interpolate
+from transformers import CLIPImageProcessor, CLIPModel
 
-BEGIN, END = "<!-- measured: begin (written by miniature/card.py) -->", "<!-- measured: end -->"
-# What a factor is when nothing is said of it, and the values that have no words.
-BLANK = {
-    "hair": "unnamed",
-    "hair_colour": "none",
-    "skin": "none",
-    "glasses": "none",
-    "beard": "none",
-    "earrings": "none",
-    "clothing": "none",
-    "mouth": "unnamed",
-    "eyes": "unnamed",
-}
-WORDLESS = {"none", "unnamed"}
-ASKED = {
-    "style": "style",
-    "background": "background colour",
-    "glasses": "glasses or sunglasses",
-    "beard": "beard or moustache",
-    "hair": "hair length or shape, hat",
-    "hair_colour": "hair colour",
-    "skin": "skin colour",
-    "clothing": "clothing colour",
-    "mouth": "expression of the mouth",
-    "earrings": "earrings",
-    "kind": "robot, emoji face or thumb",
-}
-TARGETS = {"style": 0.95, "background": 0.95, "glasses": 0.85}
-SHEET = (
-    "a portrait of a person",
-    "a robot",
-    "an emoji face",
-    "a thumb",
-    "a person with glasses",
-    "a person with a beard",
-    "a person with red hair and glasses, pixel art style, blue background",
-    "a person with long green hair, adventurer style, pink background",
-    "a person with dark skin and sunglasses, avataaars style, yellow background",
-    "a person with blonde hair in a bun, smiling, big smile style",
-    "a red robot with heart eyes, bottts style, teal background",
-    "a person with a beard, laughing, dylan style, green background",
-    "an emoji face with sunglasses, smiling, fun emoji style, orange background",
-    "a person with earrings, lorelei style, purple background",
-    "a person with a blue mohawk, surprised, micah style, white background",
-    "a person with a moustache and red clothes, miniavs style, grey background",
-    "a person with glasses, notionists style, red background",
-    "a person with a black afro, open peeps style, blue background",
-    "a person with sunglasses and purple clothes, personas style, green background",
-    "a blue thumb, thumbs style, pink background",
-    "a person with long brown hair, angry, toon head style, teal background",
-)
-Factors = Mapping[str, str]
+Reading = tuple[dict[str, str], dict[str, float]]  # choices and numbers of one picture
 
 
 @dataclass(frozen=True)
-class Order:
-    """One image to be drawn: the prompt, the drawing it describes, and which of its factors the prompt names."""
+class Question:
+    """A word in a prompt, and what must be read from a picture that obeys it."""
 
+    group: str
     prompt: str
-    truth: Factors
-    asked: frozenset[str]
+    obeyed: Callable[[Reading], bool]
 
 
-def sayable(f: Factors) -> frozenset[str]:
-    """The factors of a drawing that a prompt can name."""
-    named = {k for k in ASKED if f[k] not in WORDLESS}
-    return frozenset(named - {k for k, plain in (("skin", "white"), ("kind", "person")) if f[k] == plain})
+def _choice(group: str, factor: str, prompt: str, value: str) -> Question:
+    return Question(group, prompt, lambda r: r[0].get(factor) == value)
 
 
-def prompt(f: Factors, asked: frozenset[str]) -> str:
-    """The world's caption for the factors named, in the grammar of `world.caption`."""
-    coloured = f["kind"] in ("robot", "thumb") and "clothing" in asked
-    noun = (
-        f"a {f['clothing']} {f['kind']}"
-        if coloured
-        else "an emoji face"
-        if f["kind"] == "emoji face"
-        else f"a {f['kind']}"
-    )
-    said = _phrases({k: v if k in asked else BLANK.get(k, v) for k, v in f.items()})
-    text = noun + (" with " + ", ".join(said[:-1]) + (" and " if said[:-1] else "") + said[-1] if said else "")
-    text += f", {f['mouth']}" if "mouth" in asked else ""
-    text += f", {STYLE_WORDS[f['style']]} style" if "style" in asked else ""
-    return text + (f", {f['background']} background" if "background" in asked else "")
+def _side(group: str, factor: str, prompt: str, bound: float, above: bool) -> Question:
+    return Question(group, prompt, lambda r: r[1][factor] > bound if above else r[1][factor] < bound)
 
 
-def order(f: Factors, asked: Iterable[str]) -> Order:
-    """Length and shape of hair are only ever said together with its colour, so that one brings the other."""
-    asked = frozenset(asked) | ({"hair_colour"} & sayable(f) if "hair" in asked else set())
-    return Order(prompt(f, asked), f, asked | ({"kind"} & sayable(f)))
-
-
-def orders(truth: Sequence[Factors], count: int, rng: np.random.Generator) -> tuple[list[Order], list[Order]]:
-    """For every factor `count` prompts that name it alone, and `count` with the style, the background and some
-    others."""
-    alone, together = [], []
-    for k in ASKED:
-        having = [f for f in truth if k in sayable(f)]
-        alone += [order(having[i], {k}) for i in rng.choice(len(having), count)]
-        for i in rng.choice(len(having), count):
-            others = {other for other in sorted(sayable(having[i])) if rng.random() < 0.4}
-            together.append(order(having[i], {k, "style", "background"} | others))
-    return alone, together
-
-
-class Painter:
-    """The shipped pipeline, asked in batches; image number i has a generator of its own, whatever the batch."""
-
-    def __init__(self, o: argparse.Namespace) -> None:
-        self.pipe = StableDiffusionPipeline.from_pretrained(o.model / "pipeline", use_safetensors=True).to(o.device)
-        self.pipe.set_progress_bar_config(disable=True)
-        self.options = {"num_inference_steps": o.steps, "guidance_scale": o.guidance, "guidance_rescale": o.rescale}
-        self.batch, self.seed, self.drawn, self.seconds = o.batch, o.seed, 0, 0.0
-
-    def draw(self, prompts: Sequence[str], seeds: Sequence[int] | None = None) -> Iterator[Tensor]:
-        """images01 [<= batch, 3, 64, 64], batch after batch."""
-        seeds = seeds or range(self.drawn, self.drawn + len(prompts))
-        for i in range(0, len(prompts), self.batch):
-            begin, part = time.time(), list(prompts[i : i + self.batch])
-            given = [torch.Generator().manual_seed(self.seed * 1_000_003 + s) for s in seeds[i : i + self.batch]]
-            yield self.pipe(part, generator=given, output_type="pt", **self.options).images.float().clamp(0, 1)
-            self.drawn, self.seconds = self.drawn + len(part), self.seconds + time.time() - begin
-
-
-def shares(
-    judge: Judge, pictures: Iterable[Tensor], wanted: Iterable[tuple[Factors, frozenset[str]]]
-) -> dict[str, tuple[int, float]]:
-    """Factor -> how often it was asked for, and the share of those images that show it."""
-    right: dict[str, list[bool]] = {k: [] for k in ASKED}
-    answers = (a for x in pictures for a in judge.answers(x))
-    for answer, (truth, asked) in zip(answers, wanted, strict=True):
-        for k in asked:
-            right[k].append(answer[k] == truth[k])
-    return {k: (len(v), float(np.mean(v)) if v else float("nan")) for k, v in right.items()}
-
-
-def chunks(data: Images, size: int, device: torch.device) -> Iterator[Tensor]:
-    return (data.batch(np.arange(i, min(i + size, len(data))), device) for i in range(0, len(data), size))
-
-
-@torch.no_grad()
-def decoded(vae: AutoencoderKL, x01: Tensor) -> Tensor:
-    return (vae.decode(vae.encode(x01 * 2 - 1).latent_dist.mean).sample / 2 + 0.5).clamp(0, 1)
-
-
-@torch.no_grad()
-def retrieval(
-    folder: Path, held: Images, truth: Sequence[Factors], groups: Sequence[np.ndarray], rng: np.random.Generator
-) -> float:
-    """Share of the images whose own caption is the nearest of their group's; an equal caption counts as its own."""
-    clip, words = (
-        CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval(),
-        CLIPTokenizer.from_pretrained(folder),
-    )
-    look = CLIPImageProcessor.from_pretrained(folder)
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (look.image_mean, look.image_std))
-    hits: list[bool] = []
-    for index in groups:
-        texts = [caption(truth[i], rng, RICH) for i in index]
-        tokens = words(texts, padding="max_length", truncation=True, return_tensors="pt")
-        scores = clip(**tokens, pixel_values=(held.batch(index, torch.device("cpu")) - mean) / std).logits_per_image
-        hits += [texts[j] == own for j, own in zip(scores.argmax(1).tolist(), texts, strict=True)]
-    return float(np.mean(hits))
-
-
-def retrievals(folder: Path, held: Images, truth: Sequence[Factors], rng: np.random.Generator) -> str:
-    """Among 256 drawings of anything, and among 256 of one style, where only what is drawn tells them apart."""
-    mixed = np.array_split(rng.permutation(len(truth))[: 256 * 8], 8)
-    styles = [np.flatnonzero([f["style"] == s for f in truth])[:256] for s in STYLE_WORDS]
-    found = [percent(retrieval(folder, held, truth, groups, rng)) for groups in (mixed, styles)]
-    return f"own caption nearest of 256: {found[0]} of held-out drawings; of 256 of the same style: {found[1]}"
-
-
-def sheet(painter: Painter, path: Path, *, columns: int = 12, label: int = 260) -> None:
-    """One row a prompt, one column a seed, at the size the model draws."""
-    page = Image.new("RGB", (label + 64 * columns, 64 * len(SHEET)), "white")
-    pen = ImageDraw.Draw(page)
-    for row, text in enumerate(SHEET):
-        pen.multiline_text((6, 64 * row + 8), "\n".join(textwrap.wrap(text, 40)), fill="black")
-        strip = torch.cat(list(painter.draw([text] * columns, range(columns))))
-        pixels = strip.mul(255).round().byte().permute(2, 0, 3, 1).reshape(64, -1, 3)
-        page.paste(Image.fromarray(pixels.cpu().numpy()), (label, 64 * row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page.save(path, optimize=True)
-
-
-def percent(share: float) -> str:
-    return "–" if np.isnan(share) else f"{100 * share:.1f} %"
-
-
-def quality(painter: Painter, judge: Judge, o: argparse.Namespace, held: Images, truth: Sequence[Factors]) -> list[str]:
-    """The table of what prompts give, and the line of what the plain prompt gives."""
-    named = [(f, sayable(f)) for f in truth]
-    real = shares(judge, chunks(held, 200, o.device), named)
-    soft = shares(judge, (decoded(painter.pipe.vae, x) for x in chunks(held, 100, o.device)), named)
-    sets = orders(truth, o.count, np.random.default_rng(o.seed))
-    alone, together = (
-        shares(judge, painter.draw([w.prompt for w in s]), [(w.truth, w.asked) for w in s]) for s in sets
-    )
-    lines = [
-        "| asked for | alone in the prompt | with style, background and others | the judge on real renders | … "
-        "through the VAE |",
-        "|---|---|---|---|---|",
-    ]
-    for k, name in ASKED.items():
-        (n, a), (m, b), target = alone[k], together[k], f" (target {percent(TARGETS[k])[:2]} %)" if k in TARGETS else ""
-        lines.append(
-            f"| {name}{target} | {percent(a)} of {n} | {percent(b)} of {m} | {percent(real[k][1])} | "
-            f"{percent(soft[k][1])} |"
-        )
-    plain = Counter(a["style"] for x in painter.draw(["a portrait of a person"] * o.count) for a in judge.answers(x))
-    mix = ", ".join(f"{STYLE_WORDS[s]} {percent(n / o.count)}" for s, n in plain.most_common(8))
-    return [*lines, "", f'Styles that "a portrait of a person" gives ({o.count} images): {mix}.']
-
-
-def parts(o: argparse.Namespace, painter: Painter, held: Images, truth: Sequence[Factors]) -> list[str]:
-    """The table of parts: values, file sizes, and what each is good for on held-out drawings."""
-    clip, vae = CLIPModel.from_pretrained(o.model / "clip", use_safetensors=True), painter.pipe.vae
-    x = held.batch(np.arange(1024), o.device)
-    fidelity = np.mean([psnr(decoded(vae, y), y) for y in x.split(128)])
-    table = [
-        ("unet", painter.pipe.unet, ""),
-        ("vae", vae, f"PSNR {fidelity:.1f} dB on 1,024 held-out drawings"),
-        ("text_encoder", painter.pipe.text_encoder, "the text tower of `clip`, frozen"),
-        ("clip", clip, retrievals(o.model / "clip", held, truth, np.random.default_rng(o.seed + 1))),
-    ]
-    lines = ["| part | values | size | measured |", "|---|---|---|---|"]
-    for name, model, note in table:
-        where = o.model if name == "clip" else o.model / "pipeline"
-        lines.append(
-            f"| `{name}` | {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M | {mib(where / name)} | {note} |"
-        )
-    return [*lines, f"| whole folder | | {mib(o.model)} | at most 36 MiB |"]
-
-
-def mib(folder: Path) -> str:
-    return f"{sum(p.stat().st_size for p in folder.rglob('*') if p.is_file()) / 2**20:.1f} MiB"
-
-
-def write(path: Path, text: str) -> None:
-    """Put `text` between the markers of the model card, leaving every other line as it is."""
-    before, rest = path.read_text().split(BEGIN)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
-
-
-def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure the miniature and fill its model card")
-    for name, text in (
-        ("model", "folder with the pipeline and clip"),
-        ("data", "folder of rendered shards"),
-        ("judge", "folder `final` of judge.py"),
+def questions() -> Iterator[Question]:
+    """One kind of prompt for each word."""
+    for kind in KINDS:
+        yield _choice("kind", "kind", f"a {kind}", kind)
+    for style in STYLES:
+        yield _choice("style", "style", f"a monster in {style} style", style)
+    for colour in ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink"):
+        yield _choice("body colour", "body", f"{'an' if colour == 'orange' else 'a'} {colour} monster", colour)
+        yield _choice("background", "ground", f"a monster, {colour} background", colour)
+    for eyes, word in (("1", "one eye"), ("2", "two eyes"), ("3", "three eyes")):
+        yield _choice("eyes", "eyes", f"a monster with {word}", eyes)
+    for word, bound, above in (("long horns", 0.52, True), ("no horns", 0.2, False)):
+        yield _side("horns", "horns", f"a monster with {word}", bound, above)
+    yield _side("ears", "ears", "a monster with long ears", 0.4, True)
+    yield _side("ears", "ears", "a bunny with no ears", 0.4, False)
+    yield _side("antennae", "antennae", "a monster with long antennae", 0.4, True)
+    yield _side("tail", "tail", "a monster with a long tail", 0.35, True)
+    yield _side("spikes", "spikes", "a monster with spikes", 0.2, True)
+    yield _side("belly", "belly", "a monster with a pale belly", 0.2, True)
+    for word in ("spots", "stripes"):
+        yield _choice("pattern", "marking", f"a monster with {word}", word)
+    for group, factor, low, high, bound in (
+        ("size", "size", "a small monster", "a big monster", 0.22),
+        ("fat or thin", "width", "a thin monster", "a fat monster", 0.22),
+        ("turned", "yaw", "a monster, turned left", "a monster, turned right", 0.22),
+        ("light", "lamp", "a monster, light from the left", "a monster, light from the right", 0.22),
+        ("head", "head", "a monster with a small head", "a monster with a big head", 0.22),
+        ("size of eyes", "eye_size", "a monster with small eyes", "a monster with big eyes", 0.22),
     ):
-        parser.add_argument(f"--{name}", type=Path, required=True, help=text)
-    parser.add_argument("--out", type=Path, help="the model card to fill between its markers")
-    parser.add_argument("--sheet", type=Path, help="PNG of prompts and seeds to write")
-    for name, value in {
-        "steps": 8,
-        "guidance": 1.0,
-        "rescale": 0.0,
-        "count": 200,
-        "batch": 50,
-        "threads": 0,
-        "seed": 0,
-    }.items():
-        parser.add_argument(f"--{name}", type=type(value), default=value)
-    parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser.parse_args()
+        yield _side(group, factor, low, -bound, False)
+        yield _side(group, factor, high, bound, True)
+    yield _side("arms", "arms", "a monster, arms up", -0.1, True)
+    yield _side("legs", "legs", "a monster with long legs", 0.48, True)
+    yield _side("lids", "lid", "a monster, sleepy", 0.22, True)
+    yield _side("mouth", "open", "a monster, mouth open", 0.46, True)
+    yield _side("mood", "smile", "a monster, frowning", 0.1, False)
+    yield _side("gloss", "gloss", "a shiny monster", 0.3, True)
+
+
+def readings(judge: Judge, x01: Tensor) -> list[Reading]:
+    choices, numbers = judge.read(x01)
+    return [
+        ({k: v[i] for k, v in choices.items()}, {k: float(v[i]) for k, v in numbers.items()}) for i in range(len(x01))
+    ]
+
+
+def real(judge: Judge, held: Images, creatures: list[Creature]) -> tuple[list[Reading], list[Reading]]:
+    """What the judge reads on held-out renders, and the truth in the same form."""
+    read = [
+        r
+        for index in np.array_split(np.arange(len(held)), 20)
+        for r in readings(judge, held.batch(index, torch.device("cpu")))
+    ]
+    return read, [(chosen(c), seen(c)) for c in creatures]
+
+
+def obeyed(painter: Painter, judge: Judge, held: tuple[list[Reading], list[Reading]], count: int) -> None:
+    """Print how often the model obeys each group of words, and how often the judge reads them on renders."""
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for q in questions():
+        pictures = torch.cat([painter.paint([q.prompt] * 20, range(s, s + 20)) for s in range(0, count, 20)])
+        share = float(np.mean([q.obeyed(r) for r in readings(judge, pictures)]))
+        known = [q.obeyed(answer) for answer, true in zip(*held, strict=True) if q.obeyed(true)]
+        groups.setdefault(q.group, []).append((share, float(np.mean(known)) if known else float("nan")))
+        print(f"    {q.prompt:44} {share:.2f}   judge on renders {groups[q.group][-1][1]:.2f}", flush=True)
+    for name, rows in groups.items():
+        print(
+            f"{name:14} {np.mean([r[0] for r in rows]):.3f}   judge on renders {np.nanmean([r[1] for r in rows]):.3f}"
+        )
+
+
+@torch.no_grad()
+def previews(painter: Painter, tiny: AutoencoderTiny, clip: CLIPModel, count: int) -> None:
+    """Print the cosine between CLIP embeddings of the preview decoder's pictures and of the full decoder's."""
+    look = CLIPImageProcessor()
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (look.image_mean, look.image_std))
+
+    def embed(x01: Tensor) -> Tensor:
+        whole = interpolate(x01, size=(SIZE, SIZE), mode="bicubic", antialias=True).clamp(0, 1)
+        return clip.get_image_features(pixel_values=(whole - mean) / std).pooler_output
+
+    z = painter.latents(
+        ["a monster", "a dragon in ink style", "a bunny, neon style", "a robot toy"] * (count // 4),
+        range(count // 4 * 4),
+    )
+    full = painter.vae.decode(z / painter.vae.config.scaling_factor).sample.clamp(-1, 1) / 2 + 0.5
+    fast = tiny.decode(z).sample.clamp(-1, 1) / 2 + 0.5
+    same = cosine_similarity(embed(full), embed(fast), dim=1)
+    print(f"preview decoder: cosine with the full decoder's embedding {same.mean():.4f}, least {same.min():.4f}")
 
 
 def main() -> None:
-    o = options()
-    if o.threads:
-        torch.set_num_threads(o.threads)
-    painter, judge = Painter(o), Judge(o.judge, o.device)
-    held, truth = Images(o.data, "held"), [factors(r) for r in rows(o.data, "held")]
-    lines = [*parts(o, painter, held, truth), "", *quality(painter, judge, o, held, truth), ""]
-    lines.append(
-        f"{painter.drawn:,} images, {o.steps} steps, guidance {o.guidance:g}, seed {o.seed}; "
-        f"{painter.drawn / painter.seconds:.0f} images/s on {o.device.type} with {torch.get_num_threads()} threads."
-    )
-    print("\n".join(lines), flush=True)
-    if o.sheet:
-        sheet(painter, o.sheet)
-    if o.out:
-        write(o.out, "\n".join(lines))
+    parser = argparse.ArgumentParser(description="Measure a model")
+    for name in ("data", "vae", "clip", "unet", "judge", "tiny"):
+        parser.add_argument(f"--{name}", type=Path, required=name != "tiny")
+    parser.add_argument("--count", type=int, default=60, help="pictures of each prompt, in twenties")
+    o = parser.parse_args()
+    torch.set_num_threads(1)
+    painter, judge = Painter(o.vae, o.clip, o.unet), Judge(o.judge)
+    if o.tiny:
+        clip = CLIPModel.from_pretrained(o.clip, dtype=torch.float32, use_safetensors=True)
+        previews(
+            painter, AutoencoderTiny.from_pretrained(o.tiny, torch_dtype=torch.float32, use_safetensors=True), clip, 64
+        )
+    obeyed(painter, judge, real(judge, Images(o.data, "held", SIZE), table(o.data, "held")), o.count)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""Trains the miniature's CLIP: one tokenizer, a text tower (frozen later as the pipeline's text encoder) and an image
-tower.
+"""Trains the creatures' CLIP: a tokenizer, an image tower, and a text tower that becomes the pipeline's text encoder.
 
-    python clip.py --data DATA --out clip --images 500000
-    python clip.py --data DATA --out clip --images 300000 --start ../src/sliderspace/assets/mini/clip    goes on from a
-    finished one
+    python clip.py --data DATA --out OUT/clip --images 250000
+    python clip.py --data DATA --out OUT/clip2 --images 250000 --start OUT/clip/final --freeze_text 1
 
-In a batch of anything, style and background alone tell most captions apart, and glasses or hair are hardly learnt by
-either tower. So every second batch is of one style, where they are all that differs, captions say most of what can be
-said (a third are short, because prompts are), and linear heads on the image embedding, thrown away at the end, are
-asked for the factors themselves. Images are blurred and noised at random: the tower will look at previews, not only at
-finished drawings.
+The last form trains the image tower alone and leaves the text tower as a UNet already knows it.
+
+In a batch of anything, style and colour alone tell most captions apart, and horns or lids are hardly learnt by either
+tower. So every second batch is of one style or one kind, captions say most of what can be said (a third are short,
+because prompts are), and linear heads on the image embedding, thrown away at the end, are asked for the factors
+themselves. Pictures are blurred and noised at random: the tower will look at previews, not only at finished pictures.
 """
 
 import json
@@ -17,28 +16,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Images, Run, arguments, augment, classes_of, factor_losses, rows, targets
+from classes import Bins, table
+from common import Images, Run, arguments, augment, factor_losses
+from factors import KINDS, STYLES, Creature
+from render import SIZE
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
-from world import caption, factors
+from words import KEEPS, caption
 
 LENGTH = 32  # tokens
 RICH = (0.7, 1.0, 0.3)
+WIDTH = 192
 
 
 def tokenizer(texts: list[str], out: Path) -> CLIPTokenizer:
     """A byte-level BPE in CLIP's own file format, its merges learnt from the world's captions."""
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
     bpe.normalizer = normalizers.Lowercase()
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), level])
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bpe.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(vocab_size=1600, initial_alphabet=alphabet, end_of_word_suffix="</w>", min_frequency=2),
+    trainer = trainers.BpeTrainer(
+        vocab_size=1400, initial_alphabet=alphabet, end_of_word_suffix="</w>", min_frequency=2
     )
+    bpe.train_from_iterator(texts, trainer)
     learnt = json.loads(bpe.to_str())["model"]
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in learnt["merges"]]
     tokens = alphabet + [c + "</w>" for c in alphabet] + ["".join(m) for m in merges]
@@ -52,30 +54,27 @@ def tokenizer(texts: list[str], out: Path) -> CLIPTokenizer:
 
 
 def build(words: CLIPTokenizer) -> CLIPModel:
+    # quick_gelu has no fused kernel on CPU
     shared = {
-        "hidden_size": 192,
-        "intermediate_size": 768,
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
         "projection_dim": 64,
         "hidden_act": "gelu",
-    }  # quick_gelu has no fused kernel on CPU
-    text = {
-        **shared,
-        "num_hidden_layers": 3,
         "num_attention_heads": 3,
-        "vocab_size": len(words),
-        "max_position_embeddings": LENGTH,
-        "eos_token_id": words.eos_token_id,
-        "bos_token_id": words.bos_token_id,
-        "pad_token_id": words.pad_token_id,
     }
-    vision = {**shared, "num_hidden_layers": 4, "num_attention_heads": 3, "image_size": 64, "patch_size": 8}
+    ends = {"eos_token_id": words.eos_token_id, "bos_token_id": words.bos_token_id, "pad_token_id": words.pad_token_id}
+    text = {**shared, **ends, "num_hidden_layers": 3, "vocab_size": len(words), "max_position_embeddings": LENGTH}
+    vision = {**shared, "num_hidden_layers": 4, "image_size": SIZE, "patch_size": 16}
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
 
 
-def groups_of(truth: list[dict[str, str]]) -> list[np.ndarray]:
-    """Indices of the images of each style."""
-    style = np.array([f["style"] for f in truth])
-    return [np.flatnonzero(style == name) for name in np.unique(style)]
+def groups_of(creatures: list[Creature]) -> list[np.ndarray]:
+    """Indices of the pictures of each style, and of each kind in clay: batches in which only details differ."""
+    style = np.array([c.style for c in creatures])
+    kind = np.array([c.kind for c in creatures])
+    return [np.flatnonzero(style == s) for s in STYLES] + [
+        np.flatnonzero((kind == k) & (style == STYLES[0])) for k in KINDS
+    ]
 
 
 class Told(nn.Module):
@@ -90,73 +89,97 @@ class Told(nn.Module):
         return self.heads(image_BD * image_BD.shape[1] ** 0.5)
 
 
+class Teacher:
+    """Pictures and captions of one table as batches, and how well a CLIP matches them."""
+
+    def __init__(self, clip: CLIPModel, words: CLIPTokenizer, creatures: list[Creature], device: torch.device) -> None:
+        self.clip = clip
+        self.words = words
+        self.creatures = creatures
+        self.device = device
+        look = CLIPImageProcessor()
+        self.mean, self.std = (
+            torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (look.image_mean, look.image_std)
+        )
+
+    def scores(self, index: np.ndarray, x01: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Logits [B, B] of pictures against captions, and the picture embeddings [B, D]."""
+        texts = [caption(self.creatures[i], rng, RICH if rng.random() < 0.67 else KEEPS[:2]) for i in index]
+        tokens = self.words(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").to(
+            self.device
+        )
+        with torch.autocast(self.device.type, torch.bfloat16):
+            pixels = (x01 - self.mean) / self.std
+            out = self.clip(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels)
+        same = torch.tensor([[a == b for b in texts] for a in texts], device=self.device)
+        hidden = same & ~torch.eye(
+            len(texts), dtype=torch.bool, device=self.device
+        )  # an equal caption is no wrong answer
+        return out.logits_per_image.float().masked_fill(hidden, -30.0), out.image_embeds.float()
+
+
+def both_ways(scores: Tensor) -> Tensor:
+    label = torch.arange(len(scores), device=scores.device)
+    return (nn.functional.cross_entropy(scores, label) + nn.functional.cross_entropy(scores.T, label)) / 2
+
+
+def nearest(scores: Tensor) -> float:
+    """The share of pictures whose own caption scores highest."""
+    return float((scores.argmax(1) == torch.arange(len(scores), device=scores.device)).float().mean())
+
+
+@torch.no_grad()
+def report(held: Images, teacher: Teacher) -> None:
+    rng = np.random.default_rng(7)
+    groups = {"anything": np.arange(256), **dict(zip((*STYLES, *KINDS), groups_of(teacher.creatures), strict=True))}
+    for name, index in groups.items():
+        scores, _ = teacher.scores(index[:256], held.batch(index[:256], teacher.device), rng)
+        print(
+            f"held-out {name}: loss {both_ways(scores):.3f}, own nearest of {len(scores)}: {nearest(scores):.3f}",
+            flush=True,
+        )
+
+
 def main() -> None:
-    o = arguments("Train the CLIP", images=500_000, batch=128, lr=1e-3, start="", help_weight=0.3)
-    data, truth = Images(o.data, "train"), [factors(r) for r in rows(o.data, "train")]
-    rng = np.random.default_rng(o.seed)
-    final = o.out / "final"
+    o = arguments(
+        "Train the creatures' CLIP", images=250_000, batch=128, lr=1e-3, start="", help_weight=0.1, freeze_text=0
+    )
+    torch.set_flush_denormal(True)
+    data, creatures = Images(o.data, "train", SIZE), table(o.data, "train")
+    rng, final = np.random.default_rng(o.seed), o.out / "final"
+    kept = final if (final / "vocab.json").exists() else o.start
     words = (
-        CLIPTokenizer.from_pretrained(o.start)
-        if o.start
-        else tokenizer([caption(f, rng) for f in truth[:40_000]], final)
+        CLIPTokenizer.from_pretrained(kept) if kept else tokenizer([caption(c, rng) for c in creatures[:20_000]], final)
     )
     words.save_pretrained(final)
-    processor = CLIPImageProcessor(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
-    processor.save_pretrained(final)
-    mean, std = (torch.tensor(v, device=o.device).view(1, 3, 1, 1) for v in (processor.image_mean, processor.image_std))
+    CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}).save_pretrained(final)
     clip = CLIPModel.from_pretrained(o.start, dtype=torch.float32, use_safetensors=True) if o.start else build(words)
     clip.set_attn_implementation("eager")  # twice as fast as the fused kernel on CPU at 64 tokens
-    classes = classes_of(truth)
-    labels, groups = targets(truth, classes).to(o.device), groups_of(truth)
+    bins = Bins(creatures)
+    classes, labels, groups = bins.classes(), bins.labels(creatures).to(o.device), groups_of(creatures)
+    if o.freeze_text:
+        clip.text_model.requires_grad_(False)
+        clip.text_projection.requires_grad_(False)
     told = Told(clip, sum(map(len, classes.values()))).to(o.device)
+    teacher = Teacher(clip, words, creatures, o.device)
     run = Run(told, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, decay=0.1)
-
-    def scores_of(
-        index: np.ndarray, x01: Tensor, table: list[dict[str, str]], rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Logits [B, B] of images against captions, and the image embeddings [B, D]."""
-        texts = [caption(table[i], rng, RICH if rng.random() < 0.67 else (0.0, 0.3)) for i in index]
-        tokens = words(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").to(
-            o.device
-        )
-        with torch.autocast(o.device.type, torch.bfloat16):
-            out = clip(
-                input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=(x01 - mean) / std
-            )
-        same = torch.tensor([[a == b for b in texts] for a in texts], device=o.device)
-        hidden = same & ~torch.eye(len(texts), dtype=torch.bool, device=o.device)
-        return out.logits_per_image.float().masked_fill(
-            hidden, -30.0
-        ), out.image_embeds.float()  # an equal caption is no wrong answer
-
-    def both_ways(scores: Tensor) -> Tensor:
-        label = torch.arange(len(scores), device=scores.device)
-        return (nn.functional.cross_entropy(scores, label) + nn.functional.cross_entropy(scores.T, label)) / 2
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         rng = np.random.default_rng((o.seed, 3, run.step))
         if run.step % 2:
-            index = np.sort(rng.choice(groups[rng.integers(len(groups))], o.batch, replace=False))
-        scores, image_BD = scores_of(
-            index, augment(data.batch(index, o.device)), truth, np.random.default_rng((o.seed, 1, run.step))
+            group = groups[rng.integers(len(groups))]
+            index = np.sort(rng.choice(group, o.batch, replace=len(group) < o.batch))
+        scores, image_BD = teacher.scores(
+            index, augment(data.batch(index, o.device)), np.random.default_rng((o.seed, 1, run.step))
         )
         helps = factor_losses(told.factors(image_BD), labels[index], classes)
-        hit = (scores.argmax(1) == torch.arange(len(scores), device=scores.device)).float().mean()
-        text = f"top-1 of {o.batch} {hit:.3f} scale {clip.logit_scale.exp():.1f} " + " ".join(
-            f"{k} {v:.2f}" for k, v in helps.items()
-        )
+        told_of = " ".join(f"{k} {v:.2f}" for k, v in helps.items())
+        text = f"top-1 of {o.batch} {nearest(scores):.3f} scale {clip.logit_scale.exp():.1f} {told_of}"
         return both_ways(scores) + o.help_weight * torch.stack(list(helps.values())).sum(), text
 
     run.train(len(data), o.seed, loss_of)
     run.use_ema()
-    held, table = Images(o.data, "held"), [factors(r) for r in rows(o.data, "held")]
-    with torch.no_grad():
-        index = np.arange(256)
-        scores, _ = scores_of(index, held.batch(index, o.device), table, np.random.default_rng(7))
-    print(
-        f"held-out loss {both_ways(scores):.3f}, top-1 of 256 "
-        f"{(scores.argmax(1) == torch.arange(256)).float().mean():.3f}"
-    )
+    report(Images(o.data, "held", SIZE), Teacher(clip, words, table(o.data, "held"), o.device))
     clip.half().save_pretrained(final)
 
 

@@ -6,7 +6,6 @@ stopped.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,26 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-SIZE = 64
-JUDGED = (
-    "style",
-    "background",
-    "hair",
-    "hair_colour",
-    "skin",
-    "glasses",
-    "beard",
-    "earrings",
-    "mouth",
-    "clothing",
-    "kind",
-)
 UNNAMED = -100  # cross_entropy's own "ignore": the part has no word, so no answer is wrong
 Classes = Mapping[str, Sequence[str]]
-Truth = Sequence[Mapping[str, str]]
 
 
-def images(folder: Path, split: str, size: int = SIZE) -> list[np.ndarray]:
+def images(folder: Path, split: str, size: int) -> list[np.ndarray]:
     """The rendered shards `split*.rgb` of a folder, memory-mapped: arrays uint8 [N, size, size, 3]."""
     shards = sorted(folder.glob(f"{split}*.rgb"))
     if not shards:
@@ -44,15 +28,10 @@ def images(folder: Path, split: str, size: int = SIZE) -> list[np.ndarray]:
     return [np.memmap(path, np.uint8, "r").reshape(-1, size, size, 3) for path in shards]
 
 
-def rows(folder: Path, split: str) -> list[dict]:
-    """The factor table of the same shards, one dict an image, in the same order."""
-    return [json.loads(line) for path in sorted(folder.glob(f"{split}*.jsonl")) for line in path.open()]
-
-
 class Images:
     """All shards of a split as one array of float images in [0, 1]."""
 
-    def __init__(self, folder: Path, split: str, size: int = SIZE) -> None:
+    def __init__(self, folder: Path, split: str, size: int) -> None:
         self.array = np.concatenate(images(folder, split, size))
 
     def __len__(self) -> int:
@@ -64,19 +43,8 @@ class Images:
         return x_BHWC.permute(0, 3, 1, 2)
 
 
-def classes_of(truth: Truth) -> dict[str, list[str]]:
-    """The values each judged factor takes."""
-    return {k: sorted({f[k] for f in truth} - {"unnamed"}) for k in JUDGED}
-
-
 def split(logits: Tensor, classes: Classes) -> dict[str, Tensor]:
     return dict(zip(classes, logits.split([len(c) for c in classes.values()], 1), strict=True))
-
-
-def targets(truth: Truth, classes: Classes) -> Tensor:
-    """Class numbers int64 [N, factors], UNNAMED where there is no word."""
-    number = {k: {c: i for i, c in enumerate(names)} for k, names in classes.items()}
-    return torch.tensor([[number[k].get(f[k], UNNAMED) for k in classes] for f in truth])
 
 
 def factor_losses(logits: Tensor, labels: Tensor, classes: Classes) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
-"""Trains an image encoder without a single word or label: what a drawing has in common with itself, cropped, mirrored
+"""Trains an image encoder without a single word or label: what a picture has in common with itself, cropped, mirrored
 and recoloured.
 
-    python forms.py --data DATA --out forms --images 150000
+    python forms.py --data DATA --out OUT/forms --images 150000
 
 DINOv2's class at a tiny size, with SimCLR's objective (Chen et al. 2020, arXiv 2002.05709), which learns well in small
 batches. It stands in for DINO in the study's question of encoders: it sees form and layout, and colours only as far as
@@ -12,7 +12,9 @@ import json
 
 import numpy as np
 import torch
-from common import SIZE, Images, Run, arguments
+from common import Images, Run, arguments
+from judge import SEEN, small
+from render import SIZE
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Dinov2Config, Dinov2Model
@@ -28,7 +30,7 @@ def build() -> Dinov2Model:
             num_hidden_layers=4,
             num_attention_heads=4,
             mlp_ratio=4,
-            image_size=SIZE,
+            image_size=SEEN,
             patch_size=8,
             drop_path_rate=0.0,
             attn_implementation="eager",
@@ -68,13 +70,13 @@ def contrast(z_2BD: Tensor) -> tuple[Tensor, float]:
 
 def main() -> None:
     o = arguments("Train the encoder without labels", images=150_000, batch=128, lr=1e-3)
-    data, model = Images(o.data, "train"), build().to(o.device)
+    data, model = Images(o.data, "train", SIZE), build().to(o.device)
     head = nn.Sequential(nn.Linear(96, 192), nn.GELU(), nn.Linear(192, OUT)).to(o.device)
     both = nn.ModuleDict({"model": model, "head": head})
     run = Run(both, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=0.998)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
-        x, rng = data.batch(index, o.device), np.random.default_rng((o.seed, 6, run.step))
+        x, rng = small(data.batch(index, o.device)), np.random.default_rng((o.seed, 6, run.step))
         views = torch.cat([view(x, rng), view(x, rng)])
         with torch.autocast(o.device.type, torch.bfloat16):
             loss, nearest = contrast(head(model(pixel_values=views).pooler_output))
@@ -85,7 +87,7 @@ def main() -> None:
     model.half().save_pretrained(o.out / "final")
     half = [0.5] * 3
     look = {
-        "size": {"height": SIZE, "width": SIZE},
+        "size": {"height": SEEN, "width": SEEN},
         "resample": 3,
         "do_center_crop": False,
         "image_mean": half,

@@ -1,38 +1,42 @@
-"""Trains the miniature's UNet on the frozen latents of the VAE, told by the frozen text tower of the CLIP.
+"""Trains the creatures' UNet on the frozen latents of the VAE, told by the frozen text tower of the CLIP.
 
-    python unet.py --data DATA --out unet --vae vae/final --clip clip/final --images 800000
+    python unet.py --data DATA --out OUT/unet --vae OUT/vae/final --clip OUT/clip/final --images 800000
 
 v-prediction on a schedule with zero terminal SNR and trailing timesteps (Lin et al. 2023, arXiv 2305.08891): few-step
-sampling stays good and StableDiffusionPipeline loads the result unchanged. `--out` keeps the latents of all images
-between runs.
+sampling stays good and StableDiffusionPipeline loads the result unchanged. `--out` keeps the latents of all pictures
+between runs, a file for each shard.
 
 `--start FOLDER --guided 2` then builds guidance into those weights (as Meng et al. 2023, arXiv 2210.03142, but guided
-away from the bare prompt and not from the empty one): a prompt gives what it says without the second call, and the bare
-prompt keeps its whole variety.
-"""
+away from the bare prompt of the same kind and not from the empty one): a prompt gives what it says without the second
+call, and a bare prompt keeps its whole variety."""
 
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import Images, Run, arguments, rows
+from classes import table
+from common import Run, arguments, images
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from factors import KINDS
+from render import SIZE
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
-from world import caption, factors
+from vae import load
+from words import caption
 
-BARE = "a portrait of a person"
+NOUNS = ("creature", *KINDS)
 NO_TEXT = 0.1  # share of captions left empty, so that classifier-free guidance can be used
 
 
 def build() -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=8,
-        in_channels=16,
-        out_channels=16,
+        in_channels=32,
+        out_channels=32,
         block_out_channels=(128, 160),
         layers_per_block=1,
         norm_num_groups=16,
@@ -41,6 +45,17 @@ def build() -> UNet2DConditionModel:
         cross_attention_dim=192,
         attention_head_dim=4,  # diffusers' misnomer: this is the number of heads
     )
+
+
+def load_unet(folder: Path) -> UNet2DConditionModel:
+    """A finished UNet in fp32; or, of a run that is not finished, its EMA."""
+    if (folder / "config.json").exists():
+        return UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
+    unet = build()
+    with safe_open(folder / "state.safetensors", "pt") as file:
+        unet.load_state_dict({name: file.get_tensor(f"ema/{name}") for name in unet.state_dict()})
+        print(f"{folder}: after {file.metadata()['seen']} pictures")
+    return unet
 
 
 def scheduler() -> DDIMScheduler:
@@ -59,85 +74,90 @@ def scheduler() -> DDIMScheduler:
 
 
 @torch.no_grad()
-def latents(data: Images, vae: AutoencoderKL, path: Path, device: torch.device) -> Tensor:
-    """Scaled latents fp16 [N, 16, 8, 8] of all images, computed once."""
-    if not path.exists():
-        parts = []
-        for i in range(0, len(data), 250):
-            with torch.autocast(device.type, torch.bfloat16):
-                x = data.batch(np.arange(i, min(i + 250, len(data))), device) * 2 - 1
-                parts.append((vae.encode(x).latent_dist.mean.float() * vae.config.scaling_factor).half().cpu())
-        save_file({"latents": torch.cat(parts).contiguous()}, path)
-    return load_file(path)["latents"]
+def encoded(vae: AutoencoderKL, pictures: np.ndarray, device: torch.device) -> Tensor:
+    """Scaled latents fp16 [N, 32, 8, 8] of pictures uint8 [N, SIZE, SIZE, 3]."""
+    parts = []
+    for i in range(0, len(pictures), 50):
+        x = torch.from_numpy(np.array(pictures[i : i + 50])).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.autocast(device.type, torch.bfloat16):
+            parts.append((vae.encode(x).latent_dist.mean.float() * vae.config.scaling_factor).half().cpu())
+    return torch.cat(parts).contiguous()
+
+
+def latents(data: Path, split: str, vae: Path | str, out: Path, device: torch.device) -> Tensor:
+    """Latents of all shards of a split, each shard's computed once."""
+    network, parts = load(vae, device).eval(), []
+    for shard, pictures in zip(sorted(data.glob(f"{split}*.rgb")), images(data, split, SIZE), strict=True):
+        path = out / f"latents-{shard.stem}.safetensors"
+        if not path.exists():
+            save_file({"latents": encoded(network, pictures, device)}, path)
+        parts.append(load_file(path)["latents"])
+    return torch.cat(parts)
+
+
+class Words:
+    """The frozen tokenizer and text tower."""
+
+    def __init__(self, folder: Path | str, device: torch.device) -> None:
+        self.tokenizer, self.device = CLIPTokenizer.from_pretrained(folder), device
+        tower = CLIPTextModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
+        self.tower = tower.to(device).eval().requires_grad_(False)
+        self.tower.set_attn_implementation("eager")
+
+    @torch.no_grad()
+    def states(self, texts: list[str]) -> Tensor:
+        """[B, tokens, width]."""
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        return self.tower(tokens.input_ids.to(self.device)).last_hidden_state
+
+
+def bare(text: str) -> str:
+    """The caption's own noun and nothing else: "a fat robot toy with horns" -> "a robot toy"; of no text, no text."""
+    return next((f"a {noun}" for noun in NOUNS if noun in text), "")
+
+
+@torch.no_grad()
+def guided(teacher: UNet2DConditionModel, words: Words, x: Tensor, t: Tensor, texts: list[str], push: float) -> Tensor:
+    """The teacher's v, pushed `push` times further away from what the bare prompt gives."""
+    states = torch.cat([words.states(texts), words.states([bare(text) for text in texts])])
+    v, v_bare = teacher(torch.cat([x, x]), t.repeat(2), states).sample.float().chunk(2)
+    return v + push * (v - v_bare)
 
 
 def main() -> None:
     o = arguments(
-        "Train the UNet",
+        "Train the creatures' UNet",
         images=800_000,
         batch=64,
         lr=1e-3,
-        vae="vae/final",
-        clip="clip/final",
+        vae="",
+        clip="",
         start="",
         guided=1.0,
         ema=0.9995,
     )
-    data = Images(o.data, "train")
-    vae = (
-        AutoencoderKL.from_pretrained(o.vae, torch_dtype=torch.float32, use_safetensors=True)
-        .to(o.device, memory_format=torch.channels_last)
-        .eval()
-    )
-    z_all = latents(data, vae, o.out / "latents.safetensors", o.device)
-    truth = [factors(r) for r in rows(o.data, "train")]
-    words = CLIPTokenizer.from_pretrained(o.clip)
-    text = (
-        CLIPTextModel.from_pretrained(o.clip, torch_dtype=torch.float32, use_safetensors=True)
-        .to(o.device)
-        .eval()
-        .requires_grad_(False)
-    )
-    text.set_attn_implementation("eager")
-    unet = (
-        UNet2DConditionModel.from_pretrained(o.start, torch_dtype=torch.float32, use_safetensors=True)
-        if o.start
-        else build()
-    )
+    torch.set_flush_denormal(True)
+    z_all, creatures = latents(o.data, "train", o.vae, o.out, o.device), table(o.data, "train")
+    words = Words(o.clip, o.device)
+    unet = load_unet(Path(o.start)) if o.start else build()
     unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
     teacher = deepcopy(unet).requires_grad_(False)
     abar = scheduler().alphas_cumprod.to(o.device)
     run = Run(unet, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=o.ema)
 
-    @torch.no_grad()
-    def guided(x: Tensor, t: Tensor, texts: list[str], states: Tensor) -> Tensor:
-        """v of the weights trained on, pushed away from what the bare prompt gives; of no text at all, as it is."""
-        bare = text(
-            words([BARE], padding="max_length", truncation=True, return_tensors="pt").input_ids.to(o.device)
-        ).last_hidden_state
-        v, v_bare = (
-            teacher(torch.cat([x, x]), t.repeat(2), torch.cat([states, bare.expand_as(states)])).sample.float().chunk(2)
-        )
-        push = torch.tensor([o.guided - 1 if said else 0.0 for said in texts], device=o.device).view(-1, 1, 1, 1)
-        return v + push * (v - v_bare)
-
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         rng = np.random.default_rng((o.seed, 2, run.step))
-        texts = ["" if rng.random() < NO_TEXT else caption(truth[i], rng) for i in index]
-        tokens = words(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(o.device)
+        texts = ["" if rng.random() < NO_TEXT else caption(creatures[i], rng) for i in index]
         z0 = z_all[index].to(o.device).float().contiguous(memory_format=torch.channels_last)
         noise = torch.randn_like(z0)
         t = torch.randint(0, 1000, (len(z0),), device=o.device)
         a, s = abar[t].sqrt().view(-1, 1, 1, 1), (1 - abar[t]).sqrt().view(-1, 1, 1, 1)
+        x = a * z0 + s * noise
         with torch.autocast(o.device.type, torch.bfloat16):
-            with torch.no_grad():
-                states = text(tokens).last_hidden_state
-            x = a * z0 + s * noise
-            target = guided(x, t, texts, states) if o.guided > 1 else a * noise - s * z0
-            v = unet(x, t, states).sample
-        loss = nn.functional.mse_loss(v.float(), target)
-        return loss, ""
+            target = guided(teacher, words, x, t, texts, o.guided - 1) if o.guided > 1 else a * noise - s * z0
+            v = unet(x, t, words.states(texts)).sample
+        return nn.functional.mse_loss(v.float(), target), ""
 
     run.train(len(z_all), o.seed, loss_of)
     run.use_ema()

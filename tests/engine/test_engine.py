@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.runs import go
 from support.tiny import Tiny
+from support.tiny_unet import save_small_decoder
 
 import sliderspace
 from sliderspace.core.errors import BadInput, SliderSpaceError
@@ -27,7 +29,10 @@ from sliderspace.engine import local
 from sliderspace.engine.begin import stored_settings
 from sliderspace.engine.models import Models
 from sliderspace.engine.progress import Progress
+from sliderspace.method.trajectories import finished as finished_images
+from sliderspace.models.backbones.presets import preset_for
 from sliderspace.space.space import SliderSpace
+from sliderspace.storage.files import load_tensors
 from sliderspace.storage.run_folder import RunFolder
 
 MakeModels = Callable[..., Models]
@@ -594,6 +599,29 @@ def test_a_discovery_in_own_pictures(tmp_path: Path, make_models: MakeModels, ca
     assert make_models(tmp_path / "run", images=str(pictures), samples=20).prints.sampled != before, (
         "and what is said of them"
     )
+
+
+def test_a_presets_small_decoder_serves_encoders_and_the_full_one_people(
+    tmp_path: Path, make_models: MakeModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Previews at half the size: the last one is still the finished image to every measure, and no picture that is
+    seen comes from it."""
+    folder, preset = (
+        str(save_small_decoder(tmp_path / "half", levels=2)),
+        preset_for(make_models(tmp_path).settings.backbone),
+    )
+    monkeypatch.setattr("sliderspace.models.working_point.preset_for", lambda _: replace(preset, decoder=folder))
+    models = make_models(tmp_path / "run", samples=20, sliders=2, updates=3)
+    go(models)
+    backbone, data = models.backbone, models.seen.part(0, 2)
+    (images01,) = finished_images(backbone, models.shown, data, 2)
+    assert backbone.draws_apart and images01.shape[-1] * 2 == backbone.image_size
+    torch.testing.assert_close(models.encoder(images01), data.z_NTD[:, -1])
+    drawn = load_tensors(models.run.strips, kind="strips")[0]
+    space = SliderSpace.load(tmp_path / "run", Speed(device="cpu"))
+    assert drawn["sliders"].shape[3:] == (backbone.image_size, backbone.image_size, 3)
+    difference = drawn["base"][:3].int() - torch.from_numpy(space.generate(range(3))).int()
+    assert difference.abs().max() <= 1, "the report shows what `generate` draws"
 
 
 def test_prompts_are_encoded_once_a_run(

@@ -50,7 +50,7 @@ def test_everything_promised_is_there(found: dict[str, Any]) -> None:
 
 def test_the_factor_table_is_the_judges(found: dict[str, Any]) -> None:
     told = found["factors"]
-    assert {"style", "background", "glasses"} <= set(told["names"])
+    assert {"style", "body", "ground"} <= set(told["names"])
     assert np.array(told["effects"]).shape == (3, len(told["names"]))
     assert set(told["mean"]) == {"gap", "disentanglement", "disentanglement_of_shares", "completeness"}
     assert abs(told["controls"]["unrelated images"]["gap"]) < 0.2
@@ -142,13 +142,16 @@ def judge() -> Encoder:
 
 
 def test_the_judge_is_an_encoder_that_names_factors(judge: Encoder) -> None:
-    images = torch.rand(3, 3, 64, 64)
+    images = torch.rand(3, 3, 128, 128)
     z, factors = judge.described(images)
     torch.testing.assert_close(z, judge(images))
     assert z.shape == (3, judge.dim) and set(factors) == set(judge.classes)
     for name, p in factors.items():
         assert p.shape == (3, len(judge.classes[name]))
         torch.testing.assert_close(p.sum(1), torch.ones(3))
+    assert judge.numbers and set(judge.numbers) < set(judge.classes)
+    for name, steps in judge.numbers.items():
+        assert len(steps) == len(judge.classes[name]) and list(steps) == sorted(set(steps))
 
 
 def test_the_judge_knows_what_the_model_was_asked_for(judge: Encoder) -> None:
@@ -157,13 +160,13 @@ def test_the_judge_knows_what_the_model_was_asked_for(judge: Encoder) -> None:
     from sliderspace.models.load import load_backbone
 
     backbone = load_backbone("mini", device="cpu")
-    colours = ("blue", "pink", "yellow", "teal")
-    condition = backbone.encode([f"a robot, {colour} background" for colour in colours])
+    colours = ("blue", "pink", "yellow", "red")
+    condition = backbone.encode([f"a bunny, {colour} background" for colour in colours])
     images = torch.cat(list(render(backbone, None, condition, list(range(8)), [i % 4 for i in range(8)])))
     _, factors = judge.described(images)
-    said = [judge.classes["background"][i] for i in factors["background"].argmax(1).tolist()]
+    said = [judge.classes["ground"][i] for i in factors["ground"].argmax(1).tolist()]
     assert sum(a == colours[i % 4] for i, a in enumerate(said)) >= 7
-    assert [judge.classes["kind"][i] for i in factors["kind"].argmax(1).tolist()].count("robot") >= 7
+    assert [judge.classes["kind"][i] for i in factors["kind"].argmax(1).tolist()].count("bunny") >= 7
 
 
 def test_other_encoders_name_nothing(encoder: Encoder) -> None:

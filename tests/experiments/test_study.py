@@ -199,5 +199,6 @@ def test_the_yardsticks_are_measures_of_a_run(finished: Path) -> None:
     models = Models(space_settings(run), Speed(device="cpu"), run)
     picking = oracle.picking(models)
     assert picking["pool"] == models.settings.samples and 0 < picking["random"] < picking["best_of_pool"] <= 1
-    asking = oracle.asking(models, (" x", ", y"))
-    assert set(asking) == {" x", ", y", "mean"} and all(-1 <= m["consistency"] <= 1 for m in asking.values())
+    asking = oracle.asking(models, (" x", "y"))
+    assert [oracle.said_of("a robot", words) for words in asking] == ["a robot x", "a y robot", "a mean robot"]
+    assert set(asking) == {" x", "y", "mean"} and all(-1 <= m["consistency"] <= 1 for m in asking.values())

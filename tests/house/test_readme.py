@@ -92,7 +92,7 @@ def test_the_python_runs(readme: str, tmp_path: Path) -> None:
     script = tmp_path / "snippet.py"
     assert "src/sliderspace/assets" in elsewhere, "run here from another folder"
     there = elsewhere.replace("src/sliderspace", str(ROOT / "src" / "sliderspace"))
-    script.write_text(f"{made_smaller(core)}\n{there}\nassert image.size == (64, 64)\n", encoding="utf-8")
+    script.write_text(f"{made_smaller(core)}\n{there}\nassert image.size == (128, 128)\n", encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, script.name], cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=500

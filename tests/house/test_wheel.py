@@ -59,9 +59,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith(".safetensors") for name in shipped)
     assert any(name.endswith(".j2") for name in shipped)
     assert shipped <= set(names)
-    assert any(name.endswith("licenses/NOTICE") for name in names), (
-        "the attribution of the drawings has to travel with the model"
-    )
+    assert any(name.endswith("licenses/NOTICE") for name in names), "Apache-2.0 asks for it to travel along"
 
 
 def _package_data() -> list[Path]:
@@ -73,7 +71,7 @@ def test_the_installed_wheel_discovers(installed: Path, tmp_path: Path) -> None:
     where = _run(installed / "python", "-c", "import sliderspace; print(sliderspace.__file__)", cwd=tmp_path).strip()
     assert Path(where).resolve().is_relative_to(installed.parent.resolve())
     small = ["--sliders", 1, "--samples", 4, "--updates", 1, "--steps", 1]
-    discover = [installed / "sliderspace", "discover", "a robot", "--backbone", "mini"]
+    discover = [installed / "sliderspace", "discover", "a monster", "--backbone", "mini"]
     _run(*discover, *small, "--out", "run", cwd=tmp_path, timeout=300)
     run = tmp_path / "run"
     files = [

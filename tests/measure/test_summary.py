@@ -183,6 +183,22 @@ def test_the_factor_table_names_what_a_slider_does() -> None:
     assert (told.gap[1] or 0) > 0.3 and told.own_sliders >= 1
 
 
+@pytest.mark.parametrize(("far", "effect"), [(1, 0.25), (4, 1.0)])
+def test_a_number_that_goes_far_counts_for_more_than_one_that_goes_near(far: int, effect: float) -> None:
+    """Five steps, of which a slider takes one or four: names apart would count the same."""
+    steps, v = np.eye(5), directions().components_KD
+    at_M = np.where(SCALES > 0, far, 0)
+    read = {"legs": np.broadcast_to(steps[at_M], (S, len(SCALES), 5))}
+    swept_one = swept(0, 0.1 * v[0])
+    found = [Sweep(0, swept_one.z_SMD, swept_one.images_SMHWC, turned(swept_one.z_SMD), read)]
+    names = {"legs": ("0", "1", "2", "3", "4")}
+    as_number = factor_table(found, names, SIZES, {"legs": (0.0, 1.0, 2.0, 3.0, 4.0)})
+    as_names = factor_table(found, names, SIZES)
+    assert as_number and as_number.effects[0][0] == pytest.approx(effect)
+    assert as_names and as_names.effects[0][0] == pytest.approx(1)
+    assert as_number.becomes[0][0] == ("0", str(far))
+
+
 def test_unrelated_images_score_nothing() -> None:
     """Pairs of a model's own images: as large as changes get, and without a common direction. Their shares alone would
     look well."""

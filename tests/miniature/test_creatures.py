@@ -1,6 +1,7 @@
 """The creatures' world: pictures follow from numbers, captions are true, and what a factor changes can be seen."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "miniature"))
 
-from creatures.classes import CHOICES, Bins
-from creatures.factors import (
+from classes import CHOICES, Bins
+from factors import (
     CIRCULAR,
     CLAY,
     FAR,
@@ -27,11 +28,13 @@ from creatures.factors import (
     plain,
     truth,
 )
-from creatures.field import Ellipsoids, Field, pixels
-from creatures.render import SIZE, render, write
-from creatures.scene import compose
-from creatures.words import body, caption, ground
+from field import Ellipsoids, Field, pixels
 from norms import quicken
+from render import SIZE, render, write
+from scene import compose
+from words import body, caption, ground
+
+from sliderspace.models.backbones import PRESETS
 
 torch.set_num_threads(1)
 MANY = [draw(i) for i in range(1500)]
@@ -124,6 +127,14 @@ def test_captions_say_what_is_true() -> None:
     assert "green" in caption(plain(), rng, (1.0,)) and body(plain()) == "green"
 
 
+def test_the_package_knows_the_words_of_captions_and_no_others() -> None:
+    rng = np.random.default_rng(2)
+    told = set(re.findall("[a-z]+", " ".join(caption(c, rng, (1.0,)) for c in MANY)))
+    assert PRESETS["mini"].unknown_words(" ".join(told)) == ()
+    never = {word for word in PRESETS["mini"].words if word not in told and f"{word}s" not in told}
+    assert never == {"bunnies", "antenna"}  # one of several, and several of one
+
+
 def test_what_a_style_hides_is_not_said() -> None:
     rng = np.random.default_rng(0)
     texts = [caption(plain("monster", "ink", gloss=1.0, lamp=1.0), rng, (1.0,)) for _ in range(20)]
@@ -152,7 +163,7 @@ def test_a_shard_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytes
     def tiny(c: Creature) -> np.ndarray:
         return np.full((SIZE, SIZE, 3), c.index % 256, np.uint8)
 
-    monkeypatch.setattr("creatures.render.render", tiny)
+    monkeypatch.setattr("render.render", tiny)
     write(tmp_path / "whole", 10, 4, 0)
     write(tmp_path / "cut", 10, 4, 0)
     for end in (".rgb", ".jsonl"):

@@ -26,7 +26,7 @@ Spoil = Callable[[Path], object]
 
 
 def load(folder: Path | str, steps: int = 3, guidance: float = 1.0) -> Any:
-    return load_backbone(str(folder), steps=steps, guidance=guidance, device="cpu", precision="float32")
+    return load_backbone(str(folder), steps=steps, guidance=guidance, device="cpu", precision="float32", decoder="full")
 
 
 def drawn(backbone: Backbone, prompt: str, seeds: list[int], batch: int = 64) -> Tensor:

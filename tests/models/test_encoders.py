@@ -283,7 +283,7 @@ def _resized(processor: Any, height: int, width: int) -> tuple[int, int]:
 
 
 def test_the_shipped_encoder_too() -> None:
-    folder, images = PRESETS["mini"].folder.parent / "clip", pictures(64, 64)
+    folder, images = PRESETS["mini"].folder.parent / "clip", pictures(64, 64)  # as the preview decoder draws them
     assert far(load(folder)(as01(images)), reference(folder, images)) < 1e-3
 
 

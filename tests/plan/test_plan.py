@@ -65,8 +65,8 @@ def test_flux_whole_does_not_fit_24_gb_and_the_flags_that_would_are_named() -> N
     assert asked.chosen is not None and asked.chosen.checkpointing
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_measuring_takes_at_most_a_third_of_every_preset(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "mini"])
+def test_measuring_takes_at_most_a_third_of_every_large_preset(name: str) -> None:
     plan = plan_for(settings(name), Speed(), memory_gb=24)
     assert 3 * plan.hours["measure"] <= 1.001 * sum(plan.hours.values())
     assert plan.measuring.calibration_seeds >= 3 and plan.measuring.seeds >= 6
@@ -135,7 +135,7 @@ def test_on_the_processor_nothing_is_quantised(tiny_plan: Callable[..., Plan]) -
 def test_the_shipped_model_has_a_plan() -> None:
     plan = plan_for(settings("mini"), Speed(), memory_gb=24)
     assert plan.downloads == () and plan.lanes == 16
-    assert plan.disk_gb == pytest.approx(1062 * 8 * (2 * 4 * 64 + 4 * 512) / 1e9, rel=0.2)
+    assert plan.disk_gb == pytest.approx(1062 * 8 * (2 * 32 * 64 + 4 * 64) / 1e9, rel=0.1)
 
 
 @pytest.mark.parametrize("wrong", [{"backbone": "nothing"}, {"encoder": "/no/dino"}, {"decoder": "/no/taesd"}])

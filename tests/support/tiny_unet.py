@@ -74,11 +74,11 @@ def save_sdxl(
     return folder
 
 
-def save_small_decoder(folder: Path) -> Path:
-    """An AutoencoderTiny, as TAESD is one."""
+def save_small_decoder(folder: Path, levels: int = 3) -> Path:
+    """An AutoencoderTiny, as TAESD is one; with two levels its pictures are half as large as the model's."""
     import diffusers
 
-    widths = {"encoder_block_out_channels": (8, 8, 8), "decoder_block_out_channels": (8, 8, 8)}
-    counts = {"num_encoder_blocks": (1, 1, 1), "num_decoder_blocks": (1, 1, 1)}
+    widths = {"encoder_block_out_channels": (8,) * levels, "decoder_block_out_channels": (8,) * levels}
+    counts = {"num_encoder_blocks": (1,) * levels, "num_decoder_blocks": (1,) * levels}
     diffusers.AutoencoderTiny(**widths, **counts, latent_channels=4).save_pretrained(folder)
     return folder

@@ -11,7 +11,6 @@ CACHES = {
     ".ruff_cache",
     ".hypothesis",
     ".import_linter_cache",
-    "node_modules",
     ".venv",
 }
 

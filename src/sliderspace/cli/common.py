@@ -61,7 +61,7 @@ def run_of(values: Values) -> "RunFolder":
     place = values["out"] or (Path("runs") / folder_name(concept) if concept else None)
     if place is None or not (concept or exists(RunFolder(place).config)):
         where = f" and {place} holds no run" if place else ""
-        raise BadInput(f'no prompt given{where}. Example: sliderspace discover "a robot"')
+        raise BadInput(f'no prompt given{where}. Example: sliderspace discover "a dragon"')
     if values["out"] is None:
         typer.echo(f"folder: {place}", err=True)
     return RunFolder(place)

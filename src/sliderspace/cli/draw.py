@@ -12,7 +12,7 @@ from sliderspace.cli.options import DRAWING, EndStep, Folder, Json, Seeds, Start
 from sliderspace.core.errors import BadInput
 
 
-@verb(*DRAWING, epilog="Example: sliderspace generate runs/person --set 3=1.5 --set 7=-2 --seeds 0-15")
+@verb(*DRAWING, epilog="Example: sliderspace generate runs/monster --set 3=1.5 --set 7=-2 --seeds 0-15")
 def generate(
     folder: Folder,
     set_: Annotated[
@@ -53,7 +53,7 @@ def generate(
     guarded(body)
 
 
-@verb(*DRAWING, epilog="Example: sliderspace sweep runs/person 3 --seeds 0-7 --scales=-3,-1,0,1,3")
+@verb(*DRAWING, epilog="Example: sliderspace sweep runs/monster 3 --seeds 0-7 --scales=-3,-1,0,1,3")
 def sweep(
     folder: Folder,
     slider: Annotated[int, Argument(help="Which slider.")],

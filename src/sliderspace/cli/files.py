@@ -18,7 +18,7 @@ BaseModel = Annotated[
 Repository = Annotated[str, Argument(metavar="OWNER/NAME", help="A repository of the Hugging Face Hub.")]
 
 
-@app.command(epilog="Example: sliderspace export runs/person --sliders 0,3,7-9 --out ~/ComfyUI/models/loras")
+@app.command(epilog="Example: sliderspace export runs/monster --sliders 0,3,7-9 --out ~/ComfyUI/models/loras")
 def export(
     folder: Folder,
     sliders: Annotated[str | None, Option(help="Which sliders, such as 0,3,7-9; default: all.")] = None,
@@ -45,7 +45,7 @@ def export(
     guarded(body)
 
 
-@app.command("import", epilog="Example: sliderspace import loras --out runs/person-again --backbone mini")
+@app.command("import", epilog="Example: sliderspace import loras --out runs/monster-again --backbone mini")
 def import_(
     source: Annotated[
         Path, Argument(metavar="PATH", help="A LoRA file, or a folder of them: from `export`, or of other origin.")
@@ -69,7 +69,7 @@ def import_(
     guarded(body)
 
 
-@app.command(epilog="Example: sliderspace push runs/person jane/person-sliders --private")
+@app.command(epilog="Example: sliderspace push runs/monster jane/monster-sliders --private")
 def push(
     folder: Folder,
     repository: Repository,
@@ -91,7 +91,7 @@ def push(
     guarded(body)
 
 
-@app.command(epilog="Example: sliderspace pull jane/person-sliders --out runs/person")
+@app.command(epilog="Example: sliderspace pull jane/monster-sliders --out runs/monster")
 def pull(
     repository: Repository,
     out: Annotated[Path, Option(help="The run folder to fill.")],

@@ -7,7 +7,7 @@ from sliderspace.cli.common import answer_with, guarded
 from sliderspace.cli.options import Folder, Json
 
 
-@app.command(epilog="Example: sliderspace info runs/person --json")
+@app.command(epilog="Example: sliderspace info runs/monster --json")
 def info(folder: Folder, as_json: Json = False) -> None:
     """Say what a run folder holds: the concept, the model, how far it got, and its sliders with their measures."""
 
@@ -21,7 +21,7 @@ def info(folder: Folder, as_json: Json = False) -> None:
     guarded(body)
 
 
-@app.command(epilog="Example: sliderspace report runs/person")
+@app.command(epilog="Example: sliderspace report runs/monster")
 def report(folder: Folder, as_json: Json = False) -> None:
     """Write report.html of a finished run again."""
 

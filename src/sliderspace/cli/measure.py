@@ -12,7 +12,7 @@ from sliderspace.cli.common import answer_with, guarded, speed_of
 from sliderspace.cli.options import DRAWING, Folder, Json
 
 
-@verb(*DRAWING, epilog="Example: sliderspace evaluate runs/person --seeds 32")
+@verb(*DRAWING, epilog="Example: sliderspace evaluate runs/monster --seeds 32")
 def evaluate(
     folder: Folder,
     seeds: Annotated[int, Option(min=4, max=100_000, help="Seeds to draw, used for nothing else before.")] = 32,

@@ -16,7 +16,7 @@ from sliderspace.core.errors import BadInput
     *ABOUT,
     *("recipe", "replace", "dry_run", "memory", "as_json"),
     *(*SAMPLED, *FITTED, *TRAINED, *UPDATING),
-    epilog='Example: sliderspace discover "a portrait of a person" --backbone mini --sliders 16 --out runs/person',
+    epilog='Example: sliderspace discover "a monster" --backbone mini --sliders 16 --out runs/monster',
 )
 def discover(**values: Any) -> None:
     """Discover sliders for a prompt: sample, fit, train, measure, and write a report."""
@@ -71,14 +71,14 @@ def concept(
     *ABOUT,
     *("replace", "shard", "as_json"),
     *(*SAMPLED, *DRAWING),
-    epilog='Example: sliderspace sample "a robot" --samples 500 --out runs/robot',
+    epilog='Example: sliderspace sample "a dragon" --samples 500 --out runs/dragon',
 )
 def sample(**values: Any) -> None:
     """Stage 1: draw trajectories of a prompt (or of DIR's own, with --out DIR) and embed their previews."""
     run_stages(values, "sample", report=False)
 
 
-@verb("folder", "replace", "as_json", *FITTED, "device", epilog="Example: sliderspace fit runs/robot --sliders 32")
+@verb("folder", "replace", "as_json", *FITTED, "device", epilog="Example: sliderspace fit runs/dragon --sliders 32")
 def fit(**values: Any) -> None:
     """Stage 2: find the principal directions of a folder's trajectories. What is left out is as the folder has it."""
     run_stages(values, "fit", report=False)
@@ -87,7 +87,7 @@ def fit(**values: Any) -> None:
 @verb(
     *("folder", "replace", "shard", "as_json"),
     *(*TRAINED, *UPDATING),
-    epilog="Example: sliderspace train runs/robot --updates 600 --lr 1e-3",
+    epilog="Example: sliderspace train runs/dragon --updates 600 --lr 1e-3",
 )
 def train(**values: Any) -> None:
     """Stage 3: train a slider for each direction, set its natural unit, measure it, and write the report. What is left
@@ -96,7 +96,7 @@ def train(**values: Any) -> None:
     run_stages(values, *(("train",) if values["shard"] else ("train", "measure")), report=not values["shard"])
 
 
-@verb("folder", "shard", "as_json", *UPDATING, epilog="Example: sliderspace measure runs/robot")
+@verb("folder", "shard", "as_json", *UPDATING, epilog="Example: sliderspace measure runs/dragon")
 def measure(**values: Any) -> None:
     """Stage 4: set the natural unit of each trained slider, measure it, and write the report; `train` does it too."""
     run_stages(values, "measure")

@@ -288,6 +288,10 @@ class Measuring(BaseModel):
         swept = 2 * (len(self.raw_sizes) * self.calibration_seeds + len(self.sizes) * self.seeds)
         return sliders * swept + self.calibration_seeds + self.seeds + self.base_images
 
+    def pictures(self, sliders: int) -> int:
+        """Those of them that people see in the report."""
+        return (2 * len(self.sizes) * sliders + 1) * self.shown_seeds + self.base_images
+
 
 class WrongValues(BadInput):
     """Fields of a model with what is wrong about each; ("", why) where it is not one field's fault."""

@@ -225,7 +225,7 @@ class Evaluation:
         """The factor table with intervals, controls, and what the directions tell of the model's own images; None
         without a judge."""
         models, judge = self.models, self.judge
-        table = factor_table(found, judge.classes, self.sizes) if judge else None
+        table = factor_table(found, judge.classes, self.sizes, judge.numbers) if judge else None
         if table is None or judge is None or by_judge is None:
             return None
         shown = {name: by_judge[FACTOR + name][: models.settings.samples].numpy() for name in judge.classes}
@@ -235,9 +235,10 @@ class Evaluation:
         random_KD = np.linalg.qr(generator_for(seed, "controls", 1).standard_normal(v_KD.shape).T)[0].T
         own, by_chance = (factors.informed(z_ND @ v.T, labels_NF, list(judge.classes)) for v in (v_KD, random_KD))
         chance = generator_for(seed, "controls", 2)
-        unrelated = factors.unrelated(shown, chance, sliders=self.count, seeds=len(self.seeds))
+        count = {"sliders": self.count, "seeds": len(self.seeds)}
+        unrelated = factors.unrelated(shown, chance, numbers=judge.numbers, **count)
         more = {
-            "mean": factors.with_intervals(found, judge.classes, self.sizes),
+            "mean": factors.with_intervals(found, judge.classes, self.sizes, judge.numbers),
             "controls": {"unrelated images": unrelated},
             "told_by_random_directions": by_chance,
         }

@@ -185,8 +185,7 @@ def judge_shard(models: Models, index: int) -> None:
 def judged(models: Models, first: int, last: int, judge: Encoder) -> Seen:
     """What a judge sees in the finished images of trajectories first … last−1."""
     batches = finished(models.backbone, models.shown, models.trajectories.part(first, last), models.batch)
-    found = embedded(batches, None, judge)
-    return {name: part for name, part in found.items() if name != "images"}
+    return embedded(batches, None, judge)
 
 
 def measure_base(models: Models) -> None:
@@ -251,7 +250,8 @@ def _gather_measures(models: Models) -> bool:
     loaded = [load_tensors(_measured(models, f"{k:03d}"), kind="sweep") for k in range(count)]
     found = [Sweep.from_tensors(k, tensors) for k, (tensors, _) in enumerate(loaded)]
     trained, seen_by_judge = views(models, found, _judged_shards(models))
-    factors = factor_table(found, models.judge.classes, models.measuring.sizes) if models.judge else None
+    judge, sizes = models.judge, models.measuring.sizes
+    factors = factor_table(found, judge.classes, sizes, judge.numbers) if judge else None
     unit_K = np.array([meta["unit"] for _, meta in loaded])
     reached_K = [bool(meta["reached"]) for _, meta in loaded]
     result = measures(trained, seen_by_judge, models.directions, unit_K, reached_K, factors)

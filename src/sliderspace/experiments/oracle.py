@@ -1,6 +1,6 @@
 """A finished run -> how good its sliders could be, in its own model and encoder: two yardsticks that need no training.
 
-    python -m sliderspace.experiments.oracle runs/person
+    python -m sliderspace.experiments.oracle runs/monster
 
 *Picking*: for each held-out finished image and each direction, the image among all finished images of the run that lies
 furthest along the direction for the distance travelled, at least half a natural standard deviation away: the best
@@ -30,19 +30,19 @@ from sliderspace.method.denoise import render
 from sliderspace.models.backbones import Condition
 from sliderspace.storage.run_folder import RunFolder
 
-WORDS = (
-    ", pixel art style",
-    ", micah style",
-    ", adventurer style",
-    ", big smile style",
+WORDS = (  # one thing to say of a creature; an adjective comes before the noun, all else at the end
+    "blue",
+    "fat",
+    "small",
+    " with long horns",
+    " with long ears",
+    " with one eye",
+    " with stripes",
+    " with a long tail",
+    ", arms up",
+    ", turned left",
     ", pink background",
-    ", blue background",
-    " with glasses",
-    " with dark skin",
-    " with red hair",
-    " with blue hair",
-    " with green clothes",
-    " with a beard",
+    ", neon style",
 )
 SEEDS = 24
 STEPS = 6
@@ -59,10 +59,16 @@ def picked(from_ND: Array, pool_MD: Array, direction_D: Array, least: float) -> 
     return float(reached[reached > -1].mean()), float(np.abs(cosine_NM).mean())
 
 
+def said_of(bare: str, words: str) -> str:
+    """A prompt such as "a monster" with some words of `WORDS` put in."""
+    article, _, rest = bare.partition(" ")
+    return bare + words if words.startswith((" ", ",")) else f"{article} {words} {rest}"
+
+
 def asked(models: Models, words: str, v_KD: Array) -> dict[str, float]:
     """The measures of an edit by words: φ on SEEDS seeds at STEPS + 1 equal steps between the two prompts."""
     bare = models.settings.prompts[0]
-    plain, said = (models.backbone.encode([text]) for text in (bare, bare + words))
+    plain, said = (models.backbone.encode([text]) for text in (bare, said_of(bare, words)))
     seeds = [seed_for(models.settings.seed, "limit", i) for i in range(SEEDS)]
     z: list[Array] = []
     for share in np.linspace(0, 1, STEPS + 1).tolist():

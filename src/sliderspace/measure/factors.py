@@ -1,4 +1,8 @@
-"""What each slider does to the true factors of the images, as a judge classifies them: the factor table of a space."""
+"""What each slider does to the true factors of the images, as a judge reads them: the factor table of a space.
+
+A factor is a choice among names, or a number, read as one of a few ordered steps. A number's change counts by how far
+it goes: its whole range is 1, as one choice to another is, and a step to the next is little.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +21,7 @@ from sliderspace.measure.views import ends
 from sliderspace.method.sweeps import Sweep
 
 Classes = Mapping[str, Sequence[str]]
+Numbers = Mapping[str, Sequence[float]]  # of the factors that are numbers: what each class stands for, ascending
 # An effect below this cannot be told from none: what the factor becomes is not named, and shares are taken beside it.
 NAMED = 0.1
 
@@ -32,7 +37,9 @@ class Summary:
     single_factor: int
 
 
-def factor_table(found: Sequence[Sweep], classes: Classes, sizes: Sequence[float]) -> Factors | None:
+def factor_table(
+    found: Sequence[Sweep], classes: Classes, sizes: Sequence[float], numbers: Numbers | None = None
+) -> Factors | None:
     """Sweeps over `sizes` and the classes of each factor -> effects [K, F] between −1 and +1 unit, what each factor
     becomes, and how cleanly; None where no judge named any.
 
@@ -41,7 +48,7 @@ def factor_table(found: Sequence[Sweep], classes: Classes, sizes: Sequence[float
     if not classes or not found[0].factors:
         return None
     changes = _changes(found, classes, sizes)
-    summary = _summary(changes)
+    summary = _summary(_by_distance(changes, numbers))
     return Factors(
         names=tuple(classes),
         effects=as_table(summary.effects_KF),
@@ -74,9 +81,11 @@ def _becomes(change_SC: Array, values: Sequence[str], effect: float) -> tuple[st
     return (values[int(mean_C.argmin())], values[int(mean_C.argmax())]) if effect >= NAMED else None
 
 
-def with_intervals(found: Sequence[Sweep], classes: Classes, sizes: Sequence[float]) -> FactorMeans[Interval]:
+def with_intervals(
+    found: Sequence[Sweep], classes: Classes, sizes: Sequence[float], numbers: Numbers | None = None
+) -> FactorMeans[Interval]:
     """The means of the factor table with 95 % intervals over seeds."""
-    changes = _changes(found, classes, sizes)
+    changes = _by_distance(_changes(found, classes, sizes), numbers)
     value = _summary(changes).mean
 
     def means(seeds_S: Ints) -> Array:
@@ -90,7 +99,14 @@ def with_intervals(found: Sequence[Sweep], classes: Classes, sizes: Sequence[flo
     return FactorMeans[Interval].model_validate({key: interval(*three) for key, three in ends_of.items()})
 
 
-def unrelated(read: Mapping[str, Array], rng: np.random.Generator, *, sliders: int, seeds: int) -> FactorControl:
+def unrelated(
+    read: Mapping[str, Array],
+    rng: np.random.Generator,
+    *,
+    sliders: int,
+    seeds: int,
+    numbers: Numbers | None = None,
+) -> FactorControl:
     """The control that no slider made: `sliders` times the "changes" between `seeds` pairs of the model's own images,
     from class probabilities [N, C] by factor.
 
@@ -98,7 +114,8 @@ def unrelated(read: Mapping[str, Array], rng: np.random.Generator, *, sliders: i
     """
     count = len(next(iter(read.values())))
     pairs_K2S = np.stack([rng.choice(count, size=(2, min(seeds, count // 2)), replace=False) for _ in range(sliders)])
-    chance = _summary({name: (p_NC[pairs_K2S[:, 1]] - p_NC[pairs_K2S[:, 0]])[:, None] for name, p_NC in read.items()})
+    changes = {name: (p_NC[pairs_K2S[:, 1]] - p_NC[pairs_K2S[:, 0]])[:, None] for name, p_NC in read.items()}
+    chance = _summary(_by_distance(changes, numbers))
     counts = {"own_sliders": chance.own_sliders, "single_factor": chance.single_factor}
     return FactorControl.model_validate(chance.mean | counts)
 
@@ -120,3 +137,14 @@ def _changes(found: Sequence[Sweep], classes: Classes, sizes: Sequence[float]) -
         name: np.stack([s.factors[name][None, :, plus] - s.factors[name][None, :, minus] for s in found])
         for name in classes
     }
+
+
+def _by_distance(changes: Mapping[str, Array], numbers: Numbers | None) -> dict[str, Array]:
+    """Changes [..., C] with a number's as that of two classes, its lowest and its highest: its expected place between
+    them, 0 … 1, is the probability of the highest."""
+    return {name: _ends(d, numbers[name]) if numbers and name in numbers else d for name, d in changes.items()}
+
+
+def _ends(change: Array, steps: Sequence[float]) -> Array:
+    place_C = (np.asarray(steps) - steps[0]) / (steps[-1] - steps[0])
+    return np.stack([-(change @ place_C), change @ place_C], axis=-1)

@@ -64,16 +64,20 @@ def final_latents(
     return x0  # at the last step the preview is the image
 
 
+def few_latents(backbone: Backbone, z_NCHW: Tensor) -> Sequence[Tensor]:
+    """Scaled latents in parts so small that large pictures of one fit into memory."""
+    return z_NCHW.split(max(1, DECODED_VALUES // (3 * backbone.image_size**2)))
+
+
 @torch.no_grad()
 def decoded(backbone: Backbone, z_NCHW: Tensor, *, clamp: bool = True) -> Iterator[Tensor]:
-    """Scaled latents -> batches of images01 [B, 3, H, W], in order, so few at a time that large pictures fit."""
-    few = max(1, DECODED_VALUES // (3 * backbone.image_size**2))
-    for part in z_NCHW.split(few):
+    """Scaled latents -> batches of images01 [B, 3, H, W], in order."""
+    for part in few_latents(backbone, z_NCHW):
         images01 = backbone.decode(part)
         yield images01.clamp(0, 1) if clamp else images01
 
 
-def render(
+def finished_latents(
     backbone: Backbone,
     bank: SliderBank | None,
     condition: Condition,
@@ -85,7 +89,7 @@ def render(
     end_step: int | None = None,
     batch: int | BatchSize = 64,
 ) -> Iterator[Tensor]:
-    """Batches of finished images01 [B, 3, H, W], in order. Row n: seed, prompt and strengths n.
+    """Batches of finished images' scaled latents [B, C, h, w], in order. Row n: seed, prompt and strengths n.
 
     Sliders act from sampler step `start_step` on: 0 lets them change structure; a later one keeps it and edits. They
     act before step `end_step`, if one is given: an early one sets structure and leaves details to the model. Raises
@@ -105,4 +109,21 @@ def render(
         return final_latents(backbone, condition.rows(prompt_N[rows]), seeds[rows], sliders, start_step, end_step)
 
     for _, z_BCHW in in_batches(0, len(seeds), batch, work):
+        yield z_BCHW
+
+
+def render(
+    backbone: Backbone,
+    bank: SliderBank | None,
+    condition: Condition,
+    seeds: Sequence[int],
+    prompt_N: Sequence[int],
+    strengths_NK: Tensor | None = None,
+    *,
+    start_step: int = 0,
+    batch: int | BatchSize = 64,
+) -> Iterator[Tensor]:
+    """`finished_latents` as batches of images01 [B, 3, H, W]."""
+    about = (backbone, bank, condition, seeds, prompt_N, strengths_NK)
+    for z_BCHW in finished_latents(*about, start_step=start_step, batch=batch):
         yield from decoded(backbone, z_BCHW)

@@ -20,22 +20,28 @@ LEAST_CALIBRATION, LEAST_SEEDS = 3, 6
 
 @dataclass(frozen=True)
 class Work:
-    """Arithmetic of a discovery in TFLOP: sampling, training, and one finished image that is embedded."""
+    """Arithmetic of a discovery in TFLOP: sampling, training, one finished image that is embedded, and one that is
+    decoded again for people, by another decoder."""
 
     sample: float
     train: float
     checkpointed_train: float
     image: float
+    picture: float = 0.0
+
+    def measure(self, measuring: Measuring, sliders: int) -> float:
+        """What measuring takes."""
+        return self.image * measuring.images(sliders) + self.picture * measuring.pictures(sliders)
 
     def share(self, measuring: Measuring, sliders: int) -> float:
         """Of the whole discovery that measuring takes."""
-        measured = self.image * measuring.images(sliders)
+        measured = self.measure(measuring, sliders)
         return measured / (self.sample + self.train + measured)
 
     def stages(self, measuring: Measuring, sliders: int, *, checkpointing: bool) -> dict[str, float]:
         """TFLOP by stage."""
         train = self.checkpointed_train if checkpointing else self.train
-        return {"sample": self.sample, "train": train, "measure": self.image * measuring.images(sliders)}
+        return {"sample": self.sample, "train": train, "measure": self.measure(measuring, sliders)}
 
 
 def work_of(settings: Settings, steps: int, costs: Costs, encoder: EncoderCosts) -> Work:
@@ -52,6 +58,7 @@ def work_of(settings: Settings, steps: int, costs: Costs, encoder: EncoderCosts)
         train=updates * (targets + sum(p.update_tflop for p in parts)),
         checkpointed_train=updates * (targets + sum(p.checkpointed_tflop for p in parts)),
         image=steps * step + seen,
+        picture=costs.own_decoder.tflop if settings.decoder == "auto" and costs.decoder != costs.own_decoder else 0.0,
     )
 
 

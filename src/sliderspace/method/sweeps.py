@@ -4,7 +4,7 @@ Effects compound over the steps, so what a slider does to one preview says littl
 M scales, K sliders; images are embedded and forgotten, a few small ones kept.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from sliderspace.core.arrays import Array, Images
 from sliderspace.core.batches import BatchSize
-from sliderspace.method.denoise import render
+from sliderspace.method.denoise import few_latents, finished_latents
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.strengths import sweep_rows
 from sliderspace.models.backbones.base import Backbone, Condition
 from sliderspace.models.encoders import Encoder
-from sliderspace.storage.images import thumbnails, to_uint8
+from sliderspace.storage.images import THUMBNAIL, thumbnails, to_uint8
 
 Seen = dict[str, Tensor]  # z [N, D], judge [N, E] and factor/NAME [N, values], float64; small images uint8 [n, H, W, 3]
 FACTOR = "factor/"
@@ -84,8 +84,26 @@ class Viewer:
         self, seeds: Sequence[int], prompt_N: Sequence[int], strengths_NK: Tensor | None = None, *, keep: int = 0
     ) -> Seen:
         """Embeddings of the images of some rows at raw strengths, and small pictures of the first `keep`."""
-        batches = render(self.backbone, self.bank, self.condition, seeds, prompt_N, strengths_NK, batch=self.batch)
-        return embedded(batches, self.encoder, self.judge, keep=keep)
+        about = (self.backbone, self.bank, self.condition, seeds, prompt_N, strengths_NK)
+        kept: list[Images] = []
+        batches = self._watched(finished_latents(*about, batch=self.batch), keep, kept)
+        found = embedded(batches, self.encoder, self.judge)
+        side = min(self.backbone.image_size, THUMBNAIL)
+        none = np.zeros((0, side, side, 3), dtype=np.uint8)
+        return found | {"images": torch.from_numpy(np.concatenate(kept) if kept else none)}
+
+    @torch.no_grad()
+    def _watched(self, latents: Iterable[Tensor], keep: int, kept: list[Images]) -> Iterator[Tensor]:
+        """Batches of latents as images01 [B, 3, H, W]; small pictures of the first `keep`, as people are to see them,
+        go to `kept`."""
+        for part in (few for z in latents for few in few_latents(self.backbone, z)):
+            images01 = self.backbone.decode(part).clamp(0, 1)
+            if keep > 0:
+                apart = self.backbone.draws_apart
+                shown01 = self.backbone.draw(part[:keep]).clamp(0, 1) if apart else images01[:keep]
+                kept.append(thumbnails(to_uint8(shown01).numpy(), THUMBNAIL))
+                keep -= len(part)
+            yield images01
 
     def base(self, seeds: Sequence[int], *, keep: int = 0) -> Seen:
         """The model alone on S seeds. Seed number s shows prompt s mod P."""
@@ -107,17 +125,13 @@ class Viewer:
 
 
 @torch.no_grad()
-def embedded(batches: Iterable[Tensor], encoder: Encoder | None, judge: Encoder | None, *, keep: int = 0) -> Seen:
+def embedded(batches: Iterable[Tensor], encoder: Encoder | None, judge: Encoder | None) -> Seen:
     """What encoders see in batches of images01 [B, 3, H, W], one batch in memory at a time."""
-    parts: list[Seen] = []
-    kept: list[Tensor] = []
-    for images01 in batches:
-        parts.append(({} if encoder is None else {"z": encoder(images01).cpu().double()}) | judged(images01, judge))
-        missing = keep - sum(map(len, kept))
-        if missing > 0 or not kept:
-            kept.append(torch.from_numpy(thumbnails(to_uint8(images01[: max(1, missing)]).numpy())[: max(0, missing)]))
-    found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return found | {"images": torch.cat(kept)}
+    parts = [
+        ({} if encoder is None else {"z": encoder(images01).cpu().double()}) | judged(images01, judge)
+        for images01 in batches
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def judged(images01: Tensor, judge: Encoder | None) -> Seen:

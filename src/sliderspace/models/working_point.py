@@ -39,7 +39,8 @@ class WorkingPoint:
     schedule: Schedule
     latent_shape: tuple[int, int, int]
     resolution: int  # pixels a side where they were chosen; 0: the model's own
-    decoder: str  # "": the model's own
+    decoder: str  # of previews; "": the model's own
+    decoder_for_people: bool  # it draws the pictures that people look at, too
     precision: Literal["float32", "bfloat16"]
     quantize: Quantize
     encoder: str
@@ -160,6 +161,7 @@ def point_for(
         latent_shape=shape,
         resolution=setup.resolution,
         decoder=_decoder_of(preset, decoder, channels=shape[0]),
+        decoder_for_people=decoder != "auto",
         precision="bfloat16" if setup.dtype == torch.bfloat16 else "float32",
         quantize=_quantize_of(preset, quantize, here=True),
         encoder=encoder or preset.encoder,

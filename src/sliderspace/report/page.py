@@ -28,9 +28,8 @@ from sliderspace.method.sweeps import both_ways
 from sliderspace.report import charts, verdicts
 from sliderspace.report.cells import heats
 from sliderspace.storage.files import save_text
-from sliderspace.storage.images import checked, data_uri, scale_label, thumbnails
+from sliderspace.storage.images import THUMBNAIL, checked, data_uri, scale_label, thumbnails
 
-THUMBNAIL = 256  # pixels
 MADE_FROM = "sliderspace-measures"  # names the fingerprint of the measures that a page shows
 
 

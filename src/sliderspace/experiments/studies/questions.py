@@ -9,14 +9,14 @@ from sliderspace.core.settings import PAPER
 # Half the sliders and half the trajectories of the demo, so that the whole study fits an afternoon of two cores; and
 # PCA's own axes, each slider by itself, so that what turning and holding add is a question like any other.
 BASE: Mapping[str, object] = {
-    "prompts": ("a portrait of a person",),
+    "prompts": ("a monster",),
     "samples": 500,
     "sliders": 8,
     "rotation": "none",
     "hold": 0.0,
 }
 FULL: Mapping[str, object] = {"samples": 1000, "sliders": 16}
-CONCEPTS = {"person": "a portrait of a person", "robot": "a robot", "pixel art": "a person in pixel art style"}
+CONCEPTS = {"monster": "a monster", "dragon": "a dragon", "ink": "a creature in ink style"}
 
 
 @dataclass(frozen=True)
@@ -162,14 +162,14 @@ QUESTIONS = {
                     "eight",
                     {
                         "prompts": (
-                            "a portrait of a person",
-                            "a person, smiling",
-                            "a person with glasses",
-                            "a person in pixel art style",
-                            "a person with long hair",
-                            "a person in adventurer style",
-                            "a person with a beard",
-                            "a person, lorelei style",
+                            "a monster",
+                            "a monster, frowning",
+                            "a monster with one eye",
+                            "a monster in neon style",
+                            "a monster with long ears",
+                            "a monster in pixel art style",
+                            "a monster with a long tail",
+                            "a monster, ink style",
                         )
                     },
                 ),

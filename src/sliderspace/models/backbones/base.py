@@ -71,6 +71,16 @@ class Backbone(ABC):
     def decode(self, z_BCHW: Tensor) -> Tensor:
         """Scaled latents -> images01 [B, 3, H, W], differentiable, not clamped (a clamp would cut the gradient)."""
 
+    def draw(self, z_BCHW: Tensor) -> Tensor:
+        """As `decode`, for pictures that people look at: by the model's full decoder where previews have a small one,
+        which may be of another size."""
+        return self.decode(z_BCHW)
+
+    @property
+    def draws_apart(self) -> bool:
+        """Whether `draw` gives other pictures than `decode`."""
+        return False
+
     @abstractmethod
     def encode_images(self, images01: Tensor) -> Tensor:
         """images01 [B, 3, H, W] at the model's own size -> scaled latents."""

@@ -45,7 +45,8 @@ class Setup:
     spacing: str = ""  # diffusers' timestep_spacing in place of the folder's own
     resolution: int = 0  # pixels; 0: the folder's own
     weights: Path | None = None  # a file of denoiser weights in place of the folder's (DMD2, Lightning)
-    decoder: Path | None = None  # the folder of a small AutoencoderTiny in place of the VAE
+    decoder: Path | None = None  # the folder of a small AutoencoderTiny that decodes in place of the VAE ...
+    decoder_for_people: bool = False  # ... the pictures that people look at, too
     quantize: Quantize = "none"
     checkpointing: bool = False
 
@@ -99,7 +100,11 @@ class PipelineBackbone(Backbone):
             )
         if self.setup.checkpointing:
             model.enable_gradient_checkpointing()
-        return model
+        return self.tuned(model)
+
+    def tuned(self, denoiser: Any) -> Any:
+        """The denoiser with what makes it quicker on this device, and changes no more than a rounding."""
+        return denoiser
 
     def _with_other_weights(self, file: Path) -> Any:
         import diffusers
@@ -118,10 +123,15 @@ class PipelineBackbone(Backbone):
         return _frozen(model, self.device)
 
     @cached_property
-    def vae(self) -> Any:
-        """The folder's autoencoder, or the small one that stands in for it."""
+    def decoder(self) -> Any:
+        """What decodes previews: the small autoencoder where there is one, else the folder's own."""
         if self.setup.decoder is not None:
             return self.part("AutoencoderTiny", "", self.dtype, folder=self.setup.decoder)
+        return self.vae
+
+    @cached_property
+    def vae(self) -> Any:
+        """The folder's own autoencoder, which also encodes: a small decoder's encoder need not be trained."""
         vae = self.part(self.config("vae").get("_class_name", "AutoencoderKL"), "vae", self.dtype)
         if self.setup.checkpointing:
             vae.enable_gradient_checkpointing()
@@ -201,10 +211,20 @@ class PipelineBackbone(Backbone):
                 )
 
     def decode(self, z_BCHW: Tensor) -> Tensor:
-        config = self.vae.config
+        return self._decoded(self.decoder, z_BCHW)
+
+    def draw(self, z_BCHW: Tensor) -> Tensor:
+        return self._decoded(self.vae if self.draws_apart else self.decoder, z_BCHW)
+
+    @property
+    def draws_apart(self) -> bool:
+        return self.setup.decoder is not None and not self.setup.decoder_for_people
+
+    def _decoded(self, vae: Any, z_BCHW: Tensor) -> Tensor:
+        config = vae.config
         z = z_BCHW / (config.scaling_factor or 1) + (getattr(config, "shift_factor", None) or 0)
         z = z.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        return self.vae.decode(z).sample.float() / 2 + 0.5
+        return vae.decode(z).sample.float() / 2 + 0.5
 
     @torch.no_grad()
     def encode_images(self, images01: Tensor) -> Tensor:

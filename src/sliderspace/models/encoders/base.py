@@ -62,8 +62,8 @@ class Encoder(nn.Module):
     """An image tower and what comes before it: images01 [B, 3, H, W] -> unit vectors φ [B, D], differentiable, weights
     frozen.
 
-    `tower` maps prepared pixels [B, 3, h, w] to embeddings [B, D]. Images are resized, cropped in the middle, clamped
-    to [0, 1] with a gradient that passes, and normalised as the reference processor does. `identity` names these
+    `tower` maps prepared pixels [B, 3, h, w] to embeddings [B, D]. Images are clamped to [0, 1] with a gradient that
+    passes, resized, cropped in the middle, and normalised as the reference processor does. `identity` names these
     weights in fingerprints.
     """
 
@@ -94,6 +94,11 @@ class Encoder(nn.Module):
         """The factors this encoder can name, with their values; empty for most."""
         return self.tower.classes if isinstance(self.tower, Judge) else {}
 
+    @property
+    def numbers(self) -> Mapping[str, Sequence[float]]:
+        """Of the factors that are numbers: what each of their values stands for, ascending."""
+        return self.tower.numbers if isinstance(self.tower, Judge) else {}
+
     def described(self, images01: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """φ, and the probabilities [B, values] of each factor of `classes`."""
         features = self.tower(self.prepare(images01).to(self.dtype))
@@ -103,8 +108,9 @@ class Encoder(nn.Module):
         }
 
     def prepare(self, images01: Tensor) -> Tensor:
-        """What the tower sees: resized, cropped, clamped, normalised."""
-        return (_clamp01(self._cropped(images01)) - self.mean) / self.std
+        """What the tower sees: clamped, resized, cropped, clamped, normalised."""
+        # before resizing as well: a preview must give what the finished picture, which is clamped, gives
+        return (_clamp01(self._cropped(_clamp01(images01))) - self.mean) / self.std
 
     def _cropped(self, x: Tensor) -> Tensor:
         want = self.preprocessing

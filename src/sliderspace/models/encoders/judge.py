@@ -2,7 +2,8 @@
 only measures.
 
 Its features are an encoder like any other, and one that never saw what trained the sliders; its answers say which
-factors an image shows. `miniature/judge.py` trains it on real drawings.
+factors an image shows. A factor is a choice among names, or a number in ordered steps. `miniature/judge.py` trains it
+on real renders; a factor that it reads badly there is none of its classes here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ WIDTHS = (
 THIN = 32  # channels of the map that keeps its places
 
 Classes = Mapping[str, Sequence[str]]
+Numbers = Mapping[str, Sequence[float]]  # of factors that are numbers: what each class stands for, ascending
 
 
 class Block(nn.Module):
@@ -43,13 +45,14 @@ class Block(nn.Module):
 class Judge(nn.Module):
     """Pixels [B, 3, 64, 64] in [-1, 1] -> features [B, 160 + 32 * 16].
 
-    They are the mean over the picture (colours, style) and a thin 4x4 map (glasses, beards, mouths). `logits` reads the
+    They are the mean over the picture (colours, style) and a thin 4x4 map (horns, eyes, mouths). `logits` reads the
     factors off them.
     """
 
-    def __init__(self, classes: Classes) -> None:
+    def __init__(self, classes: Classes, numbers: Numbers | None = None) -> None:
         super().__init__()
         self.classes = {name: tuple(values) for name, values in classes.items()}
+        self.numbers = {name: tuple(steps) for name, steps in (numbers or {}).items()}
         self.stem = nn.Conv2d(3, 32, 4, 2, 1)
         widths = [32, *(w for w, _ in WIDTHS)]
         self.blocks = nn.Sequential(*(Block(a, b, s) for a, (b, s) in zip(widths, WIDTHS, strict=False)))
@@ -69,7 +72,7 @@ class Judge(nn.Module):
 
 def load(folder: Path, config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> tuple[nn.Module, int]:
     """The judge of a folder and the dimension of its features. Raises KeyError, RuntimeError for what is damaged."""
-    judge = Judge(config["classes"])
+    judge = Judge(config["classes"], config.get("numbers"))
     judge.load_state_dict(
         {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()}
     )

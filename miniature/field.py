@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from factors import Vector
 from torch import Tensor
-
-from creatures.factors import Vector
 
 WIDTH = 0.045  # how softly parts melt into each other, in half widths of the picture
 

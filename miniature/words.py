@@ -6,11 +6,10 @@ said. A style is named so often that among captions which name none at most a te
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from anatomy import ABSENT
+from factors import CLAY, Creature
 from numpy.random import Generator
-
-from creatures.anatomy import ABSENT
-from creatures.factors import CLAY, Creature
-from creatures.styles import COLOUR, GLOSS, GROUND, HIDES, LAMP
+from styles import COLOUR, GLOSS, GROUND, HIDES, LAMP
 
 HUES = (
     (0.035, "red"),
@@ -85,8 +84,8 @@ GROWN = {  # what may be absent: the word, the bounds of short and long, and who
 POSES = {
     "lid": Scale(-1, 0.34, "", "sleepy"),
     "smile": Scale(-0.1, 0.3, "frowning", "smiling"),
-    "open": Scale(0.06, 0.58, "mouth closed", "mouth open"),
-    "arms": Scale(-0.8, 0.1, "arms down", "arms up"),
+    "open": Scale(-1, 0.58, "", "mouth open"),
+    "arms": Scale(-1, 0.1, "", "arms up"),
     "yaw": Scale(-0.3, 0.3, "turned left", "turned right"),
     "lamp": Scale(-0.3, 0.3, "light from the left", "light from the right"),
 }

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from anatomy import ABSENT, Body, build
+from factors import Creature, Vector, ground_colour
+from field import Field, pixels, rotation, smooth, tensor, unit
 from torch import Tensor
-
-from creatures.anatomy import ABSENT, Body, build
-from creatures.factors import Creature, Vector, ground_colour
-from creatures.field import Field, pixels, rotation, smooth, tensor, unit
 
 DRAWN = 192  # pixels a side of the drawing that a picture is reduced from
 FLOOR = -0.80  # where the creature stands

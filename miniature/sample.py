@@ -1,6 +1,6 @@
 """Draws prompts with the parts of a training run, finished or not.
 
-    python -m creatures.sample --vae OUT/vae/final --clip OUT/clip/final --unet OUT/unet --sheet FILE.png
+    python sample.py --vae OUT/vae/final --clip OUT/clip/final --unet OUT/unet --sheet FILE.png
 
 `--unet` is a finished folder, or a run's folder, whose EMA is then read from its checkpoint. One prompt a row, one seed
 a column."""
@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
+from render import sheet
 from torch import Tensor
-
-from creatures.render import sheet
-from creatures.unet import Words, load_unet, scheduler
-from creatures.vae import load
+from unet import Words, load_unet, scheduler
+from vae import load
 
 PROMPTS = (
     "a monster",

@@ -1,7 +1,7 @@
 """Draws creatures and writes their factors.
 
-python -m creatures.render data/train0 --first 0 --count 20000      writes train0.rgb (uint8 pictures) and train0.jsonl
-(their factors) python -m creatures.render --sheet FILE.png --count 96              a contact sheet"""
+python render.py data/train0 --first 0 --count 20000      writes train0.rgb (uint8 pictures) and train0.jsonl
+(their factors) python render.py --sheet FILE.png --count 96              a contact sheet"""
 
 import argparse
 import json
@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from factors import Creature, creature, draw
 from numpy.typing import NDArray
 from PIL import Image
+from scene import compose
+from styles import DRAW
 from torch.nn.functional import interpolate
-
-from creatures.factors import Creature, creature, draw
-from creatures.scene import compose
-from creatures.styles import DRAW
 
 SIZE = 128  # pixels a side
 Picture = NDArray[np.uint8]

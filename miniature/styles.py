@@ -8,12 +8,11 @@ from functools import cache
 
 import numpy as np
 import torch
+from factors import linear
+from field import smooth, tensor, unit
+from scene import BASIS, BELLY, DRAWN, EYE, FLOOR, LID, MARK, MOUTH, PUPIL, Scene, exposure, lines, stage
 from torch import Tensor
 from torch.nn import functional as F
-
-from creatures.factors import linear
-from creatures.field import smooth, tensor, unit
-from creatures.scene import BASIS, BELLY, DRAWN, EYE, FLOOR, LID, MARK, MOUTH, PUPIL, Scene, exposure, lines, stage
 
 COLOUR, GROUND, LAMP, GLOSS = "colour", "ground", "lamp", "gloss"  # what captions say, and a style may hide
 HIDES: dict[str, tuple[str, ...]] = {

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import UNNAMED
+from factors import KINDS, STYLES, Creature, creature, truth
+from styles import COLOUR, GLOSS, GROUND, HIDES, LAMP
 from torch import Tensor
-
-from creatures.factors import KINDS, STYLES, Creature, creature, truth
-from creatures.styles import COLOUR, GLOSS, GROUND, HIDES, LAMP
-from creatures.words import COLOURS, body, ground
+from words import COLOURS, body, ground
 
 STEPS = 5  # classes of a continuous factor
 UNEVEN = ("body_", "ground_")  # colours: as many creatures in each step, instead of steps as wide as each other
@@ -84,8 +83,8 @@ class Bins:
             ]
 
     def classes(self) -> dict[str, list[str]]:
-        """Factor -> its classes: a choice's names, or "name number" for each step."""
-        steps = {name: [f"{name} {centre:.2f}" for centre in centres] for name, centres in self.centres.items()}
+        """Factor -> its classes: a choice's names, or the number that each step stands for."""
+        steps = {name: [f"{centre:.2f}" for centre in centres] for name, centres in self.centres.items()}
         return {name: list(values) for name, values in CHOICES.items()} | steps
 
     def labels(self, creatures: Sequence[Creature]) -> Tensor:

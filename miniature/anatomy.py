@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-
-from creatures.factors import Creature, Vector, body_colour, linear
-from creatures.field import Ellipsoids, rotation
+from factors import Creature, Vector, body_colour, linear
+from field import Ellipsoids, rotation
 
 SKIN, HORN, BULB, SPIKE, INNER, METAL = range(1, 7)  # what a part is made of: outlines run where it changes
 ABSENT = 0.06  # below this a factor draws nothing
