@@ -1,6 +1,6 @@
 """Trains the preview decoder: AutoencoderTiny, 8x8x32 -> 64x64x3, taught by the full decoder.
 
-    python tiny.py --data DATA --out OUT/tiny --vae OUT/vae/final --clip OUT/clip/final --latents OUT/unet --images 200000
+    python tiny.py --data DATA --out OUT/tiny --vae OUT/vae/final --clip OUT/clip/final --latents OUT/unet
 
 It reads scaled latents, as AutoencoderTiny does (its own scaling factor is 1), squashes them to ±3 standard deviations,
 and draws at half the size: previews are looked at by encoders and not by people. So its pictures are to be like the
@@ -43,7 +43,9 @@ def lesson(vae: AutoencoderKL, z: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    o = arguments("Train the preview decoder", images=200_000, batch=32, lr=2e-3, vae="", clip="", latents="", noise=0.3)
+    o = arguments(
+        "Train the preview decoder", images=200_000, batch=32, lr=2e-3, vae="", clip="", latents="", noise=0.3
+    )
     torch.set_flush_denormal(True)
     vae, tiny = load(o.vae, o.device).eval(), build().to(o.device, memory_format=torch.channels_last)
     encoder = load_encoder(Path(o.clip), identity="", device=o.device, dtype=torch.bfloat16)
