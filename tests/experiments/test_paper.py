@@ -242,7 +242,14 @@ def test_shares_are_the_whole_and_split_no_discovery() -> None:
 
 
 def test_the_words_of_the_small_world_are_known_to_its_model() -> None:
-    prompts = [*AVATARS.concepts, *AVATARS.styles, *AVATARS.listed, *AVATARS.captions, *AVATARS.generic]
+    prompts = [
+        *AVATARS.concepts,
+        *AVATARS.styles,
+        *AVATARS.listed,
+        *AVATARS.captions,
+        *AVATARS.generic,
+        *AVATARS.expanded,
+    ]
     prompts += [p for listed in (*AVATARS.concepts.values(), *AVATARS.sources.values()) for p in listed]
     prompts += [p for pair in EXPERIMENTS["art"].cells(of_mini())[2].spaces[0].pairs for p in pair.prompts(AVATARS.art)]
     assert {w for p in prompts for w in PRESETS["mini"].unknown_words(p)} == set()

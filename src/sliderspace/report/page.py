@@ -34,6 +34,9 @@ THUMBNAIL = 256  # pixels
 MADE_FROM = "sliderspace-measures"  # names the fingerprint of the measures that a page shows
 
 
+PLAIN = ("prompts", "pairs", "eta")  # settings that a discovery's page leaves out
+
+
 @dataclass(frozen=True)
 class ReportData:
     """All the page shows. `strips` uint8 [K, S seeds, M scales, H, W, 3] at ±`measures.sizes` units and 0,
@@ -182,7 +185,7 @@ def render(data: ReportData) -> str:
         data=data,
         title=settings.prompts[0],
         encoder=settings.encoder or "the preset's own",
-        settings=settings.model_dump(mode="json", exclude={"prompts"}).items(),
+        settings=settings.model_dump(mode="json", exclude={"prompts"} if settings.pairs else {*PLAIN}).items(),
         cards=cards,
         base=[data_uri(image) for image in base],
         summary=verdicts.summary(seen, judged, evaluation),

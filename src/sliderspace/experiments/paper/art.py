@@ -19,6 +19,9 @@ def cells(asked: Asked) -> list[Cell]:
         reference = Pictures(named, world.pictures, seed, noise=REFERENCE, folder=asked.reference)
         in_words = asked.asked_in_words(world.art, world.about, seed)
         spaces = {f"{n} sliders": asked.space(world.art, seed=seed, sliders=n) for n in world.art_sliders}
+        if world.expanded:
+            most = max(world.art_sliders)
+            spaces[f"{most} sliders of many prompts"] = asked.space(*world.expanded, seed=seed, sliders=most)
         arms = {
             "generic prompt": Pictures(generic, world.pictures, seed),
             "list of prompts": Pictures(asked.model(*world.listed), world.pictures, seed),
