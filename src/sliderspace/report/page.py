@@ -31,10 +31,8 @@ from sliderspace.storage.files import save_text
 from sliderspace.storage.images import checked, data_uri, scale_label, thumbnails
 
 THUMBNAIL = 256  # pixels
+PLAIN = {"prompts", "pairs", "eta"}  # settings that a discovery's page leaves out
 MADE_FROM = "sliderspace-measures"  # names the fingerprint of the measures that a page shows
-
-
-PLAIN = ("prompts", "pairs", "eta")  # settings that a discovery's page leaves out
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ def render(data: ReportData) -> str:
         data=data,
         title=settings.prompts[0],
         encoder=settings.encoder or "the preset's own",
-        settings=settings.model_dump(mode="json", exclude={"prompts"} if settings.pairs else {*PLAIN}).items(),
+        settings=settings.model_dump(mode="json", exclude={"prompts"} if settings.pairs else PLAIN).items(),
         cards=cards,
         base=[data_uri(image) for image in base],
         summary=verdicts.summary(seen, judged, evaluation),
