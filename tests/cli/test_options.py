@@ -120,19 +120,8 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--dry-run": False,
         "--shard": None,
         "--json": False,
-        **dict.fromkeys(
-            (
-                "--encoder",
-                "--steps",
-                "--guidance",
-                "--precision",
-                "--resolution",
-                "--decoder",
-                "--quantize",
-                "--samples",
-                "--updates",
-            )
-        ),
+        **dict.fromkeys(("--encoder", "--steps", "--guidance", "--precision", "--resolution")),
+        **dict.fromkeys(("--decoder", "--quantize", "--samples", "--updates")),
         **UPDATING,
     },
     "info": {"folder": None, "--json": False},

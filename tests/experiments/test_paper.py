@@ -25,6 +25,7 @@ from sliderspace.experiments.paper.pictures import Pictures, Shared, layout
 from sliderspace.experiments.paper.run import dealt, file_of, run
 from sliderspace.experiments.paper.worlds import AVATARS, WORLDS, World
 from sliderspace.method import measuring
+from sliderspace.method.strengths import sparse_mix
 from sliderspace.models.backbones import PRESETS
 
 ROBOT = "a robot"
@@ -241,8 +242,22 @@ def test_shares_are_the_whole_and_split_no_discovery() -> None:
     assert not owners[0] & owners[1] and not owners[1] & owners[2] and not owners[0] & owners[2]
 
 
+def test_sliders_of_words_go_toward_their_styles_only() -> None:
+    drawn = [cell.sets["own"] for cell in EXPERIMENTS["art"].cells(of_mini())]
+    assert all(p.both_signs == (not p.space.pairs) for p in drawn if p.space) and not all(p.both_signs for p in drawn)
+    both, plus = (sparse_mix(range(20), 8, both_signs=signs) for signs in (True, False))
+    assert (both < 0).any() and torch.equal(plus, both.abs())
+
+
 def test_the_words_of_the_small_world_are_known_to_its_model() -> None:
-    prompts = [*AVATARS.concepts, *AVATARS.styles, *AVATARS.listed, *AVATARS.captions, *AVATARS.generic]
+    prompts = [
+        *AVATARS.concepts,
+        *AVATARS.styles,
+        *AVATARS.listed,
+        *AVATARS.captions,
+        *AVATARS.generic,
+        *AVATARS.expanded,
+    ]
     prompts += [p for listed in (*AVATARS.concepts.values(), *AVATARS.sources.values()) for p in listed]
     prompts += [p for pair in EXPERIMENTS["art"].cells(of_mini())[2].spaces[0].pairs for p in pair.prompts(AVATARS.art)]
     assert {w for p in prompts for w in PRESETS["mini"].unknown_words(p)} == set()

@@ -1,7 +1,6 @@
 """The verb that runs the paper's experiments."""
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,7 @@ from typer import Argument, Option
 from sliderspace.cli import parsing
 from sliderspace.cli.app import verb
 from sliderspace.cli.common import Values, answer_with, given, guarded, speed_of
-from sliderspace.cli.options import UPDATING, Json
+from sliderspace.cli.options import UPDATING, Json, spelling
 from sliderspace.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -88,7 +87,9 @@ def experiment(
 
             show_work(found, asked, speed, as_json)
             return
-        _run(found, asked, out, speed, shard, as_json)
+        typed: Values = {"backbone": backbone, "teacher": teacher, **files, "reference": reference, "judge": judge}
+        typed |= {"seeds": seeds, "pictures": pictures, "sliders": sliders, **given(chosen, COMMON), "out": out}
+        _run(found, asked, out, speed, shard, command_of(name, typed), as_json)
 
     guarded(body)
 
@@ -131,7 +132,15 @@ def _whole(model: str) -> str:
     return str(Path(model).expanduser().resolve()) if model and Path(model).expanduser().is_dir() else model
 
 
-def _run(found: "Experiment", asked: "Asked", out: Path, speed: "Speed", shard: str | None, as_json: bool) -> None:
+def _run(
+    found: "Experiment",
+    asked: "Asked",
+    out: Path,
+    speed: "Speed",
+    shard: str | None,
+    command: str,
+    as_json: bool,
+) -> None:
     from sliderspace.engine.bars import watch
     from sliderspace.engine.local import ALL
     from sliderspace.experiments.paper import answer
@@ -148,14 +157,15 @@ def _run(found: "Experiment", asked: "Asked", out: Path, speed: "Speed", shard: 
         )
         answer_with({"folder": str(out), "missing": missing}, as_json)
         return
-    page = answer.write(found, asked, measured, shared, command_of(found.name, asked, out))
+    page = answer.write(found, asked, measured, shared, command)
     if not as_json:
         typer.echo((page.parent / "results.md").read_text(encoding="utf-8"))
     answer_with({"page": str(page), "results": str(page.parent / "results.json")}, as_json)
 
 
-def command_of(name: str, asked: "Asked", out: Path) -> str:
-    """The command that makes the same again, without what only changes its speed."""
-    words: Sequence[object] = ["sliderspace", "experiment", name, "--backbone", asked.backbone]
-    words = [*words, *(["--teacher", asked.teacher] if asked.teacher else []), "--seeds", asked.seeds, "--out", out]
+def command_of(name: str, typed: Values) -> str:
+    """The command that makes the same again: what was typed, without what only changes its speed."""
+    words: list[object] = ["sliderspace", "experiment", name]
+    for option, value in typed.items():
+        words += [spelling(option), value] if value is not None else []
     return shlex.join(map(str, words))

@@ -9,9 +9,17 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.seeds import generator_for
 
 
-def sparse_mix(images: Sequence[int], sliders: int, *, active: int = 3, scale: float = 1.0, seed: int = 0) -> Tensor:
-    """Strengths [N, K] in natural units with `active` random sliders each, of random sign (the paper's evaluation uses
-    3).
+def sparse_mix(
+    images: Sequence[int],
+    sliders: int,
+    *,
+    active: int = 3,
+    scale: float = 1.0,
+    seed: int = 0,
+    both_signs: bool = True,
+) -> Tensor:
+    """Strengths [N, K] in natural units with `active` random sliders each (the paper's evaluation uses 3), of random
+    sign or all positive.
 
     Row n is a function of (seed, images[n]), so an image's mix is the same in any company. Raises BadInput when fewer
     than `active` sliders exist.
@@ -22,7 +30,8 @@ def sparse_mix(images: Sequence[int], sliders: int, *, active: int = 3, scale: f
     for n, image in enumerate(images):
         rng = generator_for(seed, "mix", image)
         chosen = rng.choice(sliders, size=active, replace=False)
-        out[n, chosen] = torch.tensor(rng.choice([-scale, scale], size=active), dtype=torch.float32)
+        drawn = torch.tensor(rng.choice([-scale, scale], size=active), dtype=torch.float32)
+        out[n, chosen] = drawn if both_signs else drawn.abs()
     return out
 
 

@@ -30,6 +30,7 @@ from sliderspace.report.cells import heats
 from sliderspace.storage.files import save_text
 from sliderspace.storage.images import THUMBNAIL, checked, data_uri, scale_label, thumbnails
 
+PLAIN = {"prompts", "pairs", "eta"}  # settings that a discovery's page leaves out
 MADE_FROM = "sliderspace-measures"  # names the fingerprint of the measures that a page shows
 
 
@@ -181,7 +182,7 @@ def render(data: ReportData) -> str:
         data=data,
         title=settings.prompts[0],
         encoder=settings.encoder or "the preset's own",
-        settings=settings.model_dump(mode="json", exclude={"prompts"}).items(),
+        settings=settings.model_dump(mode="json", exclude={"prompts"} if settings.pairs else PLAIN).items(),
         cards=cards,
         base=[data_uri(image) for image in base],
         summary=verdicts.summary(seen, judged, evaluation),

@@ -158,14 +158,14 @@ def _file_name(name: str) -> str:
 
 
 def _pictures(done: Sequence[Done], shared: Shared) -> dict[str, dict[str, list[str]]]:
-    """The first pictures of each arm with the first run seed, and of the sets it was compared with."""
+    """The first pictures of each arm with the first run seed; below them those of the sets it was compared with."""
     found: dict[str, dict[str, list[str]]] = {}
-    for one in done:
-        if one.cell.seed == 0:
-            for part, pictures in one.cell.sets.items():
-                name = one.cell.arm if part == "own" else part
-                small = thumbnails(shared.seen(pictures)["images"].numpy(), THUMBNAIL)
-                found.setdefault(one.cell.about, {}).setdefault(name, [data_uri(image) for image in small])
+    first = [(one.cell, part) for one in done if one.cell.seed == 0 for part in one.cell.sets]
+    for cell, part in sorted(first, key=lambda pair: pair[1] != "own"):
+        sets, name = found.setdefault(cell.about, {}), cell.arm if part == "own" else part
+        if name not in sets:
+            small = thumbnails(shared.seen(cell.sets[part])["images"].numpy(), THUMBNAIL)
+            sets[name] = [data_uri(image) for image in small]
     return found
 
 

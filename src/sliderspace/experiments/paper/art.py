@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from sliderspace.core.settings import Settings
 from sliderspace.experiments.paper.experiment import Asked, Cell, Experiment, Row
 from sliderspace.experiments.paper.numbers import LIKENESS, VARIETY, likeness, variety
 from sliderspace.experiments.paper.pictures import Pictures, Shared
@@ -19,17 +20,24 @@ def cells(asked: Asked) -> list[Cell]:
         reference = Pictures(named, world.pictures, seed, noise=REFERENCE, folder=asked.reference)
         in_words = asked.asked_in_words(world.art, world.about, seed)
         spaces = {f"{n} sliders": asked.space(world.art, seed=seed, sliders=n) for n in world.art_sliders}
+        if world.expanded:
+            most = max(world.art_sliders)
+            spaces[f"{most} sliders of many prompts"] = asked.space(*world.expanded, seed=seed, sliders=most)
         arms = {
             "generic prompt": Pictures(generic, world.pictures, seed),
             "list of prompts": Pictures(asked.model(*world.listed), world.pictures, seed),
-            **{
-                arm: Pictures(generic, world.pictures, seed, space=space, sliders="mix", active=min(3, space.sliders))
-                for arm, space in {f"{in_words.sliders} Concept Sliders": in_words, **spaces}.items()
-            },
+            f"{in_words.sliders} Concept Sliders": _mixed(generic, in_words, world.pictures, seed),
+            **{arm: _mixed(generic, space, world.pictures, seed) for arm, space in spaces.items()},
             "the named styles again": Pictures(named, world.pictures, seed),
         }
         found += [Cell("", arm, seed, {"own": own, REFERENCE: reference}) for arm, own in arms.items()]
     return found
+
+
+def _mixed(model: Settings, space: Settings, count: int, seed: int) -> Pictures:
+    """Three sliders a picture. Those of words go toward their style only: away from one there is no style."""
+    active, signs = min(3, space.sliders), not space.pairs
+    return Pictures(model, count, seed, space=space, sliders="mix", active=active, both_signs=signs)
 
 
 def measure(cell: Cell, seen: Mapping[str, Seen], shared: Shared) -> Row:

@@ -44,9 +44,9 @@ class Pictures:
     """One set. Picture n shows prompt n modulo their number, from noise (run seed, `noise`, n).
 
     `model` says which model draws what prompts. `sliders` are those of the discovery `space`: "mix" switches on
-    `active` random ones at ±1 unit, "each" draws every slider at +1 and at −1 on `count` seeds. They act on steps
-    `start` … `end` − 1. `first` is the model that predicts the first step, `skipped` how many steps are left out;
-    `folder` holds pictures that need no model.
+    `active` random ones at ±1 unit (or at +1 only), "each" draws every slider at +1 and at −1 on `count` seeds. They
+    act on steps `start` … `end` − 1. `first` is the model that predicts the first step, `skipped` how many steps are
+    left out; `folder` holds pictures that need no model.
     """
 
     model: Settings
@@ -56,6 +56,7 @@ class Pictures:
     space: Settings | None = None
     sliders: Literal["none", "mix", "each"] = "none"
     active: int = 3
+    both_signs: bool = True
     start: int = 0
     end: int | None = None
     first: Settings | None = None
@@ -197,11 +198,9 @@ class Shared:
             return seeds, prompt_N, None
         units_K = torch.from_numpy(self.space(pictures.space).units_K).float()
         if pictures.sliders == "mix":
-            return (
-                seeds,
-                prompt_N,
-                units_K * sparse_mix(index, len(units_K), active=pictures.active, seed=pictures.seed),
-            )
+            active, signs = pictures.active, pictures.both_signs
+            mixed_NK = sparse_mix(index, len(units_K), active=active, seed=pictures.seed, both_signs=signs)
+            return seeds, prompt_N, units_K * mixed_NK
         signed_K2K = torch.stack([torch.diag(units_K), -torch.diag(units_K)], 1)
         times = 2 * len(units_K)
         return seeds * times, prompt_N * times, signed_K2K.flatten(0, 1).repeat_interleave(count, 0)

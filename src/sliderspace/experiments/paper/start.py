@@ -80,7 +80,7 @@ def _reached(own: Seen, base: Seen, asked_ND: Array) -> float:
 START = Experiment(
     "start",
     "How much of a picture's structure is kept, and of the edit is left, when sliders start late or end early?",
-    "sliders that start after the first few steps keep structure and give precise edits (pictures only)",
+    "sliders that start after the first few steps keep structure and give precise edits, shown in pictures",
     (Column("structure kept", "higher", plotted=True), Column("effect", "higher", plotted=True), Column("change")),
     cells,
     measure,

@@ -32,6 +32,7 @@ class World:
     sliders: int
     art_sliders: tuple[int, ...]
     transfer_seeds: int
+    expanded: tuple[str, ...] = ()  # many prompts of `art` that name none of the styles, as data of a discovery
 
 
 def world_of(backbone: str) -> World:
@@ -49,6 +50,10 @@ ART_STYLES = (
     *("minimalism", "fauvism", "romanticism", "realism", "gothic art", "folk art", "street art", "comic book art"),
     *("pixel art", "low poly render", "paper collage", "photorealism"),
 )
+SUBJECTS = (
+    *("a portrait", "a landscape", "a still life", "a city street", "animals", "the sea", "a crowd", "an interior"),
+    *("a battle", "flowers", "a dream", "machines", "a feast", "a forest", "dancers", "an abstract composition"),
+)
 ANYTHING = World(
     concepts={concept: expand_templates(concept, 50) for concept in CONCEPTS},
     art="artwork in the style of a famous artist",
@@ -63,6 +68,7 @@ ANYTHING = World(
     sliders=32,
     art_sliders=(8, 16, 32, 64),
     transfer_seeds=16,
+    expanded=tuple(f"artwork in the style of a famous artist, {subject}" for subject in SUBJECTS),
 )
 
 # ---- the built-in model
@@ -105,5 +111,6 @@ AVATARS = World(
     sliders=16,
     art_sliders=(8, 16, 32),
     transfer_seeds=12,
+    expanded=(PERSON, *(f"a person {how}" for how in ("smiling", "with glasses", "with long hair", "with a beard"))),
 )
 WORLDS = {"mini": AVATARS}
