@@ -73,44 +73,50 @@ ANYTHING = World(
 
 # ---- the built-in model
 
-DRAWN_BY = (
-    *("adventurer", "avataaars", "big smile", "dylan", "lorelei", "micah", "miniavs", "notionists", "open peeps"),
-    *("personas", "pixel art", "toon head"),
+STYLES = (
+    *("clay", "vinyl", "cartoon", "ink", "pixel art", "pastel", "neon", "blueprint", "woodcut", "stained glass"),
+    *("gold", "night"),
 )
-THOUGHT_OF = ("pixel art", "big smile", "toon head", "open peeps")
-PERSON = "a portrait of a person"
-AVATARS = World(
+THOUGHT_OF = ("cartoon", "pixel art", "neon", "gold")
+CREATURE = "a creature"  # its kind and its style are the model's choice
+COLOURS = ("red", "blue", "yellow", "pink")
+CREATURES = World(
     concepts={
-        PERSON: (
-            *("a person, smiling", "a person with glasses", "a person with long hair", "a person with a beard"),
-            *("a person with red hair", "a person, sad", "a person wearing a hat", "a person, blue background"),
+        "a monster": (
+            *("a red monster", "a monster with long horns", "a fat monster", "a monster with one eye"),
+            *("a monster with spots", "a monster, arms up", "a monster, blue background", "a small monster"),
         ),
-        "a robot": (
-            *("a red robot", "a blue robot", "a green robot", "a robot, smiling", "a robot with glowing eyes"),
-            *("a robot with round eyes", "a yellow robot", "a robot, pink background"),
+        "a dragon": (
+            *("a green dragon", "a dragon with spikes", "a dragon with a long tail", "a thin dragon"),
+            *("a dragon with big eyes", "a dragon, turned left", "a dragon, pink background", "a big dragon"),
         ),
-        "an emoji face": (
-            *("an emoji face, crying", "an emoji face, winking", "an emoji face, smiling", "an emoji face, angry"),
-            *("an emoji face with sunglasses", "an emoji face, laughing", "an emoji face, sick", "an emoji face, sad"),
+        "a creature in ink style": (
+            *("a monster in ink style", "a dragon in ink style", "a bunny in ink style", "a robot toy in ink style"),
+            *(
+                "a fat creature in ink style",
+                "a creature with long horns in ink style",
+                "a small creature in ink style",
+            ),
+            "a creature with three eyes in ink style",
         ),
     },
-    art=PERSON,
-    styles=tuple(f"a person in {style} style" for style in DRAWN_BY),
-    listed=tuple(f"a person in {style} style" for style in THOUGHT_OF),
+    art=CREATURE,
+    styles=tuple(f"a creature in {style} style" for style in STYLES),
+    listed=tuple(f"a creature in {style} style" for style in THOUGHT_OF),
     about=tuple(f"{style} style" for style in THOUGHT_OF),
-    sources={PERSON: ("a person in pixel art style", "a robot", "an emoji face")},
-    generic=(PERSON, "a robot", "an emoji face"),
+    sources={"a monster": ("a dragon", "a bunny", "a robot toy", "a monster in pixel art style")},
+    generic=(CREATURE, "a monster", "a dragon"),
     captions=tuple(
-        f"{who} with {hair} hair{more}"
-        for who in ("a person", "a person in pixel art style", "a person in micah style", "a person in lorelei style")
-        for hair in ("red", "blonde", "black", "long brown")
-        for more in ("", " and glasses", ", smiling", ", green background")
+        f"a {colour} {kind}{more}"
+        for kind in ("monster", "dragon", "bunny", "robot toy")
+        for colour in COLOURS
+        for more in ("", " with spots", ", arms up", ", green background")
     ),
     pictures=256,
     samples=1000,
     sliders=16,
     art_sliders=(8, 16, 32),
     transfer_seeds=12,
-    expanded=(PERSON, *(f"a person {how}" for how in ("smiling", "with glasses", "with long hair", "with a beard"))),
+    expanded=(CREATURE, "a monster", "a dragon", "a bunny", "a robot toy"),
 )
-WORLDS = {"mini": AVATARS}
+WORLDS = {"mini": CREATURES}
