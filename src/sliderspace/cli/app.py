@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from sliderspace import __version__
 
 GROUPS = {  # in the order people need them
-    "Discover": ("discover", "info", "report", "backbones"),
+    "Discover": ("discover", "label", "info", "report", "backbones"),
     "Draw": ("generate", "sweep"),
     "Carry elsewhere": ("export", "import", "push", "pull"),
     "Measure": ("evaluate", "study"),

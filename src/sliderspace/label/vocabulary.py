@@ -1,0 +1,76 @@
+"""Names without any service: the phrases of a vocabulary that a CLIP finds most of at either end of a slider."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from sliderspace.core.arrays import Array
+from sliderspace.core.errors import BadInput
+from sliderspace.core.settings import Settings
+from sliderspace.core.text import is_blank, one_line
+from sliderspace.label.clip import Clip
+from sliderspace.label.directions import LEVEL, Moves
+from sliderspace.models.backbones import PRESETS
+from sliderspace.space.labels import Checks, Label
+
+BY = "vocabulary"
+LEAST, MOST = 3, 5_000  # phrases: each is compared with the mean of all
+OPEN = "…"  # stands in a name for an end that has no name of its own
+
+
+def read_words(path: Path | None = None) -> tuple[str, ...]:
+    """The phrases of a file, a line each, `#` begins a comment; without a file those that come with the package.
+
+    Raises BadInput for a file that cannot be read, or holds too few or too many different ones.
+    """
+    place = path or files("sliderspace.label") / "words.txt"
+    try:
+        lines = place.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise BadInput(f"cannot read the words in {place}: {why}.\nGive a text file with a phrase a line.") from error
+    phrases = tuple(dict.fromkeys(one_line(line.partition("#")[0]) for line in lines))
+    phrases = tuple(phrase for phrase in phrases if not is_blank(phrase))
+    if not LEAST <= len(phrases) <= MOST:
+        raise BadInput(f"{place} holds {len(phrases)} different phrases: give {LEAST} to {MOST}, one a line")
+    return phrases
+
+
+def known_words(phrases: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """Those that mean something to a model whose words are counted: to its CLIP the others are noise."""
+    preset = PRESETS.get(settings.backbone)
+    return tuple(phrase for phrase in phrases if preset is None or not preset.unknown_words(phrase))
+
+
+def labels_by_words(clip: Clip, moves: Moves, phrases: Sequence[str]) -> list[Label]:
+    """A label for each slider. BadInput where fewer than LEAST phrases mean anything to the model."""
+    known = known_words(phrases, clip.settings)
+    if len(known) < LEAST:
+        raise BadInput(f"only {len(known)} of these words mean anything to {clip.settings.backbone}: give others")
+    text_WD = clip.texts_about(known)
+    text_WD = text_WD - text_WD.mean(axis=0)
+    chance_R = np.abs(moves.chance(text_WD)).max(axis=1)
+    return [_label(cosine_W, known, chance_R) for cosine_W in moves.toward(text_WD)]
+
+
+def _label(cosine_W: Array, phrases: Sequence[str], chance_R: Array) -> Label:
+    """The best phrase of each end. An end is named where no random direction, or one in twenty, fits any phrase so
+    well; where neither is, both are a guess."""
+    low, high = int(cosine_W.argmin()), int(cosine_W.argmax())
+    beaten = {w: float((chance_R < abs(cosine_W[w])).mean()) for w in (low, high)}
+    best = max(beaten, key=lambda w: abs(cosine_W[w]))
+    passed = beaten[best] >= LEVEL
+    left, right = (phrases[w] if not passed or beaten[w] >= LEVEL else OPEN for w in (low, high))
+    name = right if left == OPEN else f"{left} ↔ {right}"
+    return Label(
+        proposed=name,
+        sentence=f"Toward plus more of “{phrases[high]}”, toward minus more of “{phrases[low]}”.",
+        low=phrases[low],
+        high=phrases[high],
+        confidence=beaten[best],
+        passed=passed,
+        by=BY,
+        checks=Checks(cosine=float(abs(cosine_W[best])), beaten=beaten[best]),
+    )
