@@ -11,7 +11,7 @@ from filelock import FileLock
 from pydantic import BeforeValidator, Field, Strict
 
 from sliderspace.core.errors import BadInput, DamagedFile
-from sliderspace.core.text import is_blank, one_line
+from sliderspace.core.text import is_blank, one_line, shown
 from sliderspace.measure.results import Number, Record, SpaceFile, Stored
 from sliderspace.storage.files import is_done
 from sliderspace.storage.run_folder import RunFolder
@@ -21,10 +21,11 @@ MOST_SAID = 300  # of a sentence
 
 
 def _fit(most: int) -> BeforeValidator:
-    """Strangers' text on one line and no longer than `most`; what is no text is left for the type to refuse."""
+    """Strangers' text on one line, no longer than `most`, with marks for what acts unseen; what is no text is left for
+    the type to refuse."""
 
     def fit(value: object) -> object:
-        line = one_line(value) if isinstance(value, str) else value
+        line = " ".join(shown(value).split()) if isinstance(value, str) else value
         return f"{line[: most - 1]}…" if isinstance(line, str) and len(line) > most else line
 
     return BeforeValidator(fit)
@@ -57,7 +58,7 @@ class Label(Record):
     sentence: Sentence = ""
     low: Text = ""  # what there is more of at −1
     high: Text = ""  # what there is more of at +1
-    confidence: Annotated[Number, Field(ge=0, le=1)] = None
+    confidence: Annotated[float, Strict(), Field(ge=0, le=1)] | None = None
     passed: bool = False  # whether the proposed name passed its checks
     by: Text = ""
     checks: Checks = Checks()
@@ -95,9 +96,8 @@ class Labels(Stored):
     advice: ClassVar[str] = "Undo the last change of it; or delete it, and run `sliderspace label {folder}`."
 
     sliders: tuple[Label, ...]
-    answers: dict[str, str] = Field(
-        default_factory=dict
-    )  # fingerprint of a question with its pictures -> the answer as JSON
+    # Fingerprint of a question with its pictures -> the answer as JSON.
+    answers: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
     def none(cls, count: int) -> Self:
@@ -172,5 +172,6 @@ def propose(run: RunFolder, found: Mapping[int, Label]) -> Labels:
 
 
 def write_labels(run: RunFolder, labels: Sequence[Label], made_from: str) -> None:
-    """Labels as a whole, of sliders made from `made_from`."""
-    Labels(sliders=tuple(labels)).write(run.labels, made_from)
+    """The labels of sliders that are put into a folder, where they have any and the folder has none of them yet."""
+    if any(label.name for label in labels) and not is_done(run.labels, made_from):
+        Labels(sliders=tuple(labels)).write(run.labels, made_from)
