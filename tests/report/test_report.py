@@ -261,6 +261,14 @@ def test_what_acts_unseen_never_reaches_the_page(text: str, seen: str):
     assert f"Slider 0 · {seen}" in page.values("data-title")
 
 
+def test_an_unsure_name_is_said_to_be_one():
+    guess = Label(name="horns", proposed="horns", sentence="It grows horns.", by="openai:m")
+    page = Page(render(report(labels=[guess, guess.model_copy(update={"passed": True}), Label()])))
+    assert page.text.count("(horns)") == 2 and page.text.count("It grows horns.") == 2
+    assert page.values("title").count("A guess by openai:m that did not pass its checks.") == 2
+    assert {"Slider 0 · (horns)", "Slider 1 · horns", "Slider 2"} <= set(page.values("data-title"))
+
+
 def test_each_slider_appears_with_all_its_pictures_and_commands():
     data = report(folder="my runs/person")
     page = Page(render(data))

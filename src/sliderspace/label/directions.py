@@ -16,7 +16,8 @@ from sliderspace.core.seeds import generator_for
 
 SHRINK = 1.0  # of the mean variance, added to each: there are fewer changes than dimensions
 DRAWS = 2000  # random directions
-LEVEL = 0.95  # share of them that a sure name beats
+LEVEL = 0.95  # share of them that a sure name fits better than
+FAR_LEVEL = 0.75  # share of them, each turned from −1 to +1 unit, that a sure name is moved farther than
 
 
 def slopes(z_SMD: Array, strengths_M: Array) -> Array:
@@ -53,14 +54,18 @@ class Moves:
         return whitening(self.change_KSD)
 
     @cached_property
+    def _pictures(self) -> Array:
+        return (self.base_ND - self.base_ND.mean(axis=0)) @ self._round
+
+    @cached_property
     def _random(self) -> Array:
         """Random directions of the same pictures [DRAWS, D], noise made round: sums of as many differences of two as
         there are seeds."""
         count = min(self.change_KSD.shape[1], len(self.base_ND) // 2)
         rng = generator_for(self.seed, "label control", 0)
         order = rng.permuted(np.tile(np.arange(len(self.base_ND)), (DRAWS, 1)), axis=1)[:, : 2 * count]
-        ends = self.base_ND[order].reshape(DRAWS, 2, count, -1).sum(axis=2)
-        return (ends[:, 1] - ends[:, 0]) @ self._round
+        ends = self._pictures[order].reshape(DRAWS, 2, count, -1).sum(axis=2)
+        return ends[:, 1] - ends[:, 0]
 
     def toward(self, text_WD: Array) -> Array:
         """Cosine [K, W] of each slider's mean change with the direction of each text."""
@@ -69,3 +74,19 @@ class Moves:
     def chance(self, text_WD: Array) -> Array:
         """The same of random directions [DRAWS, W]: what no slider made."""
         return cosines(self._random, text_WD @ self._round)
+
+    def reach(self, text_WD: Array) -> Array:
+        """How far each slider moves what a text says from −1 to +1 unit [K, W], in standard deviations of it among the
+        model's own pictures."""
+        return self._along(2 * self.change_KSD.mean(axis=1) @ self._round, text_WD)
+
+    def chance_reach(self, text_WD: Array) -> Array:
+        """The same of random directions [DRAWS, W], a unit being what it is for sliders: one standard deviation along
+        them."""
+        unit_RD = self._random / np.linalg.norm(self._random, axis=1, keepdims=True).clip(1e-12)
+        sigma_R = (self._pictures @ unit_RD.T).std(axis=0)
+        return self._along(2 * sigma_R[:, None] * unit_RD, text_WD)
+
+    def _along(self, move_ND: Array, text_WD: Array) -> Array:
+        axis_WD = text_WD @ self._round
+        return move_ND @ axis_WD.T / (self._pictures @ axis_WD.T).std(axis=0).clip(1e-12)

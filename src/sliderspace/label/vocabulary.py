@@ -11,7 +11,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Settings
 from sliderspace.core.text import is_blank, one_line
 from sliderspace.label.clip import Clip
-from sliderspace.label.directions import LEVEL, Moves
+from sliderspace.label.directions import FAR_LEVEL, LEVEL, Moves
 from sliderspace.models.backbones import PRESETS
 from sliderspace.space.labels import Checks, Label
 
@@ -51,18 +51,20 @@ def labels_by_words(clip: Clip, moves: Moves, phrases: Sequence[str]) -> list[La
         raise BadInput(f"only {len(known)} of these words mean anything to {clip.settings.backbone}: give others")
     text_WD = clip.texts_about(known)
     text_WD = text_WD - text_WD.mean(axis=0)
-    chance_R = np.abs(moves.chance(text_WD)).max(axis=1)
-    return [_label(cosine_W, known, chance_R) for cosine_W in moves.toward(text_WD)]
+    cosine_R, reach_R = (np.abs(f).max(axis=1) for f in (moves.chance(text_WD), moves.chance_reach(text_WD)))
+    own = zip(moves.toward(text_WD), moves.reach(text_WD), strict=True)
+    return [_label(cosine_W, reach_W, known, cosine_R, reach_R) for cosine_W, reach_W in own]
 
 
-def _label(cosine_W: Array, phrases: Sequence[str], chance_R: Array) -> Label:
-    """The best phrase of each end. An end is named where no random direction, or one in twenty, fits any phrase so
-    well; where neither is, both are a guess."""
+def _label(cosine_W: Array, reach_W: Array, phrases: Sequence[str], cosine_R: Array, reach_R: Array) -> Label:
+    """The best phrase of each end. An end is named where few random directions fit any phrase so well, or move it so
+    far; where neither end is, both are a guess."""
     low, high = int(cosine_W.argmin()), int(cosine_W.argmax())
-    beaten = {w: float((chance_R < abs(cosine_W[w])).mean()) for w in (low, high)}
-    best = max(beaten, key=lambda w: abs(cosine_W[w]))
-    passed = beaten[best] >= LEVEL
-    left, right = (phrases[w] if not passed or beaten[w] >= LEVEL else OPEN for w in (low, high))
+    beaten = {w: float((cosine_R < abs(cosine_W[w])).mean()) for w in (low, high)}
+    farther = {w: float((reach_R < abs(reach_W[w])).mean()) for w in (low, high)}
+    named = {w for w in (low, high) if beaten[w] >= LEVEL and farther[w] >= FAR_LEVEL}
+    best = max(named or beaten, key=lambda w: abs(cosine_W[w]))
+    left, right = (phrases[w] if w in named or not named else OPEN for w in (low, high))
     name = right if left == OPEN else f"{left} ↔ {right}"
     return Label(
         proposed=name,
@@ -70,7 +72,12 @@ def _label(cosine_W: Array, phrases: Sequence[str], chance_R: Array) -> Label:
         low=phrases[low],
         high=phrases[high],
         confidence=beaten[best],
-        passed=passed,
+        passed=bool(named),
         by=BY,
-        checks=Checks(cosine=float(abs(cosine_W[best])), beaten=beaten[best]),
+        checks=Checks(
+            cosine=float(abs(cosine_W[best])),
+            beaten=beaten[best],
+            reach=float(abs(reach_W[best])),
+            farther=farther[best],
+        ),
     )

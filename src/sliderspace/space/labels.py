@@ -45,6 +45,8 @@ class Checks(Record):
 
     cosine: Number = None  # of the change of the pictures with the name's text, noise made round, −1 … 1
     beaten: Number = None  # share of random directions of the same pictures that no word fits as well, 0 … 1
+    reach: Number = None  # how far it moves what the name says, in standard deviations of the model's own pictures
+    farther: Number = None  # share of random directions that move nothing as far, 0 … 1
     agreement: Number = None  # share of random directions that this very name fits less, 0 … 1
     right: Number = None  # share of blind answers on unseen seeds that were right, 0 … 1
     answers: int | None = None  # how many those were

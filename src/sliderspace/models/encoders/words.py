@@ -58,7 +58,8 @@ def load_text_tower(location: str, device: torch.device) -> TextTower:
     folder = _folder(location)
     with explained(folder), quiet_loading():  # no report on the image tower that is left out
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model, found = transformers.CLIPTextModelWithProjection.from_pretrained(
+        family: Any = transformers.CLIPTextModelWithProjection
+        model, found = family.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
     if found["missing_keys"]:  # transformers would fill them with random numbers
