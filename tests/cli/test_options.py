@@ -82,6 +82,17 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--lanes": 16,
     },
     "info": {"folder": None, "--json": False},
+    "label": {
+        "folder": None,
+        "--by": None,
+        "--base-url": None,
+        "--words": None,
+        "--name": None,
+        "--again": False,
+        "--json": False,
+        "--device": "auto",
+        "--batch": 64,
+    },
     "report": {"folder": None, "--json": False},
     "backbones": {"--json": False},
     "export": {

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 @verb(
     *DRAWING,
-    epilog="Examples: sliderspace label runs/person; sliderspace label runs/person --by anthropic:MODEL; sliderspace "
-    'label runs/person --name 3="red hair"',
+    epilog='Example: sliderspace label runs/person --name 3="red hair"',
 )
 def label(
     folder: Folder,
@@ -49,7 +48,10 @@ def label(
     **speed: Any,
 ) -> None:
     """Name the sliders of a finished space, test whether the names hold, and write them into the report. Names that are
-    unsure stand in parentheses."""
+    unsure stand in parentheses.
+
+    Offline: `sliderspace label DIR`. By a service: `sliderspace label DIR --by anthropic:MODEL`, or `--by openai:MODEL
+    --base-url http://localhost:11434/v1`."""
 
     def body() -> None:
         from sliderspace.cli.tables import print_labels
