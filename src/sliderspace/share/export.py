@@ -50,7 +50,7 @@ def export(
     layers = [name.removesuffix(".down") for name in space.values if name.endswith(".down")]
     shared = {"space": made_from, "unit": unit, "component": component_of(layers)}
     for k, path in zip(chosen, paths, strict=True):
-        _remove_other_names(path, made_from, k)
+        _remove_other_names(path, file_name(settings.prompts[0], settings.backbone, k, None), made_from)
         save_bytes(path, _lora_file(space, k, about(settings, space.directions, k, **shared, **notes[k])))
     return paths
 
@@ -86,11 +86,13 @@ def _check_replaceable(path: Path, space: str) -> None:
         )
 
 
-def _remove_other_names(path: Path, space: str, k: int) -> None:
-    """Without the file that slider `k` of this space had under an earlier name: two of them cannot be imported."""
+def _remove_other_names(path: Path, unnamed: str, space: str) -> None:
+    """Without the file that a slider of this space had under an earlier name or none (`unnamed`): two of them cannot be
+    imported together."""
+    stem = Path(unnamed).stem
     for other in path.parent.glob("*.safetensors"):
-        found = None if other == path else _about_at(other)
-        if found and (found.space, found.index) == (space, k):
+        own = other.stem == stem or other.stem.startswith(f"{stem}-")
+        if own and other != path and getattr(_about_at(other), "space", None) == space:
             other.unlink()
 
 
