@@ -125,6 +125,17 @@ PROMISED: dict[str, dict[str, Any]] = {
         **UPDATING,
     },
     "info": {"folder": None, "--json": False},
+    "label": {
+        "folder": None,
+        "--by": None,
+        "--base-url": None,
+        "--words": None,
+        "--name": None,
+        "--again": False,
+        "--json": False,
+        "--device": "auto",
+        "--batch": 64,
+    },
     "report": {"folder": None, "--json": False},
     "backbones": {"--json": False},
     "export": {

@@ -26,6 +26,7 @@ from sliderspace.report.charts import ends_of
 from sliderspace.report.from_run import report_run, reported_of
 from sliderspace.report.page import ReportData, render, write_report
 from sliderspace.report.verdicts import CLEAN, MEASURES, PROTOCOLS, TOGETHER, warnings_for
+from sliderspace.space.labels import Label
 from sliderspace.storage.files import load_json, load_tensors, save_json, save_tensors, stored_fingerprint
 from sliderspace.storage.images import (
     data_uri,
@@ -66,7 +67,7 @@ def report(measured: Measures | None = None, **changed: Any) -> ReportData:
     found = measured or measures()
     count = len(found.sliders)
     values: dict[str, Any] = {
-        "settings": Settings(prompts=("a portrait",)), "measures": found, "names": [None] * count,
+        "settings": Settings(prompts=("a portrait",)), "measures": found, "labels": [Label()] * count,
         "strips": pictures(count, 2, 2 * len(found.sizes) + 1), "base_images": pictures(5), "created": "today",
         "explained_variance_ratio_K": np.array([0.2, 0.1, 0.05, *[0.01] * count])[:count], "step_share": 0.025,
         "history": ((0, -0.01), (50, 0.1), (100, 0.15)), "folder": "runs/p",
@@ -180,7 +181,7 @@ def with_text_everywhere(text: str) -> ReportData:
     return evaluated(
         measures(judge=JUDGE, factors=factors), EVALUATION | {"factors": factors | told | more, "controls": controls, "by_step": one_step},
         settings=Settings(prompts=(text, text), backbone=text, encoder=text, decoder=text), created=text, notes=(text,), folder=text,
-        names=[text, None, None], history=(),
+        labels=[Label(name=text), Label(name="x", sentence=text), Label()], history=(),
     )  # fmt: skip
 
 
@@ -258,6 +259,14 @@ def test_what_acts_unseen_never_reaches_the_page(text: str, seen: str):
     page = Page(html)
     assert page.text.count(seen) >= 8
     assert f"Slider 0 · {seen}" in page.values("data-title")
+
+
+def test_an_unsure_name_is_said_to_be_one():
+    guess = Label(name="horns", proposed="horns", sentence="It grows horns.", by="openai:m")
+    page = Page(render(report(labels=[guess, guess.model_copy(update={"passed": True}), Label()])))
+    assert page.text.count("(horns)") == 2 and page.text.count("It grows horns.") == 2
+    assert page.values("title").count("A guess by openai:m that did not pass its checks.") == 2
+    assert {"Slider 0 · (horns)", "Slider 1 · horns", "Slider 2"} <= set(page.values("data-title"))
 
 
 def test_each_slider_appears_with_all_its_pictures_and_commands():
@@ -702,10 +711,6 @@ DAMAGE: dict[str, tuple[str, Any]] = {  # what a file holds that it should not
     "words for a number": ("measures.json", lambda v: v | {"mean": {"alignment": "high"}}),
     "a matrix that is no square": ("measures.json", lambda v: v | {"leakage": [[1.0]] * 3}),
     "other sizes than the strips": ("measures.json", lambda v: v | {"sizes": [1.0]}),
-    "a name that is a number": (
-        "space.json",
-        lambda v: v | {"sliders": [{**v["sliders"][0], "name": 7}, *v["sliders"][1:]]},
-    ),
     "a slider that is a word": ("space.json", lambda v: v | {"sliders": ["hat"] * 3}),
     "a unit that is null": ("space.json", lambda v: v | {"sliders": [{**s, "unit": None} for s in v["sliders"]]}),
     "too few names": ("space.json", lambda v: v | {"sliders": v["sliders"][:1]}),

@@ -38,7 +38,9 @@ from sliderspace.share.hub import prepare
 from sliderspace.share.importing import import_space
 from sliderspace.share.lora_files import load_file
 from sliderspace.share.places import place_name
+from sliderspace.space.labels import Checks, Label, propose, rename
 from sliderspace.space.space import SliderSpace
+from sliderspace.storage.run_folder import RunFolder
 
 # ---- images from an exported file in plain diffusers are ours
 
@@ -247,6 +249,38 @@ def test_measures_of_other_sliders_are_not_passed_on(finished: Path, tmp_path: P
         (folder / "measures.json").write_text(json.dumps({**told, "sliders": sliders}))
         with pytest.raises(DamagedFile, match=r"measures\.json"):
             export(SliderSpace.load(folder), tmp_path / "out")
+
+
+def test_a_renamed_slider_leaves_no_file_of_its_old_name(space: SliderSpace, tmp_path: Path) -> None:
+    """Two files of one slider could not be imported together; another space's file of that number stays."""
+    own = dataclasses.replace(space, folder=Path(shutil.copytree(space.folder, tmp_path / "run")))
+    other = make_space(tmp_path / "other", {"a": torch.nn.Linear(2, 2)}, identity="t", backbone=space.settings.backbone)
+    out = tmp_path / "out"
+    export(own, out)
+    [stranger] = export(other, tmp_path / "theirs", sliders=[1])
+    shutil.copyfile(stranger, out / "theirs.safetensors")
+    rename(RunFolder(own.folder), {1: "blue hair", 2: "<b>../../\u202e"})
+    export(own, out)
+    assert {path.name for path in out.iterdir()} == {
+        "a-robot--velocity-00.safetensors",
+        "a-robot--velocity-01-blue-hair.safetensors",
+        "a-robot--velocity-02-b-u-202e.safetensors",
+        "theirs.safetensors",
+    }
+
+
+def test_an_unsure_name_is_in_parentheses_and_in_no_file_name(space: SliderSpace, tmp_path: Path) -> None:
+    own = dataclasses.replace(space, folder=Path(shutil.copytree(space.folder, tmp_path / "run")))
+    guess = Label(proposed="a hat", sentence="It has a hat.", by="openai:m", checks=Checks(right=0.5, answers=8))
+    propose(RunFolder(own.folder), {0: guess})
+    [path] = export(own, tmp_path / "out", sliders=[0])
+    assert path.name == "a-robot--velocity-00.safetensors"
+    with safe_open(path, "np") as file:
+        assert file.metadata()["modelspec.title"].startswith("(a hat) of “a robot”")
+    about = load_file(path).about
+    assert about.name is None and about.label == guess.after(Label())
+    again = import_space(tmp_path / "out", tmp_path / "again")
+    assert again.labels[0].shown == "(a hat)" and again.labels[0].sentence == "It has a hat."
 
 
 def test_names_go_into_file_names_and_any_prompt_makes_one(space: SliderSpace, tmp_path: Path) -> None:

@@ -180,15 +180,17 @@ def test_ours_and_others_in_one_folder(
     close(ours(mixed, {1: 1.3}), ours(space, {1: 1.3}))
     close(ours(mixed, {2: 0.5}), in_diffusers(unet_pipeline(), folder / "b.safetensors", 0.5))
     close(ours(mixed, {3: 0.5}), in_diffusers(unet_pipeline(), tmp_path / "plain.safetensors", 0.5))
-    listed = json.loads((tmp_path / "run" / "space.json").read_text())
-    assert listed["imported"] is True and [s["name"] for s in listed["sliders"]] == [None, "red hair", "b", "c"]
+    assert json.loads((tmp_path / "run" / "space.json").read_text())["imported"] is True
+    assert [label.name for label in mixed.labels] == [None, "red hair", "b", "c"]
 
 
 def test_a_space_without_directions_does_all_but_be_measured(folder: Path, tiny: Tiny, tmp_path: Path) -> None:
     """It loads, draws, sweeps, says what it is, is exported, imported again and pushed."""
     space = imported(folder / "b.safetensors", tmp_path / "run", tiny)
     told = space.describe()
-    assert told["encoder"] is None and told["sliders"] == [{"index": 0, "unit": 1.0, "explained_variance_ratio": None}]
+    assert told["encoder"] is None and told["sliders"] == [
+        {"index": 0, "name": "b", "unit": 1.0, "explained_variance_ratio": None}
+    ]
     assert space.sweep(0, [1], [-1, 0, 1]).shape == (1, 3, 32, 32, 3)
     [path] = export(space, tmp_path / "lora")
     assert path.name == "a-robot--velocity-00-b.safetensors" and load_file(path).about.direction is None

@@ -34,7 +34,9 @@ from sliderspace.models.backbones.pipeline import quantization
 from sliderspace.models.identity import identity_of
 from sliderspace.share.hub import prepare, pull, push
 from sliderspace.share.importing import import_space
+from sliderspace.space.labels import rename
 from sliderspace.space.space import SliderSpace
+from sliderspace.storage.run_folder import RunFolder
 
 RUN_FILES = {
     "config.json",
@@ -318,9 +320,7 @@ def test_a_pulled_space_says_where_its_model_was(hub: type[Hub], finished: Path,
 def test_a_second_push_leaves_nothing_of_the_first_behind(hub: type[Hub], finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     push(folder, "jane/robots", token="writer", private=True)
-    told = json.loads((folder / "space.json").read_text())
-    told["sliders"][1]["name"] = "a hat"
-    (folder / "space.json").write_text(json.dumps(told))
+    rename(RunFolder(folder), {1: "a hat"})
     push(folder, "jane/robots", token="writer")
     files = {name.partition("/")[2] for name in hub.repos["jane/robots"] if name.startswith("lora/")}
     assert files == LORAS - {"a-robot--velocity-01.safetensors"} | {

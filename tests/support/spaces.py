@@ -13,6 +13,7 @@ from sliderspace.core.settings import Speed, settings_from
 from sliderspace.measure.results import MadeFrom, SpaceFile
 from sliderspace.method.denoise import render
 from sliderspace.method.directions import Directions
+from sliderspace.space.labels import Label, write_labels
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import save_json, save_tensors, stored_fingerprint
 from sliderspace.storage.run_folder import RunFolder
@@ -65,10 +66,11 @@ def make_space(
         save_json(run.config, chosen.model_dump(mode="json"), kind="config", fingerprint="c")
         directions.save(run.directions, "d")
         save_tensors(run.sliders, values, kind="sliders", fingerprint=identity, history=[])
-        listed = [{"index": k, "name": "red hair" if k == 1 else None, "unit": 0.5 + 0.3 * k} for k in range(count)]
+        listed = [{"index": k, "unit": 0.5 + 0.3 * k} for k in range(count)]
         made_from = MadeFrom(directions="d", sliders=identity)
         space = SpaceFile.model_validate({"made_from": made_from, "settings": chosen, "sliders": listed})
         space.write(run.space, "m")
+        write_labels(run, [Label(name="red hair" if k == 1 else None) for k in range(count)], identity)
     return SliderSpace.load(folder, Speed(device="cpu"))
 
 

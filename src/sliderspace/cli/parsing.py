@@ -46,3 +46,14 @@ def strengths(pairs: list[str]) -> dict[int, float]:
             raise BadInput(f"--set: '{pair}' should be SLIDER=UNITS, for example --set 3=1.5")
         out[int(slider)] = number(value, "--set")
     return out
+
+
+def names(pairs: list[str]) -> dict[int, str]:
+    """["3=horns"] -> {3: "horns"}."""
+    out: dict[int, str] = {}
+    for pair in pairs:
+        slider, equals, name = pair.partition("=")
+        if not equals or not slider.strip().isdecimal():
+            raise BadInput(f"--name: '{pair}' should be SLIDER=NAME, for example --name 3=horns")
+        out[int(slider)] = name
+    return out

@@ -1,5 +1,6 @@
 """What is known of a run, as tables on a terminal."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from sliderspace.engine.status import Status
     from sliderspace.measure.protocols.records import Observability, Protocol, Protocols
     from sliderspace.measure.results import EvaluatedFactors, Evaluation, Interval, Measures
+    from sliderspace.space.labels import Label
 
 COLUMNS = {  # measure -> its heading: all fit beside each other in 80 columns
     "alignment": "alignment",
@@ -49,6 +51,8 @@ def print_run(status: "Status") -> None:
         )
     if status.measures:
         _print_measures(status.measures)
+    if any(label.name for label in status.labels):
+        print_labels(status.labels)
 
 
 def _observability(seen: "Observability") -> str:
@@ -69,6 +73,20 @@ def _print_measures(measures: "Measures") -> None:
     for k, slider in enumerate(measures.sliders):
         table.add_row(str(k), *(_number(getattr(slider, name)) for name in COLUMNS))
     table.add_row("mean", *(_number(getattr(measures.mean, name)) for name in COLUMNS))
+    Console().print(table)
+
+
+def print_labels(labels: "Sequence[Label]") -> None:
+    """A name a slider, who gave it, and what it was tested by."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("slider", "name", "by", "confidence", "told blind")
+    for k, label in enumerate(labels):
+        told = "–" if label.checks.right is None else f"{label.checks.right:.0%} of {label.checks.answers}"
+        by, known = ("a person", "–") if label.by_person else (label.by, _number(label.confidence))
+        table.add_row(str(k), *(Text(shown(text)) for text in (label.shown or "–", by, known, told)))
     Console().print(table)
 
 

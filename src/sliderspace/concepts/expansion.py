@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TypeGuard, cast
 from sliderspace.concepts.templates import COUNT, checked_concept
 from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
 from sliderspace.core.text import is_blank, one_line
+from sliderspace.language.answers import data_in
 from sliderspace.language.chat import open_chat, short
 from sliderspace.storage.files import fingerprint, is_done, load_json, save_json
 
@@ -126,14 +126,8 @@ def _cached(cache: Path | None, identity: str, count: int) -> tuple[list[str], i
 
 
 def _texts(answer: str, model: str) -> list[str]:
-    """The JSON array of strings in an answer, which may stand in a fenced block and after the model's thinking."""
-    answer = re.sub(r"<think>.*?</think>", "", answer, flags=re.DOTALL)
-    fenced = re.search(r"```\w*\n(.*?)```", answer, re.DOTALL)
-    text = fenced[1] if fenced else answer
-    try:
-        found: object = json.loads(text[text.find("[") : text.rfind("]") + 1])
-    except (ValueError, RecursionError):
-        found = None
+    """The JSON array of strings in an answer; SliderSpaceError where there is none."""
+    found = data_in(answer, "[]")
     if not _is_texts(found):
         raise SliderSpaceError(
             f"{model} did not answer with a JSON list of texts but with: {short(answer) or 'nothing'}\n"

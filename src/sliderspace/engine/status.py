@@ -12,6 +12,7 @@ from sliderspace.engine import fingerprints
 from sliderspace.measure.protocols.records import Observability
 from sliderspace.measure.results import Evaluation, Measures, Record, SpaceFile
 from sliderspace.report.from_run import reported_of
+from sliderspace.space.labels import Label, labels_of
 from sliderspace.storage.files import load_json, stored_fingerprint
 from sliderspace.storage.run_folder import RunFolder
 
@@ -19,21 +20,23 @@ State = Literal["done", "missing", "of other settings"]
 
 
 class Status(Record):
-    """What a run folder holds. `observability` is that of the directions config.json asks for; `measures` are those of
-    its finished space; where config.json asks for other settings by now, they are `earlier`, and `changed` says what
-    differs."""
+    """What a run folder holds. `observability` is that of the directions config.json asks for; `measures` and `labels`
+    are those of its finished space; where config.json asks for other settings by now, the measures are `earlier`, and
+    `changed` says what differs."""
 
     folder: str
     settings: Settings
     stages: dict[str, State]
     observability: Observability | None = None
     measures: Measures | None = None
+    labels: tuple[Label, ...] = ()
     earlier: bool = False
     changed: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, object]:
         """As `info --json` prints it: the measures on the top level where they are of these settings."""
-        values = self.model_dump(mode="json", exclude={"measures", "earlier"})
+        values = self.model_dump(mode="json", exclude={"measures", "labels", "earlier"})
+        values["labels"] = [label.plain() for label in self.labels]
         if self.measures is None:
             return values
         measured: dict[str, object] = self.measures.model_dump(mode="json")
@@ -52,7 +55,7 @@ def describe_run(folder: Path) -> Status:
     measures = Measures.read(run.measures) if run.measures.exists() else None
     if space is None or measures is None or space.foreign(run):
         return status
-    found = {"measures": measures, "earlier": status.stages["measure"] != "done"}
+    found = {"measures": measures, "labels": labels_of(run).sliders, "earlier": status.stages["measure"] != "done"}
     return status.model_copy(update=found | {"changed": space.changed(settings)})
 
 

@@ -246,13 +246,12 @@ class SpaceEntry(Record):
     """One slider of a space: `unit` is its raw strength at 1.0; an imported one brings its measures along."""
 
     index: int | None = None
-    name: str | None = None
     unit: Finite
     measures: SliderMeasures | None = None
 
 
 class SpaceFile(Stored):
-    """space.json: the sliders of a finished space, their names and units, and the settings they were made with."""
+    """space.json: the sliders of a finished space, their units, and the settings they were made with."""
 
     kind: ClassVar[str] = "space"
     advice: ClassVar[str] = (

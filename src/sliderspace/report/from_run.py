@@ -11,6 +11,7 @@ from sliderspace.core.settings import settings_from
 from sliderspace.measure.results import Evaluation, Measures, SpaceFile
 from sliderspace.method.directions import Directions
 from sliderspace.report.page import MADE_FROM, ReportData, write_report
+from sliderspace.space.labels import labels_of
 from sliderspace.storage.files import load_json, load_tensors, stored_fingerprint
 from sliderspace.storage.run_folder import RunFolder
 
@@ -37,7 +38,7 @@ def report_run(run: RunFolder) -> Path:
         settings=space.settings,
         measures=measured,
         evaluation=_evaluation(run, len(measured.sliders)),
-        names=[entry.name for entry in space.sliders],
+        labels=labels_of(run).sliders,
         strips=strips,
         base_images=base,
         explained_variance_ratio_K=directions.explained_variance_ratio_K,
@@ -105,6 +106,6 @@ def _history(run: RunFolder) -> list[tuple[float, float]]:
 def _check_counts(run: RunFolder, data: ReportData) -> None:
     """DamagedFile where the files are of different numbers of sliders."""
     count = len(data.measures.sliders)
-    for path, found in ((run.space, len(data.names)), (run.directions, len(data.explained_variance_ratio_K))):
+    for path, found in ((run.space, len(data.labels)), (run.directions, len(data.explained_variance_ratio_K))):
         if found != count:
             raise DamagedFile(f"{path} is not of the {count} sliders that were measured.\n{Measures.mending(path)}")

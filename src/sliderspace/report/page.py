@@ -27,6 +27,7 @@ from sliderspace.measure.results import Evaluation, Measures, SliderMeasures
 from sliderspace.method.sweeps import both_ways
 from sliderspace.report import charts, verdicts
 from sliderspace.report.cells import heats
+from sliderspace.space.labels import Label
 from sliderspace.storage.files import save_text
 from sliderspace.storage.images import THUMBNAIL, checked, data_uri, scale_label, thumbnails
 
@@ -45,7 +46,7 @@ class ReportData:
     settings: Settings
     measures: Measures
     strips: npt.ArrayLike
-    names: Sequence[str | None]
+    labels: Sequence[Label]
     base_images: npt.ArrayLike
     explained_variance_ratio_K: Array
     step_share: float
@@ -75,7 +76,7 @@ class Card:
     """One slider: a strip of pictures a seed, its measures, and what to beware of."""
 
     index: int
-    name: str | None
+    label: Label
     warnings: list[str]
     labels: list[str]
     scales: list[float]
@@ -113,7 +114,7 @@ def _card(data: ReportData, k: int, images: npt.NDArray[np.uint8]) -> Card:
     span = charts.span(slider)
     return Card(
         index=k,
-        name=data.names[k],
+        label=data.labels[k],
         warnings=verdicts.warnings_for(slider, data.measures.mean, data.measures.leakage[k]),
         labels=labels,
         scales=scales,

@@ -93,7 +93,8 @@ def _sliders(space: SliderSpace, files: list[Path], pictures: list[str]) -> list
         {
             "index": k,
             "file": file.name,
-            "name": notes[k]["name"],
+            "name": notes[k]["label"].shown,
+            "sentence": notes[k]["label"].sentence,
             "measures": notes[k]["measures"] or {},
             "share": None if found is None else float(found.explained_variance_ratio_K[k]),
             "picture": pictures[k] if pictures else None,

@@ -19,6 +19,7 @@ from sliderspace.measure.results import Measures, SpaceFile
 from sliderspace.share.lora_names import LABELS, component_of, family_of, keys_for
 from sliderspace.share.metadata import CHECKSUM, ENTRY, About, about, about_in, checksum_of, title
 from sliderspace.share.places import shareable, short_name
+from sliderspace.space.labels import labels_of
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import save_bytes, stored_fingerprint
 from sliderspace.storage.images import writable
@@ -31,8 +32,9 @@ def export(
     """Write one LoRA file for each of `sliders` (all if None) into `folder`; a strength of 1.0 in other programs is
     `unit` natural units.
 
-    The same space gives the same bytes. Raises BadInput: no such slider, a unit that is not above 0, nowhere to write,
-    or a file in the way that is not of this space; then nothing is written.
+    The same space gives the same bytes; the file that a slider had under an earlier name goes. Raises BadInput: no such
+    slider, a unit that is not above 0, nowhere to write, or a file in the way that is not of this space; then nothing
+    is written.
     """
     if not (math.isfinite(unit) and unit > 0):
         raise BadInput(f"a unit of {unit:g}: strength 1.0 has to be some natural units above 0, for example 1")
@@ -42,25 +44,26 @@ def export(
     notes = slider_notes(space)
     settings = shareable(space.settings)
     made_from = stored_fingerprint(RunFolder(space.folder).sliders) or ""
-    paths = [folder / file_name(settings.prompts[0], settings.backbone, k, notes[k]["name"]) for k in chosen]
+    paths = [folder / file_name(settings.prompts[0], settings.backbone, k, notes[k]["label"].sure_name) for k in chosen]
     for path in paths:
         _check_replaceable(path, made_from)
     layers = [name.removesuffix(".down") for name in space.values if name.endswith(".down")]
     shared = {"space": made_from, "unit": unit, "component": component_of(layers)}
     for k, path in zip(chosen, paths, strict=True):
+        _remove_other_names(path, file_name(settings.prompts[0], settings.backbone, k, None), made_from)
         save_bytes(path, _lora_file(space, k, about(settings, space.directions, k, **shared, **notes[k])))
     return paths
 
 
 def slider_notes(space: SliderSpace) -> list[dict[str, Any]]:
-    """For each slider its `name` and its `measures`, where the run folder has them (else None)."""
+    """For each slider its `label`, and its `measures` where the run folder has them (else None)."""
     run = RunFolder(space.folder)
     listed = SpaceFile.read(run.space).sliders
     measured = Measures.read(run.measures).sliders if run.measures.exists() else [entry.measures for entry in listed]
     if len(measured) != len(listed):
         raise DamagedFile(f"{run.measures} is not of these {len(listed)} sliders.\n{Measures.mending(run.measures)}")
     found = [None if m is None else m.model_dump(mode="json", exclude_unset=True) for m in measured]
-    return [{"name": entry.name, "measures": m} for entry, m in zip(listed, found, strict=True)]
+    return [{"label": label, "measures": m} for label, m in zip(labels_of(run).sliders, found, strict=True)]
 
 
 def file_name(prompt: str, model: str, index: int, name: str | None) -> str:
@@ -76,23 +79,32 @@ def _slug(text: str) -> str:
 
 def _check_replaceable(path: Path, space: str) -> None:
     """BadInput where `path` holds anything but a slider of this space."""
-    if path.exists() and _space_in(path) != space:
+    if path.exists() and getattr(_about_at(path), "space", None) != space:
         raise BadInput(
             f"{path} is not a slider of this space, so it was not replaced and nothing was written.\n"
             f"Export into another folder with --out, or delete that file first."
         )
 
 
-def _space_in(path: Path) -> str | None:
-    """The space that the file at `path` was exported from; None if it was not, or cannot be read."""
+def _remove_other_names(path: Path, unnamed: str, space: str) -> None:
+    """Without the file that a slider of this space had under an earlier name or none (`unnamed`): two of them cannot be
+    imported together."""
+    stem = Path(unnamed).stem
+    for other in path.parent.glob("*.safetensors"):
+        own = other.stem == stem or other.stem.startswith(f"{stem}-")
+        if own and other != path and getattr(_about_at(other), "space", None) == space:
+            other.unlink()
+
+
+def _about_at(path: Path) -> About | None:
+    """What the file at `path` says of its slider; None if it is not ours, or cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:  # pyright: ignore[reportUnknownVariableType]
-            found = about_in(path, file.metadata() or {})
+            return about_in(path, file.metadata() or {})
     except (OSError, SafetensorError, ValueError, BadInput):
         return None
-    return found.space if found else None
 
 
 def _lora_file(space: SliderSpace, k: int, about: About) -> bytes:

@@ -1,6 +1,6 @@
 """A space on the Hugging Face Hub: its run folder, LoRA files for other programs, and a card that shows the sliders.
 
-What is pushed is enough to draw, export and report with: the settings, directions, sliders, measures and strips.
+What is pushed is enough to draw, export and report with: the settings, directions, sliders, names, measures and strips.
 Trajectories stay.
 """
 
@@ -18,6 +18,7 @@ from sliderspace.share.card import card
 from sliderspace.share.export import export
 from sliderspace.share.importing import backbone_here
 from sliderspace.share.places import shareable
+from sliderspace.space.labels import labels_of, write_labels
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import load_tensors, save_bytes, save_json, save_text, stored_fingerprint
 from sliderspace.storage.images import EXACT_UP_TO, encode_jpeg, encode_png, grid, labelled_strip, scale_label
@@ -181,6 +182,7 @@ def prepare(folder: str | Path, target: str | Path, repo_id: str, *, licence: st
     shared = SpaceFile.read(run.space).model_copy(update={"settings": settings})
     shared.write(target / run.space.name, stored_fingerprint(run.space) or "")
     made_from = shared.made_from.sliders
+    write_labels(RunFolder(target), labels_of(run).sliders, made_from)
     save_json(target / run.config.name, settings.model_dump(mode="json"), kind="config", fingerprint=made_from)
     files = export(space, target / "lora")
     pictures = _pictures(run, target / "images")

@@ -21,6 +21,7 @@ from sliderspace.models.sources import is_repo
 from sliderspace.share.lora_files import LoraFile, load_file
 from sliderspace.share.metadata import damaged, directions_of
 from sliderspace.share.places import note_on
+from sliderspace.space.labels import write_labels
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import fingerprint, save_json, save_tensors, stored_fingerprint
 from sliderspace.storage.run_folder import RunFolder
@@ -107,6 +108,7 @@ def make_space(
         save_tensors(run.sliders, values, kind="sliders", fingerprint=made, history=[])
         made_from = MadeFrom(directions=None if directions is None else made, sliders=made)
         space = SpaceFile(made_from=made_from, settings=settings, imported=True, sliders=_entries(files))
+        write_labels(run, [file.label for file in files], made)
         space.write(run.space, made)
     return SliderSpace.load(folder)
 
@@ -167,7 +169,6 @@ def _entries(files: Sequence[LoraFile]) -> tuple[SpaceEntry, ...]:
     return tuple(
         SpaceEntry(
             index=k,
-            name=file.name,
             unit=1 / file.about.unit if file.about else 1.0,
             measures=_measures(file),
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.share.lora_names import denoiser_layers, other_kind
 from sliderspace.share.metadata import CHECKSUM, About, about_in, checksum_of, damaged
+from sliderspace.space.labels import Label
 
 HALVES = (
     (".lora_down.weight", ".lora_up.weight"),
@@ -39,8 +40,9 @@ class LoraFile:
     digest: str
 
     @property
-    def name(self) -> str | None:
-        return self.about.name if self.about else self.path.stem
+    def label(self) -> Label:
+        """The name that the file says, else its own."""
+        return (self.about.label or Label(name=self.about.name)) if self.about else Label(name=self.path.stem)
 
     @property
     def rank(self) -> int:

@@ -19,6 +19,7 @@ from sliderspace.core.arrays import Array
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.settings import Settings
 from sliderspace.method.directions import Directions
+from sliderspace.space.labels import Label
 from sliderspace.storage.stamps import checksum
 from sliderspace.storage.tensors import listed
 
@@ -57,7 +58,8 @@ class About(BaseModel):
     package: str
     space: str  # the same for all sliders of one space
     index: int
-    name: str | None
+    name: str | None  # where it is sure
+    label: Label | None = None  # all that is known of the name
     base_model: str
     prompts: list[str]
     encoder: str
@@ -79,7 +81,7 @@ def about(
     space: str,
     unit: float,
     component: str,
-    name: str | None,
+    label: Label,
     measures: dict[str, Measure] | None,
 ) -> About:
     """What slider `k`'s file says. `settings` must hold no path of this machine (`places.shareable`)."""
@@ -89,7 +91,8 @@ def about(
         package=_package_version(),
         space=space,
         index=k,
-        name=name,
+        name=label.sure_name,
+        label=label if label.name else None,
         base_model=settings.backbone,
         prompts=list(settings.prompts),
         encoder=direction.encoder if direction else "",
@@ -106,7 +109,8 @@ def about(
 
 def title(about: About) -> str:
     """What other programs show of a file."""
-    text = f"{about.name or f'slider {about.index}'} of “{about.prompts[0]}”, 1.0 = {about.unit:g} natural units"
+    name = (about.label and about.label.shown) or about.name or f"slider {about.index}"
+    text = f"{name} of “{about.prompts[0]}”, 1.0 = {about.unit:g} natural units"
     return text.encode(errors="replace").decode()  # a prompt typed in a broken terminal may hold what UTF-8 cannot say
 
 

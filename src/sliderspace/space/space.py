@@ -24,6 +24,7 @@ from sliderspace.models.device import device_for
 from sliderspace.models.load import backbone_at
 from sliderspace.models.texts import stamp, stored
 from sliderspace.models.working_point import WorkingPoint, point_for
+from sliderspace.space.labels import Label, labels_of
 from sliderspace.storage.files import is_done
 from sliderspace.storage.images import to_uint8
 from sliderspace.storage.run_folder import RunFolder
@@ -214,16 +215,22 @@ class SliderSpace:
         )
         return torch.cat([to_uint8(b) for b in batches]).numpy()
 
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The sliders' names as they are in the run folder now; empty ones where there are none."""
+        return labels_of(RunFolder(self.folder)).sliders
+
     def describe(self) -> dict[str, Any]:
         """What this space is, as plain data: the concept, the model, and one entry a slider."""
         s, d = self.settings, self.directions
         sliders = [
             {
                 "index": k,
+                "name": label.shown,
                 "unit": float(self.units_K[k]),
                 "explained_variance_ratio": float(d.explained_variance_ratio_K[k]) if d else None,
             }
-            for k in range(len(self))
+            for k, label in enumerate(self.labels)
         ]
         return {
             "prompts": list(s.prompts),

@@ -52,6 +52,7 @@ class RunFolder(Places):
         self.sliders_partial = root / "sliders.partial.safetensors"  # an unfinished training continues from here
         self.evaluation = root / "evaluation.json"
         self.report = root / "report.html"
+        self.labels = root / "labels.json"  # the sliders' names
         self.lock = root / ".sliderspace.lock"  # also what marks a folder as ours before anything else is in it
         self._publishing = self.unfinished.root / "publishing.json"
         self._held: FileLock | None = None

@@ -111,7 +111,7 @@ def check_there(location: str) -> None:
 def load_encoder(folder: Path, *, identity: str, device: torch.device, dtype: torch.dtype) -> Encoder:
     """The encoder of a local folder. Raises BadInput when there is none, or its files are missing or damaged."""
     config, preprocessing = read_folder(folder)
-    with _explained(folder):
+    with explained(folder):
         tower, dim = LOADERS[config["model_type"]](folder, config, device, dtype)
         return Encoder(tower, preprocessing, dim=dim, identity=identity, device=device, dtype=dtype)
 
@@ -124,12 +124,13 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], Preprocessing]:
     config = read_json(folder / "config.json")
     if str(config.get("model_type")) not in LOADERS:
         raise BadInput(f"{folder} holds a '{config.get('model_type')}' model; encoders known are {KINDS}")
-    with _explained(folder):
+    with explained(folder):
         return config, Preprocessing.read(folder)
 
 
 @contextmanager
-def _explained(folder: Path) -> Generator[None]:
+def explained(folder: Path) -> Generator[None]:
+    """What loading a broken folder raises, as BadInput in one line."""
     try:
         yield
     except DAMAGED as error:

@@ -1,45 +1,82 @@
-"""The other half of CLIP: texts -> unit vectors beside those of images, for CLIP-score. None where an encoder reads no
-words."""
+"""The other half of a CLIP: text -> unit vectors in the space of its pictures."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sliderspace.core.arrays import Array
 from sliderspace.core.errors import BadInput
-from sliderspace.models.encoders.catalogue import find_encoder, read_folder
+from sliderspace.models.configs import configs_of
+from sliderspace.models.encoders.base import read_json
+from sliderspace.models.encoders.catalogue import ENCODERS, FILES, explained, find_encoder
 from sliderspace.models.quiet import quiet_loading
+from sliderspace.models.sources import fetch, find, is_repo
 
-READS = "clip"
 BATCH = 64
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 
 
-@torch.no_grad()
-def read_words(location: str, texts: Sequence[str], device: torch.device) -> Tensor | None:
-    """Unit vectors [N, D], float32 on the CPU, of texts cut at the tower's window; None where the encoder is no CLIP
-    with its text tower. Raises BadInput where that tower's files are damaged."""
-    if location == "facenet":
-        return None
-    folder = find_encoder(location)
-    config = read_folder(folder)[0]
-    if config["model_type"] != READS or not any(folder.glob("tokenizer*")):
-        return None
+class TextTower:
+    """Texts -> unit vectors [N, D] float64; what is longer than the tower reads is cut."""
+
+    def __init__(self, model: Any, tokenizer: Any, device: torch.device) -> None:
+        self.model, self.tokenizer, self.device = model.to(device).eval().requires_grad_(False), tokenizer, device
+        self.length = int(model.config.max_position_embeddings)
+
+    def __call__(self, texts: Sequence[str]) -> Array:
+        parts = [self._embedded(list(texts[i : i + BATCH])) for i in range(0, len(texts), BATCH)]
+        return torch.cat(parts).double().cpu().numpy() if parts else np.zeros((0, self.dim))
+
+    @property
+    def dim(self) -> int:
+        return int(self.model.config.projection_dim)
+
+    @torch.no_grad()
+    def _embedded(self, texts: list[str]) -> Tensor:
+        tokens = self.tokenizer(
+            texts, padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
+        ).to(self.device)
+        found = self.model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).text_embeds
+        return nn.functional.normalize(found.float(), dim=-1)
+
+
+def reads_words(location: str) -> bool:
+    """Whether an encoder of this name, repository or folder is a whole CLIP, which has a text tower."""
+    if location == "facenet" or (location not in ENCODERS and not is_repo(location) and find(location).is_file()):
+        return False
+    return read_json(configs_of(location) / "config.json").get("model_type") == "clip"
+
+
+def load_text_tower(location: str, device: torch.device) -> TextTower:
+    """The text tower of a CLIP, fetched where it is not here. Raises BadInput where it cannot be had, or is damaged."""
     import transformers
 
-    family: Any = transformers
-    try:
-        with quiet_loading():
-            tower = family.CLIPTextModelWithProjection.from_pretrained(folder, use_safetensors=True).to(device).eval()
-            words = family.AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BadInput(
-            f"the words of the encoder in {folder} cannot be loaded: {str(error).splitlines()[0]}"
-        ) from error
-    window = int(tower.config.max_position_embeddings)
-    found: list[Tensor] = []
-    for first in range(0, len(texts), BATCH):
-        part = list(texts[first : first + BATCH])
-        read = words(part, padding="max_length", truncation=True, max_length=window, return_tensors="pt")
-        found.append(tower(read.input_ids.to(device)).text_embeds.float().cpu())
-    return torch.nn.functional.normalize(torch.cat(found), dim=-1)
+    folder = _folder(location)
+    with explained(folder), quiet_loading():  # no report on the image tower that is left out
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        family: Any = transformers.CLIPTextModelWithProjection
+        model, found = family.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    if found["missing_keys"]:  # transformers would fill them with random numbers
+        raise BadInput(f"the text tower in {folder} lacks {len(found['missing_keys'])} parts")
+    return TextTower(model, tokenizer, device)
+
+
+def read_words(location: str, texts: Sequence[str], device: torch.device) -> Tensor | None:
+    """Unit vectors [N, D], float32 on the CPU; None where the encoder has no text tower. Errors as
+    `load_text_tower`."""
+    if not reads_words(location):
+        return None
+    return torch.from_numpy(load_text_tower(location, device)(texts)).float()
+
+
+def _folder(location: str) -> Path:
+    if location in ENCODERS:
+        known = ENCODERS[location]
+        return fetch(known.source, revision=known.revision, patterns=(*FILES, *TOKENIZER))
+    return find(location, (*FILES, *TOKENIZER)) if is_repo(location) else find_encoder(location)
