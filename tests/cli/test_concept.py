@@ -39,8 +39,9 @@ def asked(small: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_the_space_has_names_units_measures_and_a_report(asked: Path) -> None:
+    labels = json.loads((asked / "labels.json").read_text())
+    assert [label["name"] for label in labels["sliders"]] == ["red", "blueness"]
     space = json.loads((asked / "space.json").read_text())
-    assert [entry["name"] for entry in space["sliders"]] == ["red", "blueness"]
     assert all(entry["unit"] > 0 for entry in space["sliders"]) and not space["imported"]
     assert space["settings"]["rank"] == 4 and space["settings"]["pairs"][1]["plus"] == "{} blue"
     assert "blueness" in (asked / "report.html").read_text()

@@ -32,6 +32,7 @@ from sliderspace.method.sweeps import Seen, Sweep, embedded
 from sliderspace.method.training import Update, train
 from sliderspace.method.trajectories import finished, from_pictures, from_prompts, sample_shard
 from sliderspace.models.encoders import Encoder
+from sliderspace.space.labels import Label, write_labels
 from sliderspace.storage.files import is_done, load_tensors, save_tensors
 
 # ---- sample
@@ -261,6 +262,7 @@ def _gather_measures(models: Models) -> bool:
     _save_space(models, unit_K)
     parts = (run.directions, run.observability, run.sliders, run.measures, run.strips, run.space)
     models.run.publish([place.name for place in parts])
+    write_labels(run, [Label(name=pair.title) for pair in models.settings.pairs], models.prints.trained)
     return True
 
 
@@ -275,8 +277,7 @@ def is_measured(models: Models) -> bool:
 def _save_space(models: Models, unit_K: "np.ndarray[Any, Any]") -> None:
     prints = models.prints
     made_from = MadeFrom(directions=prints.fitted, sliders=prints.trained)
-    names = [pair.title for pair in models.settings.pairs] or [None] * len(unit_K)
-    entries = tuple(SpaceEntry(index=k, name=names[k], unit=float(unit)) for k, unit in enumerate(unit_K))
+    entries = tuple(SpaceEntry(index=k, unit=float(unit)) for k, unit in enumerate(unit_K))
     space = SpaceFile(made_from=made_from, settings=models.settings, sliders=entries)
     space.write(models.run.unfinished.space, prints.measured)
 

@@ -121,9 +121,10 @@ def render(
     strengths_NK: Tensor | None = None,
     *,
     start_step: int = 0,
+    end_step: int | None = None,
     batch: int | BatchSize = 64,
 ) -> Iterator[Tensor]:
     """`finished_latents` as batches of images01 [B, 3, H, W]."""
     about = (backbone, bank, condition, seeds, prompt_N, strengths_NK)
-    for z_BCHW in finished_latents(*about, start_step=start_step, batch=batch):
+    for z_BCHW in finished_latents(*about, start_step=start_step, end_step=end_step, batch=batch):
         yield from decoded(backbone, z_BCHW)

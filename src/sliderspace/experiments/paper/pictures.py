@@ -32,6 +32,7 @@ from sliderspace.models.texts import encoded
 from sliderspace.models.working_point import WorkingPoint
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import fingerprint, is_done, load_tensors, save_tensors
+from sliderspace.storage.images import thumbnails, to_uint8
 
 PERCEPTUAL = {"inception": inception, "dreamsim": dreamsim}  # judges by name
 SCHEMA = 1  # raised when the same set is drawn or embedded otherwise
@@ -167,14 +168,17 @@ class Shared:
 
     def _drawn(self, pictures: Pictures) -> Seen:
         layouts: list[Tensor] = []
+        first: list[Tensor] = []
 
         def noted() -> Iterator[Tensor]:
             for images01 in self._images(pictures):
                 layouts.append(layout(images01))
+                if (missing := SHOWN - sum(map(len, first))) > 0:
+                    first.append(torch.from_numpy(thumbnails(to_uint8(images01[:missing]).numpy())))
                 yield images01
 
-        found = embedded(noted(), self.encoder, cast("Encoder", self.judge), keep=SHOWN)
-        return found | {"layout": torch.cat(layouts)}
+        found = embedded(noted(), self.encoder, cast("Encoder", self.judge))
+        return found | {"layout": torch.cat(layouts), "images": torch.cat(first)}
 
     def _images(self, pictures: Pictures) -> Iterator[Tensor]:
         if pictures.folder:
