@@ -262,7 +262,7 @@ def _gather_measures(models: Models) -> bool:
     _save_space(models, unit_K)
     parts = (run.directions, run.observability, run.sliders, run.measures, run.strips, run.space)
     models.run.publish([place.name for place in parts])
-    write_labels(run, [Label(name=pair.title) for pair in models.settings.pairs], models.prints.trained)
+    write_labels(models.run, [Label(name=pair.title) for pair in models.settings.pairs], models.prints.trained)
     return True
 
 
