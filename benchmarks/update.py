@@ -111,7 +111,8 @@ class PlainParts:
         time_B = torch.full((len(x),), 500.0, device=self.device)
         x0 = x - self.unet(x, time_B, states_BLC).sample
         side = self.clip.config.image_size
-        pixels = nn.functional.interpolate(self.decoder.decode(x0).sample, (side, side), mode="bicubic", antialias=True)
+        drawn = self.decoder.decode(x0).sample.float()  # a processor resizes in float32 alone
+        pixels = nn.functional.interpolate(drawn, (side, side), mode="bicubic", antialias=True).to(self.dtype)
         return self.clip(pixel_values=pixels).image_embeds
 
 

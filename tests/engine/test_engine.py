@@ -25,7 +25,7 @@ from support.tiny_unet import save_small_decoder
 import sliderspace
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Speed, settings_from
-from sliderspace.engine import local
+from sliderspace.engine import fingerprints, local
 from sliderspace.engine.begin import stored_settings
 from sliderspace.engine.models import Models
 from sliderspace.engine.progress import Progress
@@ -297,8 +297,21 @@ def test_each_setting_redoes_the_stages_it_decides_and_no_other(
 def test_every_setting_is_in_some_fingerprint(small: dict[str, Any]) -> None:
     """Or it could change and the old result be taken for the new one."""
     tested = {key for changed, _ in CHANGES.values() for key in changed}
-    by_content = {"backbone", "encoder", "decoder", "images"}  # tested below
-    assert set(settings_from(small).model_dump()) - tested == by_content
+    elsewhere = {"backbone", "encoder", "decoder", "images", "pairs", "eta"}  # tested below
+    assert set(settings_from(small).model_dump()) - tested == elsewhere
+
+
+def test_what_sliders_are_asked_for_in_words_is_in_the_fingerprints(small: dict[str, Any]) -> None:
+    asked = small | {
+        "prompts": ("a robot",),
+        "objective": "concept",
+        "sliders": 1,
+        "pairs": ({"plus": "red", "minus": "blue"},),
+    }
+    other = asked | {"pairs": ({"plus": "red", "minus": "green"},)}
+    one, two, far = (settings_from(s) for s in (asked, other, asked | {"eta": 2.0}))
+    assert fingerprints.fitted(one, "") != fingerprints.fitted(two, "")
+    assert fingerprints.trained(one, "") != fingerprints.trained(far, "")
 
 
 def test_a_changed_seed_is_said_and_gives_what_a_new_run_gives(

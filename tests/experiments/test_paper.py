@@ -23,7 +23,7 @@ from sliderspace.experiments.paper.catalogue import EXPERIMENTS, experiment
 from sliderspace.experiments.paper.experiment import Asked
 from sliderspace.experiments.paper.pictures import Pictures, Shared, layout
 from sliderspace.experiments.paper.run import dealt, file_of, run
-from sliderspace.experiments.paper.worlds import AVATARS, WORLDS, World
+from sliderspace.experiments.paper.worlds import CREATURES, WORLDS, World
 from sliderspace.method import measuring
 from sliderspace.method.strengths import sparse_mix
 from sliderspace.models.backbones import PRESETS
@@ -219,7 +219,7 @@ def test_concepts_on_flux(tmp_path: Path, clip: Path, tiny: Tiny) -> None:
 
 
 def of_mini(**changed: Any) -> Asked:
-    return Asked("mini", dataclasses.replace(AVATARS, **changed), teacher="mini")
+    return Asked("mini", dataclasses.replace(CREATURES, **changed), teacher="mini")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -251,15 +251,17 @@ def test_sliders_of_words_go_toward_their_styles_only() -> None:
 
 def test_the_words_of_the_small_world_are_known_to_its_model() -> None:
     prompts = [
-        *AVATARS.concepts,
-        *AVATARS.styles,
-        *AVATARS.listed,
-        *AVATARS.captions,
-        *AVATARS.generic,
-        *AVATARS.expanded,
+        *CREATURES.concepts,
+        *CREATURES.styles,
+        *CREATURES.listed,
+        *CREATURES.captions,
+        *CREATURES.generic,
+        *CREATURES.expanded,
     ]
-    prompts += [p for listed in (*AVATARS.concepts.values(), *AVATARS.sources.values()) for p in listed]
-    prompts += [p for pair in EXPERIMENTS["art"].cells(of_mini())[2].spaces[0].pairs for p in pair.prompts(AVATARS.art)]
+    prompts += [p for listed in (*CREATURES.concepts.values(), *CREATURES.sources.values()) for p in listed]
+    prompts += [
+        p for pair in EXPERIMENTS["art"].cells(of_mini())[2].spaces[0].pairs for p in pair.prompts(CREATURES.art)
+    ]
     assert {w for p in prompts for w in PRESETS["mini"].unknown_words(p)} == set()
 
 
@@ -306,7 +308,7 @@ def test_a_folder_can_be_the_reference(
 
 def test_diversity_needs_a_teacher_and_names_are_checked() -> None:
     with pytest.raises(BadInput, match="--teacher"):
-        EXPERIMENTS["diversity"].cells(Asked("mini", AVATARS))
+        EXPERIMENTS["diversity"].cells(Asked("mini", CREATURES))
     with pytest.raises(BadInput, match="choose among concepts"):
         experiment("paintings")
 

@@ -143,7 +143,6 @@ WRONG: list[tuple[type[Stored], tuple[str | int, ...], Any]] = [
     (Evaluation, ("orthogonality",), [[1.0]]),
     (SpaceFile, ("sliders", 0, "unit"), None),
     (SpaceFile, ("sliders", 0, "unit"), "one"),
-    (SpaceFile, ("sliders", 0, "name"), 3),
     (SpaceFile, ("sliders", 1), "a hat"),
     (SpaceFile, ("made_from", "sliders"), None),
     (SpaceFile, ("settings", "sliders"), 0),

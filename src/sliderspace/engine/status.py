@@ -55,7 +55,11 @@ def describe_run(folder: Path) -> Status:
     measures = Measures.read(run.measures) if run.measures.exists() else None
     if space is None or measures is None or space.foreign(run):
         return status
-    found = {"measures": measures, "labels": labels_of(run).sliders, "earlier": status.stages["measure"] != "done"}
+    found = {
+        "measures": measures,
+        "labels": labels_of(run).sliders if run.whole_space() else (),
+        "earlier": status.stages["measure"] != "done",
+    }
     return status.model_copy(update=found | {"changed": space.changed(settings)})
 
 

@@ -117,7 +117,10 @@ class Encoder(nn.Module):
         want = self.preprocessing
         size, (height, width) = want.resized_to(*x.shape[-2:]), want.crop
         if size != x.shape[-2:]:
-            down, across = (_resizing(*sides, want.mode, x.device) for sides in zip(x.shape[-2:], size, strict=True))
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            down, across = (
+                _resizing(*s, want.mode, x.device).to(x.dtype) for s in zip(x.shape[-2:], size, strict=True)
+            )
             x = down @ (x @ across.T)
         top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
         return x[..., top : top + height, left : left + width]

@@ -20,7 +20,6 @@ FILES = (
     "model.safetensors",
     "model-*.safetensors",
     "model.safetensors.index.json",
-    *("tokenizer*.json", "special_tokens_map.json", "vocab.json", "merges.txt"),  # what CLIP-score reads texts with
 )
 LOADERS = {
     **dict.fromkeys(towers.FAMILIES, towers.load),
