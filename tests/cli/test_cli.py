@@ -582,3 +582,13 @@ def test_folders_are_stored_whole(
         )
     )
     assert json.loads((tmp_path / "run" / "config.json").read_text())["backbone"] == str(Path(backbone).resolve())
+
+
+def test_a_known_name_is_no_folder_that_is_called_so(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mini").mkdir()
+    monkeypatch.chdir(tmp_path)
+    told = json.loads(ok(call("discover", "a monster", "--backbone", "mini", "--dry-run", "--json")).stdout)
+    assert told["model"]["source"] == "asset:mini/pipeline"
+    refused(call("discover", "a monster", "--backbone", "./mini", "--dry-run"), "no backbone")

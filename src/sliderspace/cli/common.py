@@ -1,7 +1,7 @@
 """What the verbs share: running stages on a folder, answers, and errors in two lines."""
 
 import json
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,13 +79,21 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
     if nothing := [name for name, value in typed.items() if value == ""]:
         raise BadInput(f"{spelling(nothing[0])} is empty: name something, or leave it out")
     for name in FOLDERS:  # stored whole, so that it is found from anywhere
-        if name in typed:
+        if name in typed and typed[name] not in _known(name):
             typed[name] = _whole(typed[name], spelling(name))
     with naming_options(typed):
         among = CONCEPT_RECIPES if "pairs" in typed else RECIPES
         settings = _settings(recipe(values.get("recipe") or "", among) | typed, values, run, dry=dry)
     # Trajectories may be drawn before anybody asks how many directions they shall carry.
     return settings.check_carried() if "sliders" in values else settings
+
+
+def _known(setting: str) -> Collection[str]:
+    """The names that a setting knows. One of them is never a folder that happens to be called so; `./mini` is."""
+    from sliderspace.models.backbones import PRESETS
+    from sliderspace.models.encoders.catalogue import ENCODERS
+
+    return {"backbone": PRESETS, "encoder": ENCODERS}.get(setting, ())
 
 
 def _whole(place: str, option: str) -> str:
