@@ -1,14 +1,9 @@
 """Art: how near does a prompt that names no style come to the many styles that the model knows?"""
 
-from collections.abc import Mapping
-
 from sliderspace.core.settings import Settings
-from sliderspace.experiments.paper.experiment import Asked, Cell, Experiment, Row
-from sliderspace.experiments.paper.numbers import LIKENESS, VARIETY, likeness, variety
-from sliderspace.experiments.paper.pictures import Pictures, Shared
-from sliderspace.method.sweeps import Seen
-
-REFERENCE = "reference"  # also the noise of its pictures, which no arm shares
+from sliderspace.experiments.paper.experiment import Asked, Cell, Experiment
+from sliderspace.experiments.paper.numbers import LIKENESS, REFERENCE, VARIETY, beside_reference
+from sliderspace.experiments.paper.pictures import Pictures
 
 
 def cells(asked: Asked) -> list[Cell]:
@@ -40,11 +35,6 @@ def _mixed(model: Settings, space: Settings, count: int, seed: int) -> Pictures:
     return Pictures(model, count, seed, space=space, sliders="mix", active=active, both_signs=signs)
 
 
-def measure(cell: Cell, seen: Mapping[str, Seen], shared: Shared) -> Row:
-    own = seen["own"]
-    return likeness(seen[REFERENCE], own) | variety(own, cell.sets["own"].model.prompts, shared)
-
-
 ART = Experiment(
     "art",
     "How near do sliders of a prompt that names no style come to the styles that the model knows by name?",
@@ -52,5 +42,5 @@ ART = Experiment(
     "64 sliders 19.12",
     (*LIKENESS, *VARIETY),
     cells,
-    measure,
+    beside_reference,
 )

@@ -1,14 +1,9 @@
 """Variety of a distilled model: do sliders of generic prompts give back what distillation took?"""
 
-from collections.abc import Mapping
-
 from sliderspace.core.errors import BadInput
-from sliderspace.experiments.paper.experiment import Asked, Cell, Experiment, Row
-from sliderspace.experiments.paper.numbers import LIKENESS, VARIETY, likeness, variety
-from sliderspace.experiments.paper.pictures import Pictures, Shared
-from sliderspace.method.sweeps import Seen
-
-REFERENCE = "reference"
+from sliderspace.experiments.paper.experiment import Asked, Cell, Experiment
+from sliderspace.experiments.paper.numbers import LIKENESS, REFERENCE, VARIETY, beside_reference
+from sliderspace.experiments.paper.pictures import Pictures
 
 
 def cells(asked: Asked) -> list[Cell]:
@@ -33,11 +28,6 @@ def cells(asked: Asked) -> list[Cell]:
     return found
 
 
-def measure(cell: Cell, seen: Mapping[str, Seen], shared: Shared) -> Row:
-    own = seen["own"]
-    return likeness(seen[REFERENCE], own) | variety(own, cell.sets["own"].model.prompts, shared)
-
-
 DIVERSITY = Experiment(
     "diversity",
     "Do sliders of generic prompts give a distilled model its variety back?",
@@ -45,5 +35,5 @@ DIVERSITY = Experiment(
     "skipped 10.12",
     (*LIKENESS, *VARIETY),
     cells,
-    measure,
+    beside_reference,
 )

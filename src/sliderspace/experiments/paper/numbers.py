@@ -1,11 +1,11 @@
 """What sets of pictures are worth: rows of measures from what encoders see in them. Judged by the judge alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from sliderspace.core.arrays import Array
-from sliderspace.experiments.paper.experiment import Column, Row
+from sliderspace.experiments.paper.experiment import Cell, Column, Row
 from sliderspace.experiments.paper.pictures import Shared
 from sliderspace.measure.sets.frechet import Statistics, frechet_distance
 from sliderspace.measure.sets.kernel import kernel_distance
@@ -27,6 +27,7 @@ LIKENESS = (
     Column("density", "higher"),
     Column("coverage", "higher"),
 )
+REFERENCE = "reference"  # the set that others are compared with; also the noise of its pictures, which no arm shares
 
 
 def variety(own: Seen, prompts: Sequence[str], shared: Shared) -> Row:
@@ -50,6 +51,12 @@ def likeness(reference: Seen, own: Seen) -> Row:
         "density": density(real_ND, z_ND),
         "coverage": coverage(real_ND, z_ND),
     }
+
+
+def beside_reference(cell: Cell, seen: Mapping[str, Seen], shared: Shared) -> Row:
+    """How like the cell's reference its own pictures are, and how varied."""
+    own = seen["own"]
+    return likeness(seen[REFERENCE], own) | variety(own, cell.sets["own"].model.prompts, shared)
 
 
 def judged(seen: Seen) -> Array:
