@@ -2,6 +2,7 @@
 like."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,23 @@ def planted(response: Any, seeds: int = 6, noise: float = 0.0) -> Array:
     return clean + jitter * (scales != 0)
 
 
+def by_size(projection_SM: Array) -> Callable[[float], Array]:
+    """What `natural_unit` asks for: the projections [S, 2] at −size and +size."""
+    middle = len(GRID)
+
+    def projected(size: float) -> Array:
+        m = GRID.index(size) + 1
+        return projection_SM[:, [middle - m, middle + m]]
+
+    return projected
+
+
 # ---- planted responses
 
 
 @given(st.floats(0.55, 3.9))
 def test_a_linear_response_gives_its_exact_unit(slope: float) -> None:
-    unit, reached = natural_unit(planted(lambda s: slope * s), GRID, SIGMA)
+    unit, reached = natural_unit(by_size(planted(lambda s: slope * s)), GRID, SIGMA)
     assert reached
     assert unit == pytest.approx(1 / slope)
 
@@ -48,32 +60,32 @@ def test_a_linear_response_gives_its_exact_unit(slope: float) -> None:
 @given(st.floats(1.3, 4.0))
 def test_a_saturating_response_gives_about_the_true_unit(top: float) -> None:
     """Between the strengths tried it is interpolated, which a bent curve forgives."""
-    unit, reached = natural_unit(planted(lambda s: top * math.tanh(s)), GRID, SIGMA)
+    unit, reached = natural_unit(by_size(planted(lambda s: top * math.tanh(s))), GRID, SIGMA)
     assert reached
     assert unit == pytest.approx(math.atanh(1 / top), rel=0.15)
 
 
 def test_a_response_that_never_reaches_one_deviation_says_so() -> None:
     """The smallest size within a tenth of the best stands in: stronger ones break images and move them no further."""
-    assert natural_unit(planted(lambda s: 0.8 * math.tanh(3 * s)), GRID, SIGMA) == (GRID[0], False)
-    assert natural_unit(planted(lambda s: 0.8 * math.tanh(s)), GRID, SIGMA) == (2.0, False)
-    assert natural_unit(planted(lambda s: 0.2 * s), GRID, SIGMA) == (GRID[-1], False)
-    assert natural_unit(planted(lambda s: 0.9 * s if s <= 1 else 0.1), GRID, SIGMA) == (1.0, False)
+    assert natural_unit(by_size(planted(lambda s: 0.8 * math.tanh(3 * s))), GRID, SIGMA) == (GRID[0], False)
+    assert natural_unit(by_size(planted(lambda s: 0.8 * math.tanh(s))), GRID, SIGMA) == (2.0, False)
+    assert natural_unit(by_size(planted(lambda s: 0.2 * s)), GRID, SIGMA) == (GRID[-1], False)
+    assert natural_unit(by_size(planted(lambda s: 0.9 * s if s <= 1 else 0.1)), GRID, SIGMA) == (1.0, False)
 
 
 @pytest.mark.parametrize("response", [lambda s: 0.0, lambda s: -2 * s], ids=["dead", "turned round"])
 def test_a_slider_that_does_nothing_or_the_opposite(response: Any) -> None:
-    assert natural_unit(planted(response), GRID, SIGMA) == (GRID[0], False)
+    assert natural_unit(by_size(planted(response)), GRID, SIGMA) == (GRID[0], False)
 
 
 def test_the_first_crossing_counts() -> None:
     """A response that falls back later, as images break, is judged where it still works."""
-    unit, reached = natural_unit(planted(lambda s: 2 * s if s <= 1 else 0.5), GRID, SIGMA)
+    unit, reached = natural_unit(by_size(planted(lambda s: 2 * s if s <= 1 else 0.5)), GRID, SIGMA)
     assert reached and unit == pytest.approx(0.5)
 
 
 def test_strong_sliders_have_units_below_the_smallest_size() -> None:
-    unit, reached = natural_unit(planted(lambda s: 20 * s), GRID, SIGMA)
+    unit, reached = natural_unit(by_size(planted(lambda s: 20 * s)), GRID, SIGMA)
     assert reached and unit == pytest.approx(0.05)
 
 
@@ -81,13 +93,23 @@ def test_both_signs_count_and_a_shift_of_both_does_not() -> None:
     """What a slider does the same at + and − is no effect of its sign."""
     clean = planted(lambda s: 1.5 * s)
     shifted = clean + 3 * SIGMA * (both_ways(GRID) != 0)
-    assert natural_unit(shifted, GRID, SIGMA) == (pytest.approx(natural_unit(clean, GRID, SIGMA)[0]), True)
+    assert natural_unit(by_size(shifted), GRID, SIGMA) == (
+        pytest.approx(natural_unit(by_size(clean), GRID, SIGMA)[0]),
+        True,
+    )
+
+
+def test_no_size_is_asked_for_beyond_the_one_that_decides() -> None:
+    asked: list[float] = []
+    projected = by_size(planted(lambda s: 1.5 * s))
+    natural_unit(lambda size: asked.append(size) or projected(size), GRID, SIGMA)
+    assert asked == [0.5, 1.0]
 
 
 def test_the_unit_scales_with_sigma_and_noise_averages_out() -> None:
     noisy = planted(lambda s: 1.5 * s, seeds=400, noise=0.3)
-    assert natural_unit(noisy, GRID, SIGMA)[0] == pytest.approx(1 / 1.5, rel=0.1)
-    assert natural_unit(noisy, GRID, SIGMA / 2)[0] == pytest.approx(0.5 / 1.5, rel=0.1)
+    assert natural_unit(by_size(noisy), GRID, SIGMA)[0] == pytest.approx(1 / 1.5, rel=0.1)
+    assert natural_unit(by_size(noisy), GRID, SIGMA / 2)[0] == pytest.approx(0.5 / 1.5, rel=0.1)
 
 
 def test_a_sweep_has_zero_in_its_middle() -> None:

@@ -284,7 +284,7 @@ class Measuring(BaseModel):
     base_images: int = Field(default=32, ge=1)
 
     def images(self, sliders: int) -> int:
-        """Images drawn for a space of `sliders`."""
+        """Images drawn for a space of `sliders`, at most: a unit that is found asks for no larger strengths."""
         swept = 2 * (len(self.raw_sizes) * self.calibration_seeds + len(self.sizes) * self.seeds)
         return sliders * swept + self.calibration_seeds + self.seeds + self.base_images
 

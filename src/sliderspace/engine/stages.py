@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sliderspace.core.arrays import Array
 from sliderspace.core.errors import BadInput
 from sliderspace.engine.fingerprints import SHAPED, TRAINED, observed
 from sliderspace.engine.models import Models
@@ -212,9 +213,13 @@ def measure_slider(models: Models, slider: int) -> None:
         return
     how, base = models.measuring, _base(models)
     direction, sigma = models.directions.components_KD[slider], float(models.directions.sigma_TK[-1, slider])
-    seeds = models.seeds("calibration", how.calibration_seeds)
-    tried = models.viewer(None).sweep(slider, seeds, how.raw_sizes, base["calibration"])
-    unit, reached = natural_unit(tried.change_SMD @ direction, how.raw_sizes, sigma)
+    viewer, few = models.viewer(None), models.seeds("calibration", how.calibration_seeds)
+
+    def projected(size: float) -> Array:
+        change_SMD = viewer.sweep(slider, few, (size,), base["calibration"]).change_SMD
+        return change_SMD[:, [0, 2]] @ direction
+
+    unit, reached = natural_unit(projected, how.raw_sizes, sigma)
     seeds = models.seeds("measure", how.seeds)
     sizes = [unit * size for size in how.sizes]
     found = models.viewer(models.judge).sweep(slider, seeds, sizes, base["measure"], keep=how.shown_seeds)

@@ -137,9 +137,13 @@ class SliderBank(nn.Module):
             wide = torch.promote_types(out.dtype, torch.float32)
             times = len(x_BLI) // len(s_B1U)
             rows_B1U = s_B1U.to(wide) if times == 1 else s_B1U.to(wide).repeat(times, 1, 1)
-            low_BLU = nn.functional.linear(x_BLI, a_UI.to(x_BLI.dtype)).to(wide) * rows_B1U
-            # One product that adds as it goes: with few sliders a layer's cost is its number of calls.
-            whole_NO = torch.addmm(out_BLO.flatten(0, 1).to(wide), low_BLU.flatten(0, 1), b_UO.to(wide)).to(out.dtype)
+            rows_NU = rows_B1U.expand(-1, x_BLI.shape[1], -1).flatten(0, 1)
+            x_NI = x_BLI.flatten(0, 1)
+            # With few sliders a layer's cost is its number of calls: a prompt's states, which ask for no gradient, are
+            # cast themselves, not A and the product (two casts back); and one product adds as it goes.
+            given = torch.is_grad_enabled() and not x_NI.requires_grad
+            low_NU = x_NI.to(wide) @ a_UI.to(wide).T if given else (x_NI @ a_UI.to(x_NI.dtype).T).to(wide)
+            whole_NO = torch.addmm(out_BLO.flatten(0, 1).to(wide), low_NU * rows_NU, b_UO.to(wide)).to(out.dtype)
             return (whole_NO.view(out_BLO.shape).mT if out.ndim == 4 else whole_NO).reshape(out.shape)
 
         return add
