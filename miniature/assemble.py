@@ -2,7 +2,7 @@
 (of transformers) and judge, side by side, so that another judge is not another model.
 
     python assemble.py --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final \
-        --unet OUT/guided/final --judge OUT/judge/final --out FOLDER
+        --text OUT/unet/text --unet OUT/guided/final --judge OUT/judge/final --out FOLDER
 
 All of it fp16 safetensors and JSON, at most 36 MiB; of a UNet that is not finished, its EMA. A factor that the judge
 reads with a skill below `--read` on held-out pictures is left out: it would be no measure of a slider. Loaded back here
@@ -34,11 +34,11 @@ def _tidy(out: Path) -> None:
         config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
 
 
-def assemble(vae: Path, tiny: Path, clip: Path, unet: Path, judge: Path, out: Path, read: float) -> None:
+def assemble(vae: Path, tiny: Path, clip: Path, text: Path, unet: Path, judge: Path, out: Path, read: float) -> None:
     whole = CLIPModel.from_pretrained(clip, torch_dtype=torch.float16, use_safetensors=True)
     pipe = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float16, use_safetensors=True),
-        text_encoder=CLIPTextModel.from_pretrained(clip, torch_dtype=torch.float16, use_safetensors=True),
+        text_encoder=CLIPTextModel.from_pretrained(text, torch_dtype=torch.float16, use_safetensors=True),
         tokenizer=CLIPTokenizer.from_pretrained(clip),
         unet=load_unet(unet).half(),
         scheduler=scheduler(),
@@ -69,7 +69,7 @@ def assemble(vae: Path, tiny: Path, clip: Path, unet: Path, judge: Path, out: Pa
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for name in ("vae", "tiny", "clip", "unet", "judge", "out"):
+    for name in ("vae", "tiny", "clip", "text", "unet", "judge", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--read", type=float, default=READ)
     assemble(**vars(parser.parse_args()))

@@ -1,7 +1,7 @@
 """Asks a model for known factors and lets the judge say what came out.
 
     python card.py --data DATA --vae OUT/vae/final --tiny OUT/tiny/final --clip OUT/clip/final \\
-        --unet OUT/unet/final --judge OUT/judge/final --count 60
+        --text OUT/unet/text --unet OUT/guided/final --judge OUT/judge/final --count 60
 
 A word counts as obeyed when the judge reads the picture on the word's side of the line; beside it stands the judge on
 real renders of which the word is true. What it cannot read there is no measure of a model. """
@@ -32,16 +32,17 @@ class Question:
     """A word in a prompt, and what must be read from a picture that obeys it."""
 
     group: str
+    factor: str
     prompt: str
     obeyed: Callable[[Reading], bool]
 
 
 def _choice(group: str, factor: str, prompt: str, value: str) -> Question:
-    return Question(group, prompt, lambda r: r[0].get(factor) == value)
+    return Question(group, factor, prompt, lambda r: r[0].get(factor) == value)
 
 
 def _side(group: str, factor: str, prompt: str, bound: float, above: bool) -> Question:
-    return Question(group, prompt, lambda r: r[1][factor] > bound if above else r[1][factor] < bound)
+    return Question(group, factor, prompt, lambda r: r[1][factor] > bound if above else r[1][factor] < bound)
 
 
 def questions() -> Iterator[Question]:
@@ -104,6 +105,9 @@ def obeyed(painter: Painter, judge: Judge, held: tuple[list[Reading], list[Readi
     """Print how often the model obeys each group of words, and how often the judge reads them on renders."""
     groups: dict[str, list[tuple[float, float]]] = {}
     for q in questions():
+        if q.factor not in judge.classes:
+            print(f"    {q.prompt:44} not read by this judge", flush=True)
+            continue
         pictures = torch.cat([painter.paint([q.prompt] * 20, range(s, s + 20)) for s in range(0, count, 20)])
         share = float(np.mean([q.obeyed(r) for r in readings(judge, pictures)]))
         known = [q.obeyed(answer) for answer, true in zip(*held, strict=True) if q.obeyed(true)]
@@ -142,7 +146,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=60, help="pictures of each prompt, in twenties")
     o = parser.parse_args()
     torch.set_num_threads(1)
-    painter, judge = Painter(o.vae, o.clip, o.unet), Judge(o.judge)
+    painter, judge = Painter(o.vae, o.text, o.unet), Judge(o.judge)
     if o.tiny:
         clip = CLIPModel.from_pretrained(o.clip, dtype=torch.float32, use_safetensors=True)
         previews(

@@ -31,6 +31,9 @@ from sliderspace.models.encoders.judge import MODEL_TYPE
 from sliderspace.models.encoders.judge import Judge as Network
 
 SEEN = 64  # pixels a side of what it looks at
+# A colour is counted by its name and how light it is, marks by their kind: else a slider of one colour moves three
+# factors. Taught all the same.
+TWICE = ("body_red", "body_yellow", "ground_red", "ground_yellow", "marks")
 
 
 class Judge:
@@ -157,17 +160,19 @@ def report(judge: Judge, held: Images, creatures: list[Creature], vae: Path, dev
 
 
 def without_unread(folder: Path, out: Path, least: float) -> list[str]:
-    """A finished judge copied without the factors that it reads with less skill than `least`; returns their names."""
+    """A finished judge copied without the factors that count for nothing, those that it reads with less skill than
+    `least` and those that say again what another says (TWICE); returns the names of the unread."""
     shutil.copytree(folder, out, dirs_exist_ok=True)
     config = json.loads((folder / "config.json").read_text())
-    kept = {k: config["skill"][k] >= least for k in config["classes"]}
+    unread = [k for k in config["classes"] if config["skill"][k] < least]
+    kept = {k: k not in (*unread, *TWICE) for k in config["classes"]}
     rows = torch.tensor([kept[k] for k, names in config["classes"].items() for _ in names])
     values = load_file(folder / "model.safetensors")
     values |= {name: values[name][rows].contiguous() for name in ("head.weight", "head.bias")}
     save_file(values, out / "model.safetensors", {"format": "pt"})
     parts = ("classes", "numbers", "skill")
     write_config(out, config | {part: {k: v for k, v in config[part].items() if kept[k]} for part in parts})
-    return [k for k, read in kept.items() if not read]
+    return unread
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Draws prompts with the parts of a training run, finished or not.
 
-    python sample.py --vae OUT/vae/final --clip OUT/clip/final --unet OUT/unet --sheet FILE.png
+    python sample.py --vae OUT/vae/final --text OUT/unet/text --unet OUT/unet --sheet FILE.png
 
 `--unet` is a finished folder, or a run's folder, whose EMA is then read from its checkpoint. One prompt a row, one seed
 a column."""
@@ -41,11 +41,11 @@ PROMPTS = (
 class Painter:
     """Pictures [B, 3, side, side] in [0, 1] of prompts, by the plain loop of a diffusers pipeline."""
 
-    def __init__(self, vae: Path, clip: Path, unet: Path, device: torch.device | str = "cpu") -> None:
+    def __init__(self, vae: Path, text: Path, unet: Path, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.vae: AutoencoderKL = load(vae, device).eval()
         self.words, self.unet = (
-            Words(clip, self.device),
+            Words(text, self.device),
             load_unet(unet).to(device, memory_format=torch.channels_last).eval(),
         )
 
@@ -83,7 +83,7 @@ def pixels(x01: Tensor) -> list[np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw prompts")
-    for name in ("vae", "clip", "unet", "sheet"):
+    for name in ("vae", "text", "unet", "sheet"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--guidance", type=float, default=1.0)
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--prompt", action="append", help="may be said several times")
     o = parser.parse_args()
     torch.set_num_threads(1)
-    painter, seeds = Painter(o.vae, o.clip, o.unet), range(o.seeds)
+    painter, seeds = Painter(o.vae, o.text, o.unet), range(o.seeds)
     rows = [painter.paint([p] * o.seeds, seeds, steps=o.steps, guidance=o.guidance) for p in o.prompt or PROMPTS]
     Image.fromarray(sheet([x for row in rows for x in pixels(row)], o.seeds)).save(o.sheet)
 

@@ -1,10 +1,13 @@
-"""Trains the creatures' UNet on the frozen latents of the VAE, told by the frozen text tower of the CLIP.
+"""Trains the creatures' UNet on the frozen latents of the VAE, told by the text tower of the CLIP.
 
-    python unet.py --data DATA --out OUT/unet --vae OUT/vae/final --clip OUT/clip/final --images 800000
+    python unet.py --data DATA --out OUT/unet --vae OUT/vae/final --clip OUT/clip/final --images 800000 --learn_words 1
 
 v-prediction on a schedule with zero terminal SNR and trailing timesteps (Lin et al. 2023, arXiv 2305.08891): few-step
 sampling stays good and StableDiffusionPipeline loads the result unchanged. `--out` keeps the latents of all pictures
 between runs, a file for each shard.
+
+`--learn_words 1` teaches the text tower too, from where the CLIP left it, and saves it in `OUT/unet/text`: a contrast
+of whole captions says little of a word for one part (horns, arms up), and what it does not say no UNet can draw.
 
 `--start FOLDER --guided 2` then builds guidance into those weights (as Meng et al. 2023, arXiv 2210.03142, but guided
 away from the bare prompt of the same kind and not from the empty one): a prompt gives what it says without the second
@@ -30,6 +33,7 @@ from words import caption
 
 NOUNS = ("creature", *KINDS)
 NO_TEXT = 0.1  # share of captions left empty, so that classifier-free guidance can be used
+KEPT = (0.0, 0.5, 1.0)  # captions here say more than a CLIP's: a departure is rare, and its word is to be learnt
 
 
 def build() -> UNet2DConditionModel:
@@ -53,7 +57,7 @@ def load_unet(folder: Path) -> UNet2DConditionModel:
         return UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
     unet = build()
     with safe_open(folder / "state.safetensors", "pt") as file:
-        unet.load_state_dict({name: file.get_tensor(f"ema/{name}") for name in unet.state_dict()})
+        unet.load_state_dict({name: file.get_tensor(f"ema/unet.{name}") for name in unet.state_dict()})
         print(f"{folder}: after {file.metadata()['seen']} pictures")
     return unet
 
@@ -96,15 +100,14 @@ def latents(data: Path, split: str, vae: Path | str, out: Path, device: torch.de
 
 
 class Words:
-    """The frozen tokenizer and text tower."""
+    """Tokenizer and text tower, frozen unless they are to learn."""
 
-    def __init__(self, folder: Path | str, device: torch.device) -> None:
+    def __init__(self, folder: Path | str, device: torch.device, learn: bool = False) -> None:
         self.tokenizer, self.device = CLIPTokenizer.from_pretrained(folder), device
         tower = CLIPTextModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
-        self.tower = tower.to(device).eval().requires_grad_(False)
+        self.tower = tower.to(device).eval().requires_grad_(learn)
         self.tower.set_attn_implementation("eager")
 
-    @torch.no_grad()
     def states(self, texts: list[str]) -> Tensor:
         """[B, tokens, width]."""
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
@@ -134,24 +137,26 @@ def main() -> None:
         clip="",
         start="",
         guided=1.0,
+        learn_words=0,
         ema=0.9995,
     )
     torch.set_flush_denormal(True)
     z_all, creatures = latents(o.data, "train", o.vae, o.out, o.device), table(o.data, "train")
-    words = Words(o.clip, o.device)
+    words = Words(o.clip, o.device, learn=bool(o.learn_words))
     unet = load_unet(Path(o.start)) if o.start else build()
     unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
     teacher = deepcopy(unet).requires_grad_(False)
     abar = scheduler().alphas_cumprod.to(o.device)
-    run = Run(unet, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=o.ema)
+    both = nn.ModuleDict({"unet": unet, "words": words.tower})
+    run = Run(both, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=o.ema)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         rng = np.random.default_rng((o.seed, 2, run.step))
-        texts = ["" if rng.random() < NO_TEXT else caption(creatures[i], rng) for i in index]
+        texts = ["" if rng.random() < NO_TEXT else caption(creatures[i], rng, KEPT) for i in index]
         z0 = z_all[index].to(o.device).float().contiguous(memory_format=torch.channels_last)
         noise = torch.randn_like(z0)
-        t = torch.randint(0, 1000, (len(z0),), device=o.device)
+        t = (torch.rand(len(z0), device=o.device).sqrt() * 1000).long()  # more of the noisy steps, where words decide
         a, s = abar[t].sqrt().view(-1, 1, 1, 1), (1 - abar[t]).sqrt().view(-1, 1, 1, 1)
         x = a * z0 + s * noise
         with torch.autocast(o.device.type, torch.bfloat16):
@@ -162,6 +167,9 @@ def main() -> None:
     run.train(len(z_all), o.seed, loss_of)
     run.use_ema()
     unet.half().save_pretrained(o.out / "final")
+    if o.learn_words:
+        words.tower.half().save_pretrained(o.out / "text")
+        words.tokenizer.save_pretrained(o.out / "text")
 
 
 if __name__ == "__main__":
