@@ -1,13 +1,16 @@
 """Trains the creatures' UNet on the frozen latents of the VAE, told by the text tower of the CLIP.
 
-    python unet.py --data DATA --out OUT/unet --vae OUT/vae/final --clip OUT/clip/final --images 800000 --learn_words 1
+    python unet.py --data DATA --out OUT/unet --vae OUT/vae/final --clip OUT/clip/final --images 800000 \\
+        --learn_words 1 --louder 80
 
 v-prediction on a schedule with zero terminal SNR and trailing timesteps (Lin et al. 2023, arXiv 2305.08891): few-step
 sampling stays good and StableDiffusionPipeline loads the result unchanged. `--out` keeps the latents of all pictures
 between runs, a file for each shard.
 
-`--learn_words 1` teaches the text tower too, from where the CLIP left it, and saves it in `OUT/unet/text`: a contrast
-of whole captions says little of a word for one part (horns, arms up), and what it does not say no UNet can draw.
+`--learn_words 1` teaches the text tower too, from where the CLIP left it, and saves it in `OUT/unet/text`. A contrast
+of whole captions says little of a word for one part: the layers wrote 300 times what the embeddings are, the states at
+"horns" differed by 3 % from those of no word at all, and after 400,000 passes the UNet still drew what it liked.
+`--louder 80` multiplies the embeddings once, at the start; the rest of the tower does nearly what it did.
 
 `--start FOLDER --guided 2` then builds guidance into those weights (as Meng et al. 2023, arXiv 2210.03142, but guided
 away from the bare prompt of the same kind and not from the empty one): a prompt gives what it says without the second
@@ -108,6 +111,12 @@ class Words:
         self.tower = tower.to(device).eval().requires_grad_(learn)
         self.tower.set_attn_implementation("eager")
 
+    @torch.no_grad()
+    def louder(self, times: float) -> None:
+        """Let the words themselves be heard in the states, beside what the layers make of them."""
+        for part in (self.tower.embeddings.token_embedding, self.tower.embeddings.position_embedding):
+            part.weight.mul_(times)
+
     def states(self, texts: list[str]) -> Tensor:
         """[B, tokens, width]."""
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
@@ -138,11 +147,13 @@ def main() -> None:
         start="",
         guided=1.0,
         learn_words=0,
+        louder=1.0,
         ema=0.9995,
     )
     torch.set_flush_denormal(True)
     z_all, creatures = latents(o.data, "train", o.vae, o.out, o.device), table(o.data, "train")
     words = Words(o.clip, o.device, learn=bool(o.learn_words))
+    words.louder(o.louder)  # a state that is there already has it in its weights
     unet = load_unet(Path(o.start)) if o.start else build()
     unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
