@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from classes import table
+from clip import louder
 from common import Run, arguments, images
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
@@ -111,12 +112,6 @@ class Words:
         self.tower = tower.to(device).eval().requires_grad_(learn)
         self.tower.set_attn_implementation("eager")
 
-    @torch.no_grad()
-    def louder(self, times: float) -> None:
-        """Let the words themselves be heard in the states, beside what the layers make of them."""
-        for part in (self.tower.embeddings.token_embedding, self.tower.embeddings.position_embedding):
-            part.weight.mul_(times)
-
     def states(self, texts: list[str]) -> Tensor:
         """[B, tokens, width]."""
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
@@ -153,7 +148,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     z_all, creatures = latents(o.data, "train", o.vae, o.out, o.device), table(o.data, "train")
     words = Words(o.clip, o.device, learn=bool(o.learn_words))
-    words.louder(o.louder)  # a state that is there already has it in its weights
+    louder(words.tower, o.louder)  # a state that is there already has it in its weights
     unet = load_unet(Path(o.start)) if o.start else build()
     unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
