@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sliderspace.core.errors import BadInput
-from sliderspace.experiments.names import CREATURES, PORTRAITS, Score, is_of, score
+from sliderspace.experiments.names import CREATURES, Score, is_of, score
 from sliderspace.measure.results import FactorTable
 from sliderspace.space.labels import Label
 
@@ -50,6 +50,6 @@ def test_phrases_name_the_creatures_factors(name: str | None, factor: str, due: 
 def test_every_factor_of_the_shipped_judge_has_words() -> None:
     config = ROOT / "src" / "sliderspace" / "assets" / "mini" / "judge" / "config.json"
     names = tuple(json.loads(config.read_text())["classes"])
-    assert set(names) <= set(PORTRAITS) or set(names) <= set(CREATURES)
+    assert set(names) <= set(CREATURES)
     with pytest.raises(BadInput, match="wheels"):
         score([named("x")], table([0.1], names=("wheels",)), CREATURES)

@@ -1,9 +1,9 @@
 """Named sliders -> how many names are of the factor that a judge says moved most.
 
-    python -m sliderspace.experiments.names runs/person runs/robot
+    python -m sliderspace.experiments.names runs/monster runs/dragon
 
 Names are those of labels.json (`sliderspace label DIR` first), factors those of measures.json. A name is right where a
-phrase in it is one that the world's table has for that factor. Two tables: the drawn portraits, and the creatures.
+phrase in it is one that the world's table has for that factor.
 """
 
 import argparse
@@ -25,23 +25,10 @@ from sliderspace.storage.run_folder import RunFolder
 
 COLOUR = "red|orange|yellow|green|teal|blue|purple|pink|brown|gr[ea]y|white|black|dark|pale|bright|dull"
 GROUND = "(?:.* )?(?:background|ground|sky)"
-BODY = rf"(?:(?:{COLOUR})\b.*(?<!background)(?<!hair)(?<!clothes)(?<!skin)|gold)"
+BODY = rf"(?:(?:{COLOUR})\b.*(?<!background)|gold)"
 EYES = r"(?:one|two|three) eyes?"
 
 World = Mapping[str, str]  # factor -> a regular expression of the phrases that name it
-PORTRAITS: World = {
-    "style": ".* style|photograph|painting|drawing|cartoon",
-    "background": GROUND,
-    "hair": "(?:long|short|curly|afro|mohawk) hair|hair bun|bald|hat",
-    "hair_colour": rf"(?:{COLOUR}|blonde) hair",
-    "skin": ".* skin",
-    "glasses": "(?:sun)?glasses",
-    "beard": "beard|moustache",
-    "earrings": "earrings",
-    "mouth": "angry|grimacing|kissing|laughing|sad|screaming|serious|sick|smiling|smirking|surprised|tongue out|mask",
-    "clothing": ".* clothes",
-    "kind": "emoji face|person|robot|thumb",
-}
 CREATURES: World = {
     "kind": "monster|robot(?: toy)?|dragon|bunny",
     "style": ".* style|cartoon|photograph|painting|drawing|black and white|night",
@@ -113,18 +100,20 @@ def of_run(run: RunFolder) -> dict[str, Score]:
     if factors is None:
         raise BadInput(f"no judge named the factors of {run.root}")
     labels = labels_of(run).sliders
-    world = PORTRAITS if set(factors.names) <= set(PORTRAITS) else CREATURES
     passing = [
         k for k, slider in enumerate(measured.sliders) if not warnings_for(slider, measured.mean, measured.leakage[k])
     ]
-    return {"all": score(labels, factors, world), "without warnings": score(labels, factors, world, passing)}
+    return {"all": score(labels, factors, CREATURES), "without warnings": score(labels, factors, CREATURES, passing)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
     for folder in parser.parse_args().folders:
-        found = {name: asdict(part) for name, part in of_run(RunFolder(folder)).items()}
+        try:
+            found = {name: asdict(part) for name, part in of_run(RunFolder(folder)).items()}
+        except BadInput as error:
+            parser.error(str(error))
         print(folder, json.dumps(found, indent=1, ensure_ascii=False))
 
 
