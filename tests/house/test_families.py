@@ -128,7 +128,7 @@ def test_discovery_export_and_round_trip(
     assert moved > 3, "or the comparisons below would hold for a slider that does nothing"
 
     call("export", tmp_path / "run", "--sliders=1", "--unit=2", "--out", tmp_path / "lora")
-    (file,) = (tmp_path / "lora").iterdir()
+    (file,) = (tmp_path / "lora").glob("*.safetensors")
     assert np.abs(in_diffusers(preset, file).astype(int) - drawn).max() <= 1, "uint8: a rounding apart"
 
     call("export", tmp_path / "run")

@@ -261,12 +261,13 @@ def test_a_renamed_slider_leaves_no_file_of_its_old_name(space: SliderSpace, tmp
     shutil.copyfile(stranger, out / "theirs.safetensors")
     rename(RunFolder(own.folder), {1: "blue hair", 2: "<b>../../\u202e"})
     export(own, out)
-    assert {path.name for path in out.iterdir()} == {
+    assert {path.name for path in out.glob("*.safetensors")} == {
         "a-robot--velocity-00.safetensors",
         "a-robot--velocity-01-blue-hair.safetensors",
         "a-robot--velocity-02-b-u-202e.safetensors",
         "theirs.safetensors",
     }
+    assert len(list(out.glob("*.json"))) == 3, "nor notes of it"
 
 
 def test_an_unsure_name_is_in_parentheses_and_in_no_file_name(space: SliderSpace, tmp_path: Path) -> None:
@@ -324,7 +325,9 @@ def test_another_spaces_files_are_never_replaced(space: SliderSpace, tmp_path: P
     before = first[0].read_bytes()
     with pytest.raises(BadInput, match=r"a-robot--velocity-01-red-hair\.safetensors is not a slider of this space"):
         export(other, tmp_path / "loras")
-    assert first == list((tmp_path / "loras").iterdir()) and first[0].read_bytes() == before, "nothing was written"
+    assert first == list((tmp_path / "loras").glob("*.safetensors")) and first[0].read_bytes() == before, (
+        "nothing was written"
+    )
     export(space, tmp_path / "loras", unit=2.0)
     assert first[0].read_bytes() != before, "its own are"
     for data in (b"mine", safetensors.torch.save({"lora_unet_x.lora_down.weight": torch.ones(1, 1)})):
@@ -342,7 +345,7 @@ def test_the_model_is_part_of_the_file_name(space: SliderSpace, tmp_path: Path) 
         assert [path.name for path in export(one, tmp_path / "loras", sliders=[0])] == [
             f"a-robot--{slug}-00.safetensors"
         ]
-    assert len(list((tmp_path / "loras").iterdir())) == len(models)
+    assert len(list((tmp_path / "loras").glob("*.safetensors"))) == len(models)
 
 
 def layers_of(space: SliderSpace) -> dict[str, nn.Linear]:
@@ -367,7 +370,7 @@ def test_no_file_holds_a_folder_of_this_machine(tmp_path: Path, tiny: Tiny, fini
     for path in sent:
         data = path.read_bytes()
         assert not [place for place in places if str(place).encode() in data], path
-    settings = load_file(min((tmp_path / "lora").iterdir())).about.settings
+    settings = load_file(min((tmp_path / "lora").glob("*.safetensors"))).about.settings
     assert settings["backbone"].startswith("local:velocity@") and settings["encoder"].startswith("local:clip@")
     assert settings["decoder"] == "local:my decoder" and settings["images"] == "local:pictures of me"
     assert json.loads((tmp_path / "pushed" / "config.json").read_text())["backbone"] == settings["backbone"]

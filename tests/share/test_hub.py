@@ -68,7 +68,11 @@ def test_what_is_uploaded(made: Path, finished: Path) -> None:
         "README.md",
         *RUN_FILES,
         *pictures,
-        *(f"lora/{name}" for name in LORAS),
+        *(
+            f"lora/{name.removesuffix('.safetensors')}{end}"
+            for name in LORAS
+            for end in (".safetensors", ".png", ".json")
+        ),
     }
     says_where = {"config.json", "space.json"}
     assert all((made / name).read_bytes() == (finished / name).read_bytes() for name in RUN_FILES - says_where)
@@ -322,10 +326,12 @@ def test_a_second_push_leaves_nothing_of_the_first_behind(hub: type[Hub], finish
     push(folder, "jane/robots", token="writer", private=True)
     rename(RunFolder(folder), {1: "a hat"})
     push(folder, "jane/robots", token="writer")
-    files = {name.partition("/")[2] for name in hub.repos["jane/robots"] if name.startswith("lora/")}
+    files = {name.partition("/")[2] for name in hub.repos["jane/robots"] if name.endswith(".safetensors")}
+    files -= RUN_FILES | {""}
     assert files == LORAS - {"a-robot--velocity-01.safetensors"} | {
         "a-robot--velocity-01-a-hat.safetensors"
     } and hub.private == {"jane/robots"}
+    assert "lora/a-robot--velocity-01.png" not in hub.repos["jane/robots"], "nor its picture"
     with pytest.raises(BadInput, match="private"):
         pull("jane/robots", tmp_path / "pulled")
     pull("jane/robots", tmp_path / "pulled", token="writer", revision="main")

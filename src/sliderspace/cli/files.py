@@ -26,15 +26,20 @@ def export(
     out: Annotated[Path | None, Option(help="Where the files go; default DIR/lora.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write each slider as a LoRA file that diffusers, ComfyUI, A1111 and Forge load, its natural unit baked in."""
+    """Write each slider as a LoRA file that diffusers, ComfyUI, A1111 and Forge load, its natural unit baked in, with
+    a picture and notes for their menus beside it."""
 
     def body() -> None:
         from sliderspace.share import export as files
+        from sliderspace.share.modelspec import ONLY_DIFFUSERS
         from sliderspace.space.space import SliderSpace
 
         chosen = None if sliders is None else parsing.seeds(sliders, "--sliders")
         target = out or folder / "lora"
-        paths = files.export(SliderSpace.load(folder), target, sliders=chosen, unit=unit)
+        space = SliderSpace.load(folder)
+        paths = files.export(space, target, sliders=chosen, unit=unit)
+        if not files.known_as(space).elsewhere:
+            typer.echo(ONLY_DIFFUSERS, err=True)
         answer_with(
             {"files": [str(p) for p in paths], "folder": str(target)}
             if as_json

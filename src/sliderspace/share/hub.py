@@ -11,20 +11,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sliderspace.core.arrays import Images
-from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
-from sliderspace.measure.results import Measures, SpaceFile
-from sliderspace.method.sweeps import both_ways
+from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.measure.results import SpaceFile
 from sliderspace.share.card import card
 from sliderspace.share.export import export
 from sliderspace.share.importing import backbone_here
+from sliderspace.share.pictures import SEEDS, stored_strips
 from sliderspace.share.places import shareable
 from sliderspace.space.labels import labels_of, write_labels
 from sliderspace.space.space import SliderSpace
-from sliderspace.storage.files import load_tensors, save_bytes, save_json, save_text, stored_fingerprint
-from sliderspace.storage.images import EXACT_UP_TO, encode_jpeg, encode_png, grid, labelled_strip, scale_label
+from sliderspace.storage.files import save_bytes, save_json, save_text, stored_fingerprint
+from sliderspace.storage.images import EXACT_UP_TO, encode_jpeg, encode_png, grid, labelled_strip
 from sliderspace.storage.run_folder import RunFolder
 
-SHOWN_SEEDS = 2  # rows of a strip on the card
 MADE = ("lora/*", "images/*")  # what each push makes anew: leftovers of an earlier one are removed there
 PULLED = ("*.json", "*.safetensors", "*.md", "images/*.png", "images/*.jpg")  # no page that a browser would run
 
@@ -192,20 +191,14 @@ def prepare(folder: str | Path, target: str | Path, repo_id: str, *, licence: st
 def _pictures(run: RunFolder, folder: Path) -> list[str]:
     """The strip of each slider, as names below the repository; none where the run folder has none (an imported
     space)."""
-    if not run.strips.exists():
+    strips = stored_strips(run)
+    if strips is None:
         return []
-    drawn = load_tensors(run.strips, kind="strips")[0]
-    if not {"sliders", "base"} <= drawn.keys():
-        raise DamagedFile(
-            f"{run.strips} lacks its pictures.\nDelete it and run `sliderspace train {run.root}` to make it again."
-        )
     folder.mkdir()
-    sizes = Measures.read(run.measures).sizes
-    labels = [scale_label(float(s)) for s in both_ways(sizes)]
-    exact = max(drawn["base"].shape[1:3]) <= EXACT_UP_TO
-    _save_picture(folder / "base", grid(drawn["base"][:16].numpy(), 8), exact)
-    strips = [labelled_strip(rows[:SHOWN_SEEDS].numpy(), labels) for rows in drawn["sliders"]]
-    return [_save_picture(folder / f"slider-{k:02d}", strip, exact) for k, strip in enumerate(strips)]
+    exact = max(strips.base_NHWC.shape[1:3]) <= EXACT_UP_TO
+    _save_picture(folder / "base", grid(strips.base_NHWC[:16], 8), exact)
+    shown = [labelled_strip(rows[:SEEDS], strips.labels) for rows in strips.sliders_KSMHWC]
+    return [_save_picture(folder / f"slider-{k:02d}", strip, exact) for k, strip in enumerate(shown)]
 
 
 def _save_picture(path: Path, image: Images, exact: bool) -> str:

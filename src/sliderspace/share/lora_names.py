@@ -47,19 +47,12 @@ def keys_for(path: str, component: str) -> Keys:
 
 
 def family_of(down: Mapping[str, Tensor]) -> str:
-    """ "sd1", "sd2", "sdxl" or "": the Stable Diffusion whose text width the cross-attention inputs [r, in] of a UNet
-    have."""
+    """ "sd1", "sd2", "sdxl", "flux", "z-image" or "": the models these layers [r, in] fit. A UNet is told by the text
+    width that the inputs of its cross-attention have."""
+    if component_of(down) == "transformer":
+        return "flux" if any("transformer_blocks." in path for path in down) else "z-image"
     widths = {value.shape[-1] for path, value in down.items() if path.endswith(("attn2.to_k", "attn2.to_v"))}
     return {768: "sd1", 1024: "sd2", 2048: "sdxl"}.get(widths.pop(), "") if len(widths) == 1 else ""
-
-
-# A1111 takes any file with metadata for SD 1 unless it says otherwise, and hides it beside other models
-# (extensions-builtin/Lora/network.py, detect_version; ui_extra_networks_lora.py, create_item).
-LABELS = {
-    "sd1": {"ss_base_model_version": "sd_v1", "modelspec.architecture": "stable-diffusion-v1/lora"},
-    "sd2": {"ss_base_model_version": "sd_v2", "ss_v2": "True"},
-    "sdxl": {"ss_base_model_version": "sdxl_base_v1-0", "modelspec.architecture": "stable-diffusion-xl-v1-base/lora"},
-}
 
 
 # ---- reading

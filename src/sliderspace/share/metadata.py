@@ -19,6 +19,7 @@ from sliderspace.core.arrays import Array
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.settings import Settings
 from sliderspace.method.directions import Directions
+from sliderspace.share.places import base_identity
 from sliderspace.space.labels import Label
 from sliderspace.storage.stamps import checksum
 from sliderspace.storage.tensors import listed
@@ -61,6 +62,7 @@ class About(BaseModel):
     name: str | None  # where it is sure
     label: Label | None = None  # all that is known of the name
     base_model: str
+    base: str = ""  # its commit or the digest of its contents, as far as that is known without a network
     prompts: list[str]
     encoder: str
     explained_variance_ratio: float | None
@@ -88,12 +90,13 @@ def about(
     direction = None if directions is None else _row(directions, k)
     return About(
         format=f"{KIND}/{NUMBER}",
-        package=_package_version(),
+        package=package_version(),
         space=space,
         index=k,
         name=label.sure_name,
         label=label if label.name else None,
         base_model=settings.backbone,
+        base=base_identity(settings.backbone),
         prompts=list(settings.prompts),
         encoder=direction.encoder if direction else "",
         explained_variance_ratio=direction.explained_variance_ratio if direction else None,
@@ -105,13 +108,6 @@ def about(
         settings=settings.model_dump(mode="json"),
         direction=direction,
     )
-
-
-def title(about: About) -> str:
-    """What other programs show of a file."""
-    name = (about.label and about.label.shown) or about.name or f"slider {about.index}"
-    text = f"{name} of “{about.prompts[0]}”, 1.0 = {about.unit:g} natural units"
-    return text.encode(errors="replace").decode()  # a prompt typed in a broken terminal may hold what UTF-8 cannot say
 
 
 def about_in(path: Path, metadata: dict[str, str]) -> About | None:
@@ -184,7 +180,7 @@ def directions_of(rows: list[Direction]) -> Directions:
     return found
 
 
-def _package_version() -> str:
+def package_version() -> str:
     with suppress(PackageNotFoundError):
         return version("sliderspace")
     return "unknown"

@@ -7,7 +7,7 @@ from pathlib import Path
 from sliderspace.core.settings import Settings
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.encoders.catalogue import ENCODERS
-from sliderspace.models.identity import identity_of
+from sliderspace.models.identity import identity_of, source_identity
 from sliderspace.models.sources import COMMIT, is_repo
 from sliderspace.space.space import ELSEWHERE
 
@@ -53,6 +53,18 @@ def _digest(path: Path) -> str:
 def short_name(location: str) -> str:
     """A model's name for people and for file names: "sdxl", or the last part of a repository's or folder's name."""
     return place_name(location, digest=False).removeprefix(ELSEWHERE).partition("@")[0].rpartition("/")[2]
+
+
+def base_identity(backbone: str) -> str:
+    """What tells this version of a base model from others: its repository and commit, or its name and digest, and the
+    weights put into it. No network is asked: a repository whose commit is not pinned stands for itself."""
+    preset = PRESETS.get(backbone)
+    if preset is None:
+        return place_name(backbone)
+    pinned = preset.revision or not is_repo(preset.location)
+    found = source_identity(preset.source) if pinned else preset.location
+    name = found if is_repo(preset.location) else f"{backbone}@{found}"
+    return f"{name} with {preset.weights}" if preset.weights else name
 
 
 def note_on(settings: Settings) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from sliderspace.core.arrays import Images
 from sliderspace.core.errors import BadInput
@@ -36,9 +36,12 @@ def checked(images: npt.ArrayLike, ndim: int) -> Images:
 # ---- encoding
 
 
-def encode_png(image_HWC: npt.ArrayLike) -> bytes:
-    """Lossless."""
-    return _encoded(image_HWC, format="PNG", optimize=True)
+def encode_png(image_HWC: npt.ArrayLike, **notes: str) -> bytes:
+    """Lossless; `notes` are kept in the file as text."""
+    info = PngImagePlugin.PngInfo()
+    for key, value in notes.items():
+        info.add_text(key, value)
+    return _encoded(image_HWC, format="PNG", optimize=True, pnginfo=info)
 
 
 def encode_jpeg(image_HWC: npt.ArrayLike, quality: int = JPEG_QUALITY) -> bytes:
