@@ -137,6 +137,7 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--batch": 64,
     },
     "report": {"folder": None, "--json": False},
+    "gallery": {"folder": Path("runs"), "--json": False},
     "backbones": {"--json": False},
     "export": {
         "folder": None,

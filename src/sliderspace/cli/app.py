@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from sliderspace import __version__
 
 GROUPS = {  # in the order people need them
-    "Discover": ("discover", "concept", "label", "info", "report", "backbones"),
+    "Discover": ("discover", "concept", "label", "info", "report", "gallery", "backbones"),
     "Draw": ("generate", "sweep"),
     "Carry elsewhere": ("export", "import", "push", "pull"),
     "Measure": ("evaluate", "study", "experiment"),

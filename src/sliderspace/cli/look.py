@@ -1,6 +1,10 @@
 """The verbs that look: at a run folder, and at the models known."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+from typer import Argument
 
 from sliderspace.cli.app import app
 from sliderspace.cli.common import answer_with, guarded
@@ -30,6 +34,22 @@ def report(folder: Folder, as_json: Json = False) -> None:
         from sliderspace.storage.run_folder import RunFolder
 
         answer_with({"report": str(report_run(RunFolder(folder)))}, as_json)
+
+    guarded(body)
+
+
+@app.command(epilog="Example: sliderspace gallery runs")
+def gallery(
+    folder: Annotated[Path, Argument(metavar="DIR", help="The folder that the run folders are in.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Write gallery.html: one page of all runs in a folder, with links to their reports."""
+
+    def body() -> None:
+        from sliderspace.report.gallery import write_gallery
+
+        page, shown, listed = write_gallery(folder)
+        answer_with({"gallery": str(page), "runs": shown, "unshown": listed}, as_json)
 
     guarded(body)
 

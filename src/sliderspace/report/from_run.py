@@ -33,7 +33,7 @@ def report_run(run: RunFolder) -> Path:
     asked = settings_from(load_json(run.config, kind="config"))
     measured = Measures.read(run.measures)
     directions = Directions.load(run.directions)
-    strips, base = _pictures(run, measured)
+    strips, base = pictures_of(run, measured)
     data = ReportData(
         settings=space.settings,
         measures=measured,
@@ -81,7 +81,7 @@ def _evaluation(run: RunFolder, count: int) -> Evaluation | None:
     return found
 
 
-def _pictures(run: RunFolder, measured: Measures) -> tuple[np.ndarray, np.ndarray]:
+def pictures_of(run: RunFolder, measured: Measures) -> tuple[np.ndarray, np.ndarray]:
     """Strips uint8 [K, S, M, H, W, 3] and images of the base model [N, H, W, 3]. Raises DamagedFile where they are of
     other sliders or sizes than the measures."""
     drawn, _ = load_tensors(run.strips, kind="strips")

@@ -12,21 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from sliderspace.core.arrays import Array
 from sliderspace.core.numbers import number, written
 from sliderspace.core.settings import Settings
 from sliderspace.core.text import shown
-from sliderspace.measure.results import Evaluation, Measures, SliderMeasures
+from sliderspace.measure.results import Evaluation, FactorTable, Measures, SliderMeasures
 from sliderspace.method.sweeps import both_ways
 from sliderspace.report import charts, verdicts
-from sliderspace.report.cells import heats
+from sliderspace.report.cells import WORTH, heats
 from sliderspace.space.labels import Label
 from sliderspace.storage.files import save_text
 from sliderspace.storage.images import THUMBNAIL, checked, data_uri, scale_label, thumbnails
@@ -126,11 +125,11 @@ def _card(data: ReportData, k: int, images: npt.NDArray[np.uint8]) -> Card:
         span=" … ".join(scale_label(end) for end in span or ()),
         width=strips.shape[3],
         height=strips.shape[2],
-        glance=[(rows[0][m], labels[m]) for m in _ends(scales, span)],
+        glance=[(rows[0][m], labels[m]) for m in glance_columns(scales, span)],
     )
 
 
-def _ends(scales: Sequence[float], span: tuple[float, float] | None) -> list[int]:
+def glance_columns(scales: Sequence[float], span: tuple[float, float] | None) -> list[int]:
     """Columns of a strip that show a slider at a glance: the base, and how far it can be turned either way, one unit at
     least."""
     low, high = span or (min(scales), max(scales))
@@ -147,17 +146,20 @@ def _letters(index: int) -> str:
 
 
 @cache
-def _template() -> Any:
-    loader = PackageLoader("sliderspace.report", "templates")
-    environment = Environment(
-        loader=loader,
+def environment() -> Environment:
+    """Of all pages: texts are escaped, and what acts unseen in them is marked."""
+    return Environment(
+        loader=PackageLoader("sliderspace.report", "templates"),
         autoescape=True,
         finalize=_marked,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2")
+
+
+def _template() -> Template:
+    return environment().get_template("report.html.j2")
 
 
 def _marked(value: object) -> object:
@@ -197,6 +199,7 @@ def render(data: ReportData) -> str:
         ),
         spans=charts.spans(measures.sliders, measures.sizes),
         factors=verdicts.factors((evaluation and evaluation.factors) or measures.factors),
+        seen=_seen((evaluation and evaluation.factors) or measures.factors, measures.sizes),
         steps=_steps(evaluation),
         chance=verdicts.chance(evaluation),
         judged=judged is not None,
@@ -209,6 +212,41 @@ def render(data: ReportData) -> str:
         made_from_name=MADE_FROM,
         thumbnail=base.shape[1:3],
     )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A factor as two pictures of the slider that moves it most: columns of its strip, and the values they show."""
+
+    factor: str
+    slider: int
+    columns: tuple[int, int]
+    becomes: tuple[str, str]
+
+
+def _seen(factors: FactorTable | None, sizes: Sequence[float]) -> list[Seen]:
+    """The factors that some slider moves; the pictures are at two units, or as near to that as there are any."""
+    if factors is None or not factors.names:
+        return []
+    scales = both_ways(sizes)
+    down, up = (int(np.abs(scales - scale).argmin()) for scale in (-2.0, 2.0))
+    effects_KF = charts.known(factors.effects)
+    found: list[Seen] = []
+    for f, name in enumerate(factors.names):
+        k = int(np.nan_to_num(effects_KF[:, f], nan=-1.0).argmax())
+        becomes = factors.becomes[k][f]
+        if effects_KF[k, f] >= WORTH and becomes:
+            found.append(Seen(name.replace("_", " "), k, (down, up), (_value(becomes[0]), _value(becomes[1]))))
+    return found
+
+
+def _value(text: str) -> str:
+    """A factor's value: a word as it is, a number shortly."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return f"{value:.{0 if abs(value) >= 10 else 1}f}".replace("-", "−")
 
 
 def _steps(evaluation: Evaluation | None) -> list[tuple[str, Markup]]:
