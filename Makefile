@@ -1,6 +1,7 @@
 # make demo    discovers 16 sliders in "a monster" and says where the report is
 # make test    runs the tests and the checks
-# make test-slow       what takes minutes: the table of costs counted again
+# make docs    builds the documents as a site: build/site/index.html
+# make test-slow       what takes minutes: the table of costs counted again, the site built
 # make test-families   every model family at toy size: discovery, export, the file in diffusers, and back
 #
 # Both set up .venv first: once, and again when pyproject.toml or constraints.txt change. Say which Python with
@@ -13,7 +14,7 @@ PYTHON ?=
 CANDIDATES := $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: demo test check test-families test-slow bench clean
+.PHONY: demo test check docs test-families test-slow bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/sliderspace discover "a monster" --backbone mini --sliders 16 --samples 1000 --out runs/monster
@@ -28,10 +29,13 @@ check: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 test-families: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m families
 
-test-slow: $(VENV)/.installed-dev
+test-slow: $(VENV)/.installed-docs
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
 bench: $(VENV)/.installed
@@ -56,4 +60,8 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install -c constraints.txt -e '.[docs]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""What the README says can be typed, can be typed: its Python runs, its commands parse, its links lead somewhere."""
+"""What README and the documents say can be typed, can be typed: Python runs, commands parse, links lead somewhere."""
 
 import ast
 import os
@@ -18,6 +18,7 @@ from sliderspace.cli import app
 ROOT = Path(__file__).parents[2]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SHELLS = {"bash", "sh", "shell", "console"}
+DOCUMENTS = ("README.md", "docs/index.md", "docs/tutorial.md", "docs/measures.md", "docs/recipes.md")
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
@@ -37,9 +38,18 @@ def commands(text: str) -> Iterator[list[str]]:
                 yield words[:end]
 
 
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def readme() -> str:
-    return (ROOT / "README.md").read_text(encoding="utf-8")
+    return read("README.md")
+
+
+def test_the_readme_is_read_in_minutes(readme: str) -> None:
+    words = re.sub(r"^```.*?^```", "", readme, flags=re.MULTILINE | re.DOTALL).split()
+    assert 600 <= len(words) <= 800
 
 
 # ---- Python
@@ -86,13 +96,18 @@ def test_the_snippet_is_made_smaller_and_nothing_else() -> None:
 
 
 def test_the_python_runs(readme: str, tmp_path: Path) -> None:
-    core, elsewhere = (body for language, body in blocks(readme) if language == "python")
-    assert "sliderspace" in core and "discover" in core
-    assert len([line for line in core.splitlines() if line.strip()]) <= 20, "about fifteen lines"
+    """All in one script: the tutorial's discovery is the README's, which goes on where it stopped."""
+    [first] = (body for language, body in blocks(readme) if language == "python")
+    core, elsewhere = (body for language, body in blocks(read("docs/tutorial.md")) if language == "python")
+    assert len([line for line in first.splitlines() if line.strip()]) <= 7, "six lines"
+    assert "discover" in first and "discover" in core
+    assert not [name for name in DOCUMENTS[3:] for language, _ in blocks(read(name)) if language == "python"]
     script = tmp_path / "snippet.py"
     assert "src/sliderspace/assets" in elsewhere, "run here from another folder"
     there = elsewhere.replace("src/sliderspace", str(ROOT / "src" / "sliderspace"))
-    script.write_text(f"{made_smaller(core)}\n{there}\nassert image.size == (128, 128)\n", encoding="utf-8")
+    script.write_text(
+        f"{made_smaller(first)}\n{made_smaller(core)}\n{there}\nassert image.size == (128, 128)\n", encoding="utf-8"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, script.name], cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=500
@@ -109,14 +124,25 @@ def test_its_first_two_commands_are_the_demo_and_the_tests(readme: str) -> None:
     assert made[:2] == [["make", "demo"], ["make", "test"]]
 
 
-def test_every_make_target_exists(readme: str) -> None:
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_is_one_that_is_tested(name: str) -> None:
+    programs = {words[0] for words in commands(read(name))}
+    assert programs <= {"make", "sliderspace", "pip"}
+    assert all(words == ["pip", "install", "."] for words in commands(read(name)) if words[0] == "pip")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_make_target_exists(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    assert {target for words in commands(readme) if words[0] == "make" for target in words[1:]} <= targets
+    typed = {target for words in commands(read(name)) if words[0] == "make" for target in words[1:]}
+    assert typed | set(re.findall(r"`make ([a-z-]+)`", read(name))) <= targets
 
 
-def test_every_command_of_ours_parses(readme: str) -> None:
-    ours = [words[1:] for words in commands(readme) if Path(words[0]).name == "sliderspace"]
-    assert {"discover", "generate"} <= {words[0] for words in ours}
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_of_ours_parses(name: str) -> None:
+    ours = [words[1:] for words in commands(read(name)) if Path(words[0]).name == "sliderspace"]
+    if name in DOCUMENTS[:1] + DOCUMENTS[2:3]:
+        assert {"discover", "generate"} <= {words[0] for words in ours}
     for verb, *arguments in ours:
         if "--help" not in arguments:
             COMMANDS[verb].make_context(verb, arguments)
@@ -130,12 +156,13 @@ def test_a_wrong_command_would_be_noticed() -> None:
         COMMANDS[wrong[1]].make_context(wrong[1], wrong[2:])
 
 
-def test_every_link_into_the_repository_leads_somewhere(readme: str) -> None:
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_into_the_repository_leads_somewhere(name: str) -> None:
     links = [
         link.split("#")[0]
-        for link in re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", readme)
+        for link in re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", read(name))
         for link in link
         if link
     ]
     inside = [link for link in links if link and not re.match(r"[a-z]+:", link)]
-    assert [link for link in inside if not (ROOT / link).exists()] == []
+    assert [link for link in inside if not ((ROOT / name).parent / link).exists()] == []
