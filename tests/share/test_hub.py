@@ -34,6 +34,7 @@ from sliderspace.models.backbones.pipeline import quantization
 from sliderspace.models.identity import identity_of
 from sliderspace.share.hub import prepare, pull, push
 from sliderspace.share.importing import import_space
+from sliderspace.share.modelspec import ONLY_DIFFUSERS
 from sliderspace.space.labels import rename
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.run_folder import RunFolder
@@ -99,6 +100,7 @@ def test_the_card_tells_the_hub_and_a_reader(made: Path, tiny: Tiny) -> None:
         and "sliderspace" in card.data.tags
     )
     assert "“a robot”" in card.text and "- a person" in card.text and "Apache" in card.text
+    assert ONLY_DIFFUSERS in card.text and "In ComfyUI" not in card.text
     for name in LORAS:
         assert f"`{name}`" in card.text
     shown = re.findall(r"!\[.*?\]\((.+?)\)", card.text)

@@ -18,7 +18,9 @@ from PIL import Image
 from safetensors import safe_open
 from support.spaces import make_space
 from torch import nn
+from typer.testing import CliRunner
 
+from sliderspace.cli import app
 from sliderspace.core.settings import Speed
 from sliderspace.measure.results import Measures
 from sliderspace.models.backbones import PRESETS
@@ -235,6 +237,11 @@ def test_a_persons_own_name_brings_no_sentence_of_a_machine(run: SliderSpace, tm
     path = export(run, tmp_path)[1]
     rename(RunFolder(run.folder), {1: ""})
     assert metadata_of(path)["modelspec.description"].startswith("Top hat.\n")
+
+
+def test_the_command_says_where_files_are_of_no_use(run: SliderSpace, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["export", str(run.folder), "--out", str(tmp_path), "--sliders", "0", "--json"])
+    assert ONLY_DIFFUSERS in done.stderr and len(json.loads(done.stdout)["files"]) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"[1]", b"{" * 100_000, b"\xff\xfe", b"null"], ids=repr)

@@ -9,8 +9,9 @@ from sliderspace.core.numbers import written
 from sliderspace.core.settings import Settings
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.sources import is_repo
-from sliderspace.share.export import slider_notes
+from sliderspace.share.export import known_as, slider_notes
 from sliderspace.share.lora_names import component_of
+from sliderspace.share.modelspec import ONLY_DIFFUSERS
 from sliderspace.share.places import place_name, short_name
 from sliderspace.space.space import ELSEWHERE, SliderSpace
 
@@ -82,6 +83,8 @@ def card(
         share=None if found is None else float(found.explained_variance_ratio_K.sum()),
         call=_call(s),
         sampler=getattr(PRESETS.get(s.backbone), "sampler", ""),
+        known=known_as(space).elsewhere,
+        only_diffusers=ONLY_DIFFUSERS,
         unet=component_of(name.rpartition(".")[0] for name in space.values) == "unet",
     )
 
