@@ -68,9 +68,11 @@ def augment(x01: Tensor) -> Tensor:
     return (mixed + (share > 0.7) * 0.08 * torch.randn_like(x01)).clamp(0, 1)
 
 
-def arguments(description: str, **defaults: object) -> argparse.Namespace:
+def arguments(description: str, *, data: bool = True, **defaults: object) -> argparse.Namespace:
+    """The options of a training: those of every one, `--data` where it needs rendered pictures, and its own."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--data", type=Path, required=True, help="folder of rendered shards")
+    if data:
+        parser.add_argument("--data", type=Path, required=True, help="folder of rendered shards")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the finished part")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's default)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -146,6 +146,22 @@ def test_on_the_shipped_model_our_image_is_the_pipelines_image(guidance: float) 
     torch.testing.assert_close(ours, reference(folder, prompt, [17], 8, guidance), rtol=0, atol=2e-3)
 
 
+def test_the_distilled_model_is_the_pipelines_with_its_lora() -> None:
+    """Four steps of the shipped folder with the file that `load_lora_weights` reads; without the file it is not."""
+    import diffusers
+
+    preset = PRESETS["mini-turbo"]
+    assert preset.lora_file is not None
+    pipe: Any = diffusers.StableDiffusionPipeline.from_pretrained(preset.folder, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.load_lora_weights(preset.lora_file)
+    about = {"generator": torch.Generator().manual_seed(17), "num_inference_steps": 4, "guidance_scale": 1.0}
+    theirs = torch.from_numpy(pipe(preset.examples[0], output_type="np", **about).images).permute(0, 3, 1, 2)
+    ours = drawn(load("mini-turbo"), preset.examples[0], [17])
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-3)
+    assert (drawn(load("mini", steps=4), preset.examples[0], [17]) - theirs).abs().max() > 0.05
+
+
 def test_the_shipped_parts_load_by_the_ordinary_calls() -> None:
     from transformers import CLIPModel, CLIPTokenizer
 

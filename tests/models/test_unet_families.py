@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.tiny import LATENT, PIXELS, Tiny
 from support.tiny_unet import save_sdxl, save_small_decoder
 from torch import Tensor
@@ -174,8 +175,8 @@ def test_the_guidance_embedding_is_diffusers_own() -> None:
 # ---- presets: the same folder run as each distilled form says
 
 
-def run_as(folder: Path, preset: str, seeds: list[int], **changed: Any) -> Tensor:
-    """Our image of a folder run at a preset's working point."""
+def loaded_as(folder: Path, preset: str, **changed: Any) -> SDXLBackbone:
+    """A folder at a preset's working point."""
     import dataclasses
 
     from sliderspace.models.backbones.pipeline import Setup
@@ -184,7 +185,12 @@ def run_as(folder: Path, preset: str, seeds: list[int], **changed: Any) -> Tenso
     setup = Setup(
         p.name, "", p.steps, p.guidance, torch.device("cpu"), torch.float32, p.sampler, p.timesteps, p.spacing
     )
-    backbone = SDXLBackbone(folder, dataclasses.replace(setup, **changed))
+    return SDXLBackbone(folder, dataclasses.replace(setup, **changed))
+
+
+def run_as(folder: Path, preset: str, seeds: list[int], **changed: Any) -> Tensor:
+    """Our image of a folder run at a preset's working point."""
+    backbone = loaded_as(folder, preset, **changed)
     return torch.cat(list(render(backbone, None, backbone.encode(["a robot"]), seeds, [0] * len(seeds))))
 
 
@@ -210,8 +216,6 @@ def test_lightning_runs_as_its_authors_say(sdxl: Path) -> None:
 def test_other_weights_replace_the_denoisers(sdxl: Path, tmp_path: Path) -> None:
     """As a safetensors file, as the .bin that DMD2's authors publish, and as a folder with a config of its own
     (LCM)."""
-    from safetensors.torch import save_file
-
     other = save_sdxl(tmp_path / "other")
     state = UNet(other)
     save_file(state, tmp_path / "unet.safetensors")
@@ -224,16 +228,43 @@ def test_other_weights_replace_the_denoisers(sdxl: Path, tmp_path: Path) -> None
     assert run_as(sdxl, "sdxl-lcm", [3], weights=told / "unet").isfinite().all()
 
 
-def UNet(folder: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
+def test_a_lora_is_fused_as_the_pipeline_fuses_it(sdxl: Path, tmp_path: Path) -> None:
+    """Linear layers and convolutions alike, and nothing of the LoRA is left over that sliders would meet."""
+    import diffusers
+    from peft import LoraConfig
 
+    pipe: Any = diffusers.StableDiffusionXLPipeline.from_pretrained(sdxl)
+    pipe.unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_k", "conv1"], init_lora_weights=False))
+    pipe.unet.save_lora_adapter(tmp_path, safe_serialization=True)
+    file = tmp_path / "pytorch_lora_weights.safetensors"
+    state = {f"unet.{name}": value for name, value in load_file(file).items()}
+    save_file(state, tmp_path / "unet.safetensors")
+    lora = tmp_path / "unet.safetensors"
+    backbone = loaded_as(sdxl, "sdxl-lightning", lora=lora)
+    assert not [name for name, _ in backbone.denoiser.named_modules() if "lora" in name]
+    pipe.unet.fuse_lora()
+    fused = {n.replace(".base_layer", ""): p for n, p in pipe.unet.state_dict().items() if "lora_" not in n}
+    torch.testing.assert_close(dict(backbone.denoiser.state_dict()), fused, rtol=0, atol=1e-6)
+    changed = [name for name, value in UNet(sdxl).items() if not torch.equal(value, fused[name])]
+    assert changed and all("to_k" in name or "conv1" in name for name in changed)
+
+
+def test_a_lora_that_does_not_fit_or_is_missing_is_told(sdxl: Path, tmp_path: Path) -> None:
+    foreign = {"unet.mid_block.nowhere.lora_A.weight": torch.zeros(2, 4), "unet.a.lora_B.weight": torch.zeros(4, 2)}
+    save_file(foreign, tmp_path / "foreign.safetensors")
+    save_file({"a": torch.zeros(2)}, tmp_path / "none.safetensors")
+    for name in ("foreign.safetensors", "none.safetensors", "gone.safetensors"):
+        with pytest.raises(BadInput, match=name) as told:
+            _ = loaded_as(sdxl, "sdxl-lightning", lora=tmp_path / name).denoiser
+        assert len(str(told.value).splitlines()) == 1
+
+
+def UNet(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
 
 
 @pytest.mark.parametrize("what", ["foreign", "cut", "pickle"])
 def test_weights_that_do_not_fit_are_told_in_a_line(sdxl: Path, tmp_path: Path, what: str) -> None:
-    from safetensors.torch import save_file
-
     file = tmp_path / ("w.bin" if what == "pickle" else "w.safetensors")
     if what == "foreign":
         save_file({"a": torch.zeros(2)}, file)

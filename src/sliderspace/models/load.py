@@ -63,6 +63,7 @@ def backbone_at(point: WorkingPoint, *, device: torch.device, checkpointing: boo
         spacing=point.spacing,
         resolution=point.resolution,
         weights=point.preset.weights_file,
+        lora=point.preset.lora_file,
         decoder=find(point.decoder, ["config.json", "*.safetensors"]) if point.decoder else None,
         decoder_for_people=point.decoder_for_people,
         quantize=point.quantize,

@@ -85,11 +85,6 @@ class WorkingPoint:
         return self.latent_shape[-1] * vae_scale(self.configs)
 
     @property
-    def weights(self) -> str:
-        """Where denoiser weights come from that replace the pipeline's; "": nowhere."""
-        return self.preset.weights
-
-    @property
     def folder(self) -> Path:
         """The pipeline's folder, fetched when it is not here yet."""
         return self.preset.folder
@@ -100,7 +95,7 @@ class WorkingPoint:
         times = ",".join(f"{t:.1f}" for t in self.times)
         parts = [source_identity(self.preset.source), f"{self.sampler} {self.spacing} at {times}".replace("  ", " ")]
         parts += [f"guidance {self.guidance:g}", f"{self.image_size} px", self.precision]
-        parts += [self.preset.weights_identity] if self.weights else []
+        parts += self.preset.other_identities
         parts += [f"decoder {source_identity(self.decoder)}"] if self.decoder else []
         parts += [self.quantize] if self.quantize != "none" else []
         return "/".join(parts)
@@ -213,7 +208,7 @@ def _finite(guidance: float) -> float:
 
 def _quantize_of(preset: Preset, quantize: Quantize, *, here: bool) -> Quantize:
     """What can be quantised, and `here` only with the library that does it."""
-    if quantize != "none" and preset.weights:
+    if quantize != "none" and preset.other_weights:
         raise BadInput(
             f"{preset.name} puts other weights into the pipeline, which cannot be done in 4 or 8 bits: leave "
             f"--quantize out"

@@ -131,7 +131,7 @@ def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None
     steps = settings.steps or preset.steps
     work = work_of(settings, steps, costs, encoder)
     measuring = chosen_for(work, settings.sliders)
-    may = card.cuda and not preset.weights  # bitsandbytes needs CUDA, and a base whose weights are a file of their own
+    may = card.cuda and not preset.other_weights  # bitsandbytes needs CUDA, and a base whose weights are its own
     options = tuple(options_for(settings, speed, costs, encoder, card, 4 if wide else 2, may_quantize=may))
     as_asked = [o for o in options if o.fits and o.quantize == settings.quantize]
     chosen, fitting = next(iter(as_asked), None), next((o for o in options if o.fits), None)
@@ -195,6 +195,7 @@ def _model(preset: Preset, settings: Settings, costs: Costs, precision: str) -> 
         preset.location
         + f" at {preset.revision[:12]}" * bool(preset.revision)
         + f", denoiser of {preset.weights}" * bool(preset.weights)
+        + f", with the LoRA {preset.lora}" * bool(preset.lora)
     )
     return Model(
         source=source,

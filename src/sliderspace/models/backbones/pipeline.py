@@ -45,6 +45,7 @@ class Setup:
     spacing: str = ""  # diffusers' timestep_spacing in place of the folder's own
     resolution: int = 0  # pixels; 0: the folder's own
     weights: Path | None = None  # a file of denoiser weights in place of the folder's (DMD2, Lightning)
+    lora: Path | None = None  # a file of a LoRA fused into the denoiser's weights
     decoder: Path | None = None  # the folder of a small AutoencoderTiny that decodes in place of the VAE ...
     decoder_for_people: bool = False  # ... the pictures that people look at, too
     quantize: Quantize = "none"
@@ -92,7 +93,9 @@ class PipelineBackbone(Backbone):
 
     @cached_property
     def denoiser(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        if self.setup.weights is not None:
+        if self.setup.lora is not None:
+            model = self._with_lora(self.setup.lora)
+        elif self.setup.weights is not None:
             model = self._with_other_weights(self.setup.weights)
         else:
             model = self.part(
@@ -121,6 +124,24 @@ class PipelineBackbone(Backbone):
                 f"{file} does not fit the {self.component} of {self.folder}: {str(error).splitlines()[0]}"
             ) from error
         return _frozen(model, self.device)
+
+    def _with_lora(self, file: Path) -> Any:
+        """The folder's own denoiser with a LoRA in diffusers' names added to its weights, in float32."""
+        if not file.is_file():
+            raise BadInput(f"{file} is not there, and {self.name} is made of it: install sliderspace again")
+        model = self.part(self.denoiser_class, self.component, torch.float32)
+        try:
+            model.load_lora_adapter(state := _read_weights(file), prefix=self.component)
+            said, found = (sum(".lora_A." in name for name in names) for names in (state, model.state_dict()))
+            if not said or found != said:  # diffusers leaves out what it does not find
+                raise ValueError(f"{found} of its {said} layers are there")
+            model.fuse_lora()
+        except BROKEN as error:
+            raise BadInput(
+                f"{file} does not fit the {self.component} of {self.folder}: {str(error).splitlines()[0]}"
+            ) from error
+        model.unload_lora()
+        return _frozen(model.to(self.dtype), self.device)
 
     @cached_property
     def decoder(self) -> Any:

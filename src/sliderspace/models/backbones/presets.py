@@ -50,8 +50,10 @@ class Preset:
     timesteps: tuple[int, ...] = ()
     spacing: str = ""
     weights: str = ""  # "repository[@revision]:file" or a path: denoiser weights in place of the pipeline's
+    lora: str = ""  # "repository[@revision]:file" or a path: a LoRA fused into the denoiser's weights
     decoder: str = ""  # a small AutoencoderTiny for discovery
     variant: str = ""  # "fp16": fetch the half-size files only
+    teacher: str = ""  # the preset that it was distilled from
     words: tuple[str, ...] = ()  # all that it knows, where that is little; empty: everything
 
     @property
@@ -75,18 +77,36 @@ class Preset:
     @property
     def weights_file(self) -> Path | None:
         """The denoiser weights that replace the pipeline's (a file, or a folder with its own config)."""
-        repo, _, file = self.weights.partition(":")
-        if not self.weights or not is_repo(repo):
-            return resolve(self.weights) if self.weights else None
-        return find(repo, [file] if file else ["config.json", "*.fp16.safetensors"]) / file
+        return _file_at(self.weights)
 
     @property
-    def weights_identity(self) -> str:
-        """The commit and file of the denoiser weights that replace the pipeline's, or a digest of their contents."""
-        repo, _, file = self.weights.partition(":")
-        if not self.weights or not is_repo(repo):
-            return source_identity(self.weights) if self.weights else ""
-        return f"{source_identity(repo)}:{file}"
+    def lora_file(self) -> Path | None:
+        """The LoRA that is fused into the denoiser's weights."""
+        return _file_at(self.lora)
+
+    @property
+    def other_weights(self) -> tuple[str, ...]:
+        """Where the files are that change the pipeline's denoiser, named as `weights` and `lora` are."""
+        return tuple(filter(None, (self.weights, self.lora)))
+
+    @property
+    def other_identities(self) -> tuple[str, ...]:
+        """The commit and file of each of `other_weights`, or a digest of its contents."""
+        return tuple(map(_identity_at, self.other_weights))
+
+
+def _file_at(location: str) -> Path | None:
+    """ "repository[@revision]:file", "repository", or a path -> the file or folder, fetched when it is not here yet;
+    None of ""."""
+    repo, _, file = location.partition(":")
+    if not location or not is_repo(repo):
+        return resolve(location) if location else None
+    return find(repo, [file] if file else ["config.json", "*.fp16.safetensors"]) / file
+
+
+def _identity_at(location: str) -> str:
+    repo, _, file = location.partition(":")
+    return f"{source_identity(repo)}:{file}" if is_repo(repo) else source_identity(location)
 
 
 def _patterns(preset: Preset) -> list[str]:
@@ -108,29 +128,40 @@ def _sdxl(name: str, steps: int, guidance: float, expected: str, licence: str, *
     return Preset(name, steps=steps, guidance=guidance, expected=expected, licence=licence, **settings)
 
 
+MINI: dict[str, Any] = {
+    "location": "asset:mini/pipeline",
+    "guidance": 1.0,
+    "encoder": "asset:mini/clip",
+    "judge": "asset:mini/judge",
+    "decoder": "asset:mini/tiny",
+    "knows": "clay creatures of 128x128 pixels, in twelve render styles: monsters, robot toys, dragons, bunnies",
+    "examples": (
+        "a monster",
+        "a dragon",
+        "a creature in ink style",
+        "a robot toy with long antennae, neon style",
+        "a fat purple monster with one eye and long horns, orange background",
+    ),
+    "licence": "see docs/miniature.md",
+    "words": tuple(MINI_WORDS.split()),
+}
 PRESETS = {
     preset.name: preset
     for preset in (
         Preset(
             name="mini",
-            location="asset:mini/pipeline",
             steps=8,
-            guidance=1.0,
-            encoder="asset:mini/clip",
-            judge="asset:mini/judge",
-            decoder="asset:mini/tiny",
-            knows="clay creatures of 128x128 pixels, in twelve render styles: monsters, robot toys, dragons, bunnies",
-            examples=(
-                "a monster",
-                "a dragon",
-                "a creature in ink style",
-                "a robot toy with long antennae, neon style",
-                "a fat purple monster with one eye and long horns, orange background",
-            ),
             expected="16 sliders from 1,000 trajectories in 2 minutes on two CPU cores (make demo): alignment 0.34, "
             "consistency 0.53, realism 0.90",
-            licence="see docs/miniature.md",
-            words=tuple(MINI_WORDS.split()),
+            **MINI,
+        ),
+        Preset(
+            name="mini-turbo",
+            lora="asset:mini/turbo/pytorch_lora_weights.safetensors",
+            steps=4,
+            teacher="mini",
+            expected="mini distilled to four steps: pictures like its own, less varied (docs/miniature.md)",
+            **MINI,
         ),
         Preset(
             name="sd15",
@@ -164,6 +195,7 @@ PRESETS = {
             weights="tianweiy/DMD2:dmd2_sdxl_4step_unet_fp16.bin",
             sampler="lcm",
             timesteps=(999, 749, 499, 249),
+            teacher="sdxl",
         ),
         _sdxl(
             "sdxl-turbo",
@@ -174,6 +206,7 @@ PRESETS = {
             location="stabilityai/sdxl-turbo",
             revision="71153311d3dbb46851df1931d3ca6e939de83304",
             resolution=512,
+            teacher="sdxl",
         ),
         _sdxl(
             "sdxl-lightning",
@@ -184,6 +217,7 @@ PRESETS = {
             weights="ByteDance/SDXL-Lightning:sdxl_lightning_4step_unet.safetensors",
             sampler="euler",
             spacing="trailing",
+            teacher="sdxl",
         ),
         _sdxl(
             "sdxl-lcm",
@@ -193,6 +227,7 @@ PRESETS = {
             "CreativeML Open RAIL++-M",
             weights="latent-consistency/lcm-sdxl",
             sampler="lcm",
+            teacher="sdxl",
         ),
         Preset(
             name="flux-schnell",
