@@ -106,7 +106,7 @@ PROMISED: dict[str, dict[str, Any]] = {
     },
     "experiment": {
         "name": None,
-        "--backbone": "mini",
+        "--backbone": None,
         "--teacher": None,
         "--out": Path("runs/paper"),
         "--seeds": 3,

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 from sliderspace.cli import app
 from sliderspace.core.errors import BadInput
+from sliderspace.core.seeds import seed_for
 from sliderspace.core.settings import Speed
-from sliderspace.experiments.paper import answer, transfer, worlds
+from sliderspace.experiments.paper import answer, data, transfer, worlds
 from sliderspace.experiments.paper.catalogue import EXPERIMENTS, experiment
 from sliderspace.experiments.paper.experiment import Asked
 from sliderspace.experiments.paper.pictures import Pictures, Shared, layout
@@ -27,6 +28,7 @@ from sliderspace.experiments.paper.worlds import CREATURES, WORLDS, World
 from sliderspace.method import measuring
 from sliderspace.method.strengths import sparse_mix
 from sliderspace.models.backbones import PRESETS
+from sliderspace.models.load import load_backbone
 
 ROBOT = "a robot"
 SMALL = World(
@@ -43,6 +45,7 @@ SMALL = World(
     sliders=3,
     art_sliders=(3,),
     transfer_seeds=4,
+    expanded=(ROBOT, "a red robot"),
 )
 TYPED = ("--precision=float32", "--device=cpu", "--steps=3", "--guidance=1", "--updates=4", "--seeds=1")
 
@@ -161,11 +164,52 @@ def test_art(out: Path, words: list[str]) -> None:
     call("art", *words)
     arms = results(out, "art")["mean"][""]
     assert list(arms) == [
-        "generic prompt", "list of prompts", "2 Concept Sliders", "3 sliders", "the named styles again"
+        "generic prompt", "list of prompts", "2 Concept Sliders", "3 sliders", "3 sliders of many prompts",
+        "3 random directions", "3 customised sliders", "the named styles again",
     ]  # fmt: skip
+    assert len({row["Fréchet distance"]["value"] for row in arms.values()}) == len(arms), "every arm draws its own"
     assert {"Fréchet distance", "recall", "coverage", "CLIP-score"} < set(arms["generic prompt"])
     assert min(row["Fréchet distance"]["value"] for row in arms.values()) > 0
     check_pages(out, "art")
+
+
+def test_data(out: Path, words: list[str], pair: tuple[Path, str]) -> None:
+    """The teacher's pictures are drawn once, with their prompts beside them, and are what is discovered in."""
+    call("data", *words, "--teacher", pair[1])
+    arms = results(out, "data")["mean"][ROBOT]
+    assert list(arms) == [
+        "the model", "one prompt", "the teacher's pictures of one prompt", "3 prompts",
+        "the teacher's pictures of 3 prompts", "random directions",
+    ]  # fmt: skip
+    assert "effective rank" not in arms["the model"]
+    ranks = {arm: row["effective rank"]["value"] for arm, row in arms.items() if "effective rank" in row}
+    assert len(set(ranks.values())) == 5 and all(1 <= rank <= 3 for rank in ranks.values())
+    folders = sorted((out / "taught").glob("*/data.json"))
+    captions = {frozenset(p.read_text() for p in folder.parent.glob("*.txt")) for folder in folders}
+    assert captions == {frozenset({ROBOT}), frozenset({ROBOT, "a red robot", "a blue robot"})}
+    assert all(len(list(f.parent.glob("*.png"))) == 8 + 8 for f in folders), "held-out trajectories show their own"
+    before = times(out, "taught", "cells")
+    call("data", *words, "--teacher", pair[1])
+    assert times(out, "taught", "cells") == before
+    check_pages(out, "data")
+
+
+def test_the_teachers_pictures_are_the_teachers(out: Path, words: list[str], pair: tuple[Path, str]) -> None:
+    from PIL import Image
+
+    from sliderspace.experiments.paper.pictures import TAUGHT, data_of
+    from sliderspace.method.denoise import render
+
+    asked = Asked(str(pair[0]), SMALL, teacher=pair[1], common={"precision": "float32"})
+    settings = asked.space(ROBOT, seed=0, samples=8, sliders=2, images=TAUGHT)
+    shared = Shared(out.parent / "by_teacher", Speed(device="cpu"), "", "", asked.teacher)
+    folder = Path(shared.run(settings).settings.images)
+    first = np.asarray(Image.open(folder / "000000.png")).astype(float) / 255
+    for name, alike in ((pair[1], True), (str(pair[0]), False)):
+        backbone = load_backbone(name, device="cpu", precision="float32", decoder="full")
+        seeds = [seed_for(0, data_of(settings, pair[1]).noise, 0)]
+        image = next(iter(render(backbone, None, backbone.encode([ROBOT]), seeds, [0])))[0].clamp(0, 1)
+        assert (np.abs(image.permute(1, 2, 0).numpy() - first).max() < 0.01) == alike
 
 
 def test_transfer(out: Path, words: list[str], pair: tuple[Path, str]) -> None:
@@ -223,14 +267,14 @@ def of_mini(**changed: Any) -> Asked:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-@pytest.mark.parametrize("backbone", ["mini", "sdxl-dmd2", "flux-schnell"])
+@pytest.mark.parametrize("backbone", ["mini-turbo", "sdxl-dmd2", "flux-schnell"])
 def test_cells_are_data_that_each_differ(name: str, backbone: str) -> None:
-    asked = Asked(backbone, worlds.world_of(backbone), seeds=2, teacher="sdxl" if backbone != "mini" else "mini")
+    asked = Asked(backbone, worlds.world_of(backbone), seeds=2, teacher=PRESETS[backbone].teacher or "sdxl")
     cells = experiment(name).cells(asked)
     assert len({(c.about, c.arm, c.seed) for c in cells}) == len(cells)
     assert {c.seed for c in cells} == {0, 1} and all("own" in c.sets for c in cells)
     for cell in cells:
-        counts = {p.count for p in cell.sets.values()}
+        counts = {p.count for part, p in cell.sets.items() if not part.startswith(data.EACH)}
         assert len(counts) == 1, "distances are between sets of equal size"
 
 
@@ -244,7 +288,8 @@ def test_shares_are_the_whole_and_split_no_discovery() -> None:
 
 def test_sliders_of_words_go_toward_their_styles_only() -> None:
     drawn = [cell.sets["own"] for cell in EXPERIMENTS["art"].cells(of_mini())]
-    assert all(p.both_signs == (not p.space.pairs) for p in drawn if p.space) and not all(p.both_signs for p in drawn)
+    one_way = [p for p in drawn if p.space and (p.space.pairs or p.space.objective == "customised")]
+    assert one_way and all(p.both_signs == (p not in one_way) for p in drawn)
     both, plus = (sparse_mix(range(20), 8, both_signs=signs) for signs in (True, False))
     assert (both < 0).any() and torch.equal(plus, both.abs())
 
@@ -275,6 +320,18 @@ def test_a_dry_run_says_hours_and_disk_and_leaves_nothing(name: str, tmp_path: P
     one, two = (json.loads(call(name, *about, "--seeds", n, "--dry-run", "--json")) for n in (1, 2))
     assert 0 < one["hours"] < two["hours"] and 0 < one["disk_gb"] < two["disk_gb"]
     assert two["cells"] == 2 * one["cells"] and one["pictures"] > 1000
+
+
+def test_a_distilled_preset_knows_its_teacher(tmp_path: Path) -> None:
+    arms = json.loads(call("diversity", "--dry-run", "--json", "--out", tmp_path / "out"))["arms"]
+    assert arms[0] == "the teacher"
+    assert {n: p.teacher for n, p in PRESETS.items() if p.teacher and n != "mini-turbo"} == dict.fromkeys(
+        ("sdxl-dmd2", "sdxl-turbo", "sdxl-lightning", "sdxl-lcm"), "sdxl"
+    )
+    for experiment_ in EXPERIMENTS.values():
+        teacher = PRESETS[experiment_.backbone].teacher
+        asked = Asked(experiment_.backbone, CREATURES, teacher=teacher)
+        assert bool(teacher) == (experiment_.name in ("art", "data", "diversity")) and experiment_.cells(asked)
 
 
 def test_artists_become_the_reference(tmp_path: Path) -> None:

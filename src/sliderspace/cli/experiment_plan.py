@@ -40,7 +40,7 @@ def planned(experiment: "Experiment", asked: "Asked", speed: "Speed") -> dict[st
     from sliderspace.experiments.paper.run import work_of
 
     cells = experiment.cells(asked)
-    work = work_of(cells)
+    work = work_of(cells, asked.teacher)
     hours = on_cpu = disk = 0.0
     drawn: set[str] = set()
     for settings in work.discoveries:
@@ -87,7 +87,10 @@ def _of_a_picture(model: "Settings", speed: "Speed") -> tuple[float, float]:
 
 
 def _said(settings: "Settings") -> str:
-    what = f"{settings.sliders} {'Concept Sliders' if settings.pairs else 'sliders'}"
+    kind = "customised sliders" if settings.objective == "customised" else f"{settings.control} directions"
+    found = kind if settings.control != "none" else "sliders"
+    what = f"{settings.sliders} {'Concept Sliders' if settings.pairs else found}"
     first, *others = settings.prompts
     more = f" and {len(others)} more prompts" if others else ""
-    return f"{what} of “{first}”{more} in {settings.backbone}, run seed {settings.seed}"
+    data = f" in {settings.images}" if settings.images else ""
+    return f"{what} of “{first}”{more}{data} in {settings.backbone}, run seed {settings.seed}"

@@ -23,15 +23,25 @@ COMMON = ("encoder", "steps", "guidance", "precision", "resolution", "decoder", 
 
 @verb(
     *(*COMMON, *UPDATING),
-    epilog="Example: sliderspace experiment art --backbone mini --out runs/paper --seeds 3",
+    epilog="Example: sliderspace experiment art --backbone mini-turbo --out runs/paper --seeds 3",
 )
 def experiment(
     name: Annotated[
         str | None,
-        Argument(metavar="NAME", help="concepts, art, transfer, start or diversity; none lists them."),
+        Argument(metavar="NAME", help="concepts, art, data, transfer, start or diversity; none lists them."),
     ] = None,
-    backbone: Annotated[str, Option(help="The model: a preset, a Hub repository, or its folder.")] = "mini",
-    teacher: Annotated[str | None, Option(help="The model that this one was distilled from.")] = None,
+    backbone: Annotated[
+        str | None,
+        Option(
+            help="The model: a preset, a Hub repository, or its folder; left out: mini, or its distilled form where "
+            "a teacher has a part.",
+            show_default=False,
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        Option(help="The model that this one was distilled from; left out: the preset's.", show_default=False),
+    ] = None,
     out: Annotated[
         Path,
         Option(help="Where everything goes, discoveries and all. The same command again goes on where it stopped."),
@@ -80,14 +90,15 @@ def experiment(
             return
         found = by_name(name)
         files = {"artists": artists, "prompts": prompts, "captions": captions}
-        asked = _asked(backbone, teacher, seeds, judge, reference, files, pictures, sliders, given(chosen, COMMON))
+        model = backbone or found.backbone
+        asked = _asked(model, teacher, seeds, judge, reference, files, pictures, sliders, given(chosen, COMMON))
         speed = speed_of(**given(chosen, UPDATING))
         if dry_run:
             from sliderspace.cli.experiment_plan import show_work
 
             show_work(found, asked, speed, as_json)
             return
-        typed: Values = {"backbone": backbone, "teacher": teacher, **files, "reference": reference, "judge": judge}
+        typed: Values = {"backbone": model, "teacher": teacher, **files, "reference": reference, "judge": judge}
         typed |= {"seeds": seeds, "pictures": pictures, "sliders": sliders, **given(chosen, COMMON), "out": out}
         _run(found, asked, out, speed, shard, command_of(name, typed), as_json)
 
@@ -108,6 +119,7 @@ def _asked(
     from sliderspace.concepts.files import from_file
     from sliderspace.experiments.paper.experiment import Asked
     from sliderspace.experiments.paper.worlds import world_of
+    from sliderspace.models.backbones import preset_for
 
     lists = {name: from_file(path) for name, path in files.items() if path is not None}
     changed: Values = {"captions": lists["captions"]} if "captions" in lists else {}
@@ -124,7 +136,8 @@ def _asked(
         raise BadInput(f"--reference: {reference} is no folder of pictures")
     place = str(reference.resolve()) if reference else ""
     world = replace(world_of(backbone), **changed)
-    return Asked(_whole(backbone), world, seeds, _whole(teacher or ""), judge or "", place, common)
+    teacher = preset_for(backbone).teacher if teacher is None else teacher
+    return Asked(_whole(backbone), world, seeds, _whole(teacher), judge or "", place, common)
 
 
 def _whole(model: str) -> str:
@@ -148,7 +161,7 @@ def _run(
     from sliderspace.experiments.paper.run import done, run
 
     share = parsing.shard(shard) if shard else ALL
-    shared = Shared(checked_out(out), speed, asked.judge_at, asked.encoder_location)
+    shared = Shared(checked_out(out), speed, asked.judge_at, asked.encoder_location, asked.teacher)
     watch(run(found, asked, shared, share), quiet=as_json)
     measured, missing = done(found, asked, shared)
     if missing:

@@ -36,4 +36,5 @@ DIVERSITY = Experiment(
     (*LIKENESS, *VARIETY),
     cells,
     beside_reference,
+    backbone="mini-turbo",
 )

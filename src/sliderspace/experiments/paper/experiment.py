@@ -87,7 +87,7 @@ Measure = Callable[[Cell, Mapping[str, Seen], Shared], Row]
 
 @dataclass(frozen=True)
 class Experiment:
-    """`paper` is one line of what the paper found."""
+    """`paper` is one line of what the paper found, `backbone` the model it is run on where none is named."""
 
     name: str
     asks: str
@@ -95,3 +95,4 @@ class Experiment:
     columns: tuple[Column, ...]
     cells: Callable[[Asked], list[Cell]]
     measure: Measure
+    backbone: str = "mini"

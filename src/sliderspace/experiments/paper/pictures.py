@@ -13,7 +13,7 @@ from sliderspace.concepts.pictures import read_folder
 from sliderspace.core.batches import BatchSize, in_batches
 from sliderspace.core.errors import BadInput
 from sliderspace.core.seeds import seed_for
-from sliderspace.core.settings import Settings, Speed
+from sliderspace.core.settings import Settings, Speed, settings_from
 from sliderspace.engine.models import Models
 from sliderspace.experiments.runs import folder_of
 from sliderspace.method.baselines.first_step import render_otherwise
@@ -31,12 +31,13 @@ from sliderspace.models.perceptual import dreamsim, inception
 from sliderspace.models.texts import encoded
 from sliderspace.models.working_point import WorkingPoint
 from sliderspace.space.space import SliderSpace
-from sliderspace.storage.files import fingerprint, is_done, load_tensors, save_tensors
-from sliderspace.storage.images import thumbnails, to_uint8
+from sliderspace.storage.files import fingerprint, is_done, load_tensors, save_json, save_tensors, save_text
+from sliderspace.storage.images import save_png, thumbnails, to_uint8
 
 PERCEPTUAL = {"inception": inception, "dreamsim": dreamsim}  # judges by name
 SCHEMA = 1  # raised when the same set is drawn or embedded otherwise
 SHOWN = 16  # pictures kept of a set
+TAUGHT = "the teacher's pictures"  # as the `images` of a discovery: a folder of them, drawn when it is needed
 LAYOUT = 16  # a picture's layout: its grey values on so many squares a side
 
 
@@ -72,6 +73,14 @@ class Pictures:
         return 2 * self.space.sliders * self.count if self.space and self.sliders == "each" else self.count
 
 
+def data_of(settings: Settings, teacher: str) -> Pictures:
+    """The pictures that a discovery in `TAUGHT` is made in: its prompts by the teacher, one a trajectory, held-out
+    ones included."""
+    kept = settings.model_dump(include={"precision", "resolution", "decoder", "quantize", "prompts"})
+    model = settings_from({**kept, "backbone": teacher})
+    return Pictures(model, settings.samples + settings.held_out, settings.seed, noise="data")
+
+
 @dataclass(frozen=True)
 class Perceptual:
     """A network of the field's own in a judge's place, its features of their own length: with Inception the Fréchet
@@ -91,6 +100,7 @@ class Shared:
     speed: Speed
     judge_at: str
     encoder_location: str
+    teacher: str = ""
     batch: BatchSize = field(init=False)
     backbones: dict[str, PipelineBackbone] = field(default_factory=dict[str, PipelineBackbone])
     read: dict[tuple[str, ...], Tensor | None] = field(default_factory=dict[tuple[str, ...], Tensor | None])
@@ -125,8 +135,11 @@ class Shared:
     # ---- places
 
     def run(self, settings: Settings) -> Models:
-        """The discovery that settings ask for."""
-        return Models(settings, self.speed, folder_of(settings, self.out / "runs"))
+        """The discovery that settings ask for; the pictures that it is made in are drawn where they are not there."""
+        found = settings
+        if settings.images == TAUGHT:
+            found = settings.model_copy(update={"images": str(self._in_files(data_of(settings, self.teacher)))})
+        return Models(found, self.speed, folder_of(settings, self.out / "runs"))
 
     def space(self, settings: Settings) -> SliderSpace:
         return SliderSpace.load(self.run(settings).run.root, self.speed)
@@ -192,6 +205,22 @@ class Shared:
         bank = self.space(pictures.space).bank_on(backbone) if pictures.space else None
         about = (backbone, bank, condition, seeds, prompt_N, raw_NK)
         return render(*about, start_step=pictures.start, end_step=pictures.end, batch=self.batch)
+
+    def _in_files(self, pictures: Pictures) -> Path:
+        """The folder of a set's pictures, each with its prompt as caption. The stamp is written last."""
+        prompts = pictures.model.prompts
+        about = {"model": self._point(pictures.model).identity, "prompts": prompts, "count": pictures.count}
+        made_from = fingerprint(stage="data", seed=pictures.seed, noise=pictures.noise, **about)
+        folder = (self.out / "taught" / made_from[:16]).resolve()
+        if is_done(folder / "data.json", made_from):
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        images = (image for batch in self._images(pictures) for image in to_uint8(batch).numpy())
+        for n, image in enumerate(images):
+            save_png(folder / f"{n:06d}.png", image)
+            save_text(folder / f"{n:06d}.txt", prompts[n % len(prompts)])
+        save_json(folder / "data.json", about, kind="data", fingerprint=made_from)
+        return folder
 
     def _rows(self, pictures: Pictures) -> tuple[list[int], list[int], Tensor | None]:
         """Seed, prompt and raw strengths of each picture."""

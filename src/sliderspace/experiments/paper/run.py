@@ -13,7 +13,7 @@ from sliderspace.engine.local import ALL, Share
 from sliderspace.engine.progress import Progress
 from sliderspace.engine.stages import is_measured
 from sliderspace.experiments.paper.experiment import Asked, Cell, Experiment, Row
-from sliderspace.experiments.paper.pictures import Pictures, Shared
+from sliderspace.experiments.paper.pictures import TAUGHT, Pictures, Shared, data_of
 from sliderspace.experiments.runs import discovered
 from sliderspace.storage.files import fingerprint, is_done, load_json, save_json
 
@@ -49,7 +49,7 @@ def run(experiment: Experiment, asked: Asked, shared: Shared, share: Share = ALL
 def _discovered(settings: Settings, shared: Shared) -> Iterator[Progress]:
     models = shared.run(settings)
     if not is_measured(models):
-        yield from discovered(settings, models.run, shared.out / "trajectories", shared.speed)
+        yield from discovered(models.settings, models.run, shared.out / "trajectories", shared.speed)
 
 
 def _measure(experiment: Experiment, cell: Cell, shared: Shared, path: Path, made_from: str) -> None:
@@ -103,7 +103,8 @@ class Work:
     pictures: tuple[Pictures, ...]
 
 
-def work_of(cells: Sequence[Cell]) -> Work:
+def work_of(cells: Sequence[Cell], teacher: str = "") -> Work:
     spaces = dict.fromkeys(space for cell in cells for space in cell.spaces)
     sets = dict.fromkeys(pictures for cell in cells for pictures in cell.sets.values())
+    sets |= dict.fromkeys(data_of(space, teacher) for space in spaces if space.images == TAUGHT)
     return Work(len(cells), tuple(spaces), tuple(sets))

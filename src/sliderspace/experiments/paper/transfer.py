@@ -1,6 +1,6 @@
 """Transfer: do sliders of one concept, or of a teacher, do the same on other concepts, or on its distilled form?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -79,18 +79,25 @@ def _mean_alignment(delta_KSE: Array, mean_KE: Array) -> float:
 def _factors(seen: Mapping[str, Seen]) -> Row:
     """The effect of each slider on the true factor that it moves most at home (told by seeds of their own), and the
     share of it that is kept; nothing where the judge names no factor."""
-    names = sorted(name for name in seen["own"] if name.startswith(FACTOR))
+    names = factors_of(seen["own"])
     if not names:
         return {}
-    told_KF, home_KF, here_KF = (
-        effects({name: _between_ends(seen[f"{part}own"], seen[f"{part}base"], name) for name in names})
-        for part in (f"{REFERENCE} ", "at home ", "")
-    )
+    told_KF, home_KF, here_KF = (factor_effects(seen, part, names) for part in (f"{REFERENCE} ", "at home ", ""))
     largest_K1 = told_KF.argmax(axis=1)[:, None]
     home_K, here_K = (np.take_along_axis(found, largest_K1, axis=1)[:, 0] for found in (home_KF, here_KF))
     strong = home_K >= LEAST
     kept = _percent(float(here_K[strong].mean()), float(home_K[strong].mean())) if strong.any() else None
     return {"factor effect": float(here_K.mean()), "factor effect kept %": kept}
+
+
+def factors_of(seen: Seen) -> list[str]:
+    """The true factors that the judge names; none where it names none."""
+    return sorted(name for name in seen if name.startswith(FACTOR))
+
+
+def factor_effects(seen: Mapping[str, Seen], part: str, names: Sequence[str]) -> Array:
+    """[K, F]: what each slider does to each factor."""
+    return effects({name: _between_ends(seen[f"{part}own"], seen[f"{part}base"], name) for name in names})
 
 
 def _between_ends(own: Seen, base: Seen, name: str) -> Array:

@@ -115,8 +115,8 @@ CREATURES = World(
     pictures=256,
     samples=1000,
     sliders=16,
-    art_sliders=(8, 16, 32),
+    art_sliders=(8, 16),
     transfer_seeds=12,
     expanded=(CREATURE, "a monster", "a dragon", "a bunny", "a robot toy"),
 )
-WORLDS = {"mini": CREATURES}
+WORLDS = {"mini": CREATURES, "mini-turbo": CREATURES}
