@@ -53,7 +53,7 @@ def main() -> None:
             condition = backbone.encode(prompts)
             x01 = torch.cat(list(render(backbone, None, condition, range(o.count), range(o.count)))).clamp(0, 1)
             z_ND = seen(x01)
-            said = f"{prompts[0] if prompts[0] == prompts[1] else 'captions'}: {name}, {steps} steps: "
+            said = f"{'captions' if prompts is texts else prompts[0]}: {name}, {steps} steps: "
             said += f"Vendi {vendi_score(z_ND):.1f}"
             if prompts is texts:
                 distance = frechet_distance(Statistics.of([real_ND]), Statistics.of([z_ND]))

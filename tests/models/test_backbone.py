@@ -34,12 +34,16 @@ def drawn(backbone: Backbone, prompt: str, seeds: list[int], batch: int = 64) ->
     return torch.cat(list(render(backbone, None, backbone.encode([prompt]), seeds, [0] * len(seeds), batch=batch)))
 
 
-def reference(folder: Path | str, prompt: str, seeds: list[int], steps: int, guidance: float, count: int = 1) -> Tensor:
+def reference(
+    folder: Path | str, prompt: str, seeds: list[int], steps: int, guidance: float, lora: Path | None = None
+) -> Tensor:
     """images01 [N, 3, H, W] of diffusers' own pipeline, which knows nothing of us."""
     pipe = StableDiffusionPipeline.from_pretrained(
         folder, torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
     )
     pipe.set_progress_bar_config(disable=True)
+    if lora is not None:
+        pipe.load_lora_weights(lora)
     generators = [torch.Generator().manual_seed(s) for s in seeds]
     size = pipe.unet.config.sample_size * pipe.vae_scale_factor
     out = pipe(
@@ -147,19 +151,11 @@ def test_on_the_shipped_model_our_image_is_the_pipelines_image(guidance: float) 
 
 
 def test_the_distilled_model_is_the_pipelines_with_its_lora() -> None:
-    """Four steps of the shipped folder with the file that `load_lora_weights` reads; without the file it is not."""
-    import diffusers
-
+    """The shipped folder with the file that `load_lora_weights` reads; without the file it is another model."""
     preset = PRESETS["mini-turbo"]
-    assert preset.lora_file is not None
-    pipe: Any = diffusers.StableDiffusionPipeline.from_pretrained(preset.folder, torch_dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    pipe.load_lora_weights(preset.lora_file)
-    about = {"generator": torch.Generator().manual_seed(17), "num_inference_steps": 4, "guidance_scale": 1.0}
-    theirs = torch.from_numpy(pipe(preset.examples[0], output_type="np", **about).images).permute(0, 3, 1, 2)
-    ours = drawn(load("mini-turbo"), preset.examples[0], [17])
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-3)
-    assert (drawn(load("mini", steps=4), preset.examples[0], [17]) - theirs).abs().max() > 0.05
+    prompt, theirs = preset.examples[0], reference(preset.folder, preset.examples[0], [17], 4, 1.0, preset.lora_file)
+    torch.testing.assert_close(drawn(load("mini-turbo", steps=4), prompt, [17]), theirs, rtol=0, atol=2e-3)
+    assert preset.steps == 4 and (drawn(load("mini", steps=4), prompt, [17]) - theirs).abs().max() > 0.05
 
 
 def test_the_shipped_parts_load_by_the_ordinary_calls() -> None:

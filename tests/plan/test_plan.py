@@ -65,7 +65,7 @@ def test_flux_whole_does_not_fit_24_gb_and_the_flags_that_would_are_named() -> N
     assert asked.chosen is not None and asked.chosen.checkpointing
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "mini"])
+@pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith("mini")])
 def test_measuring_takes_at_most_a_third_of_every_large_preset(name: str) -> None:
     plan = plan_for(settings(name), Speed(), memory_gb=24)
     assert 3 * plan.hours["measure"] <= 1.001 * sum(plan.hours.values())
@@ -73,8 +73,9 @@ def test_measuring_takes_at_most_a_third_of_every_large_preset(name: str) -> Non
     assert plan.measuring == measuring_for(settings(name))
 
 
-def test_the_shipped_model_is_measured_in_full() -> None:
-    assert measuring_for(settings("mini")) == Measuring()
+@pytest.mark.parametrize("name", ["mini", "mini-turbo"])
+def test_the_shipped_models_are_measured_in_full(name: str) -> None:
+    assert measuring_for(settings(name)) == Measuring()
 
 
 @pytest.fixture
