@@ -178,8 +178,8 @@ def test_data(out: Path, words: list[str], pair: tuple[Path, str]) -> None:
     call("data", *words, "--teacher", pair[1])
     arms = results(out, "data")["mean"][ROBOT]
     assert list(arms) == [
-        "the model", "one prompt", "the teacher's pictures of one prompt", "3 prompts",
-        "the teacher's pictures of 3 prompts", "random directions",
+        "the model", "one prompt", "teacher's pictures, one prompt", "3 prompts", "teacher's pictures, 3 prompts",
+        "random directions",
     ]  # fmt: skip
     assert "effective rank" not in arms["the model"]
     ranks = {arm: row["effective rank"]["value"] for arm, row in arms.items() if "effective rank" in row}

@@ -30,15 +30,15 @@ def cells(asked: Asked) -> list[Cell]:
 
 
 def _ablations(asked: Asked, sliders: int, seed: int) -> dict[str, Settings]:
-    """As many sliders of more varied data; and such as nothing found: along random directions, and customised to single
-    images."""
+    """As many sliders of more varied data (many prompts, then the teacher's pictures of them); and such as nothing
+    found: along random directions, and customised to single images."""
     art, expanded = asked.world.art, asked.world.expanded
     found: dict[str, Settings] = {}
     if expanded:
         found[f"{sliders} sliders of many prompts"] = asked.space(*expanded, seed=seed, sliders=sliders)
     if asked.teacher:
         taught = asked.space(*(expanded or (art,)), seed=seed, sliders=sliders, images=TAUGHT)
-        found[f"{sliders} sliders of {'many prompts, ' if expanded else ''}the teacher's pictures"] = taught
+        found[f"{sliders} of the teacher's pictures"] = taught
     found[f"{sliders} random directions"] = asked.space(art, seed=seed, sliders=sliders, control="random")
     customised: dict[str, Any] = {"objective": "customised", "control": "images", "both_signs": False}
     found[f"{sliders} customised sliders"] = asked.space(art, seed=seed, sliders=sliders, **customised)

@@ -42,7 +42,7 @@ def _spaces(asked: Asked, concept: str, listed: tuple[str, ...], seed: int) -> d
     for said, prompts in (("one prompt", (concept,)), (f"{len(many)} prompts", many)):
         found[said] = asked.space(*prompts, **about)
         if asked.teacher:
-            found[f"the teacher's pictures of {said}"] = asked.space(*prompts, images=TAUGHT, **about)
+            found[f"teacher's pictures, {said}"] = asked.space(*prompts, images=TAUGHT, **about)
     return found | {"random directions": asked.space(concept, control="random", **about)}
 
 
