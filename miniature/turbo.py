@@ -4,10 +4,11 @@ teacher (Meng et al. 2023, arXiv 2210.03142), into a LoRA on its UNet, as LCM-Lo
     python turbo.py --mini ../src/sliderspace/assets/mini --out OUT/turbo --threads 1
 
 One step of the student learns to land where `--times` steps of the teacher's DDIM end. Chosen because its target is a
-number that the teacher says and not a second network's opinion: it cannot diverge, and is learnt in minutes. It starts
-from noise and captions, so no picture is needed: the student is taught at the states that the teacher's own
-trajectories pass through. The teacher is pushed `--push` times further away from the empty prompt, as the distilled
-models that people use were: that is where their pictures become cleaner, and fewer in kind."""
+number that the teacher says, where consistency distillation asks the student's own average and distribution matching a
+second network; and it is learnt in minutes. It starts from noise and captions, so no picture is needed: the student is
+taught at the states that the teacher's own trajectories pass through. The teacher is pushed `--push` times further away
+from the empty prompt, as those of the distilled models that people use were: pictures become cleaner, and there are
+fewer kinds of them. The LoRA learns at `--rank` and is cut to `--kept` when it is saved: so much fits the package."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -26,7 +27,6 @@ from torch import Tensor, nn
 from words import caption
 
 STEPS = 4  # the student's
-RANK = 8
 LAYERS = r".*(to_[qkv]|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|conv[12]?|conv_shortcut|proj_in|proj_out|time_emb_proj)"
 WAVE = 64  # trajectories that the teacher draws at a time
 
@@ -111,9 +111,22 @@ def waves(teacher: Teacher, seed: int, batch: int, first_step: int) -> Iterator[
             yield lessons.rows(part)
 
 
-def save(unet: UNet2DConditionModel, out: Path) -> None:
+def cut(layers: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """The nearest LoRA of a lower rank: of each layer's change the largest singular values, shared evenly by its two
+    parts."""
+    found: dict[str, Tensor] = {}
+    for name in (n for n in layers if ".lora_A." in n):
+        down, up = layers[name].float(), layers[other := name.replace(".lora_A.", ".lora_B.")].float()
+        u, s, v = torch.linalg.svd(up.flatten(1) @ down.flatten(1), full_matrices=False)
+        root = s[:rank].sqrt()
+        found[name] = (root[:, None] * v[:rank]).reshape(rank, *down.shape[1:])
+        found[other] = (u[:, :rank] * root).reshape(len(up), rank, *up.shape[2:])
+    return found
+
+
+def save(unet: UNet2DConditionModel, out: Path, rank: int) -> None:
     """The LoRA alone, fp16, as StableDiffusionPipeline.load_lora_weights reads it."""
-    layers = {name: value.half() for name, value in get_peft_model_state_dict(unet).items()}
+    layers = {name: value.half() for name, value in cut(get_peft_model_state_dict(unet), rank).items()}
     StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=layers)
     (out / "pytorch_lora_weights.safetensors").chmod(0o644)  # safetensors writes files that nobody else may read
 
@@ -128,6 +141,8 @@ def main() -> None:
         lr=1e-3,
         times=2,
         push=0.5,
+        rank=8,
+        kept=2,
         ema=0.99,
     )
     torch.set_flush_denormal(True)
@@ -137,7 +152,7 @@ def main() -> None:
     pipe.unet.requires_grad_(False).to(memory_format=torch.channels_last)
     pipe.unet.set_attn_processor(AttnProcessor())
     unet = deepcopy(pipe.unet)
-    unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=LAYERS))
+    unet.add_adapter(LoraConfig(r=o.rank, lora_alpha=o.rank, target_modules=LAYERS))
     run = Run(unet, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=o.ema, warmup=50)
     lessons = waves(Teacher(pipe, o.times, o.push), o.seed, o.batch, run.step)
 
@@ -149,7 +164,7 @@ def main() -> None:
 
     run.train(o.batch, o.seed, loss_of)
     run.use_ema()
-    save(unet, o.out / "final")
+    save(unet, o.out / "final", o.kept)
 
 
 if __name__ == "__main__":

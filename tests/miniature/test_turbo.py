@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "miniature"))
 
-from turbo import STEPS, WAVE, Lessons, Teacher, waves
+from turbo import STEPS, WAVE, Lessons, Teacher, cut, waves
 
 from sliderspace.models.backbones import PRESETS
 
@@ -80,3 +80,23 @@ def test_batches_are_the_same_after_a_stop(pipe: StableDiffusionPipeline, monkey
     for n in (each + 3, each + 4):
         assert torch.equal(first[n], next(later).x)
     assert len(torch.cat(first[:each]).unique()) == WAVE * STEPS
+
+
+def test_a_cut_lora_is_the_nearest_of_its_rank() -> None:
+    """Of a linear layer and of a convolution; by Eckart and Young the error is what the other singular values hold."""
+    random = torch.Generator().manual_seed(0)
+    shapes = {"a": ((4, 6), (5, 4)), "b": ((4, 6, 3, 3), (5, 4, 1, 1))}
+    layers = {
+        f"{name}.lora_{part}.weight": torch.randn(*shape, generator=random)
+        for name, both in shapes.items()
+        for part, shape in zip("AB", both, strict=True)
+    }
+    for rank in (4, 2):
+        found = cut(layers, rank)
+        for name, (down, up) in shapes.items():
+            a, b = (found[f"{name}.lora_{part}.weight"] for part in "AB")
+            assert a.shape == (rank, *down[1:]) and b.shape == (up[0], rank, *up[2:])
+            whole = layers[f"{name}.lora_B.weight"].flatten(1) @ layers[f"{name}.lora_A.weight"].flatten(1)
+            lost = torch.linalg.matrix_norm(whole - b.flatten(1) @ a.flatten(1))
+            rest = torch.linalg.svdvals(whole)[rank:].square().sum().sqrt()
+            torch.testing.assert_close(lost, rest, rtol=1e-3, atol=1e-4)

@@ -141,7 +141,8 @@ class PipelineBackbone(Backbone):
                 f"{file} does not fit the {self.component} of {self.folder}: {str(error).splitlines()[0]}"
             ) from error
         model.unload_lora()
-        return _frozen(model.to(self.dtype), self.device)
+        with quiet_loading():  # diffusers warns of a cast that it would do itself while loading
+            return _frozen(model.to(self.dtype), self.device)
 
     @cached_property
     def decoder(self) -> Any:
