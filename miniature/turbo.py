@@ -126,7 +126,7 @@ def cut(layers: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
 
 def save(unet: UNet2DConditionModel, out: Path, rank: int) -> None:
     """The LoRA alone, fp16, as StableDiffusionPipeline.load_lora_weights reads it."""
-    layers = {name: value.half() for name, value in cut(get_peft_model_state_dict(unet), rank).items()}
+    layers = {name: value.half().contiguous() for name, value in cut(get_peft_model_state_dict(unet), rank).items()}
     StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=layers)
     (out / "pytorch_lora_weights.safetensors").chmod(0o644)  # safetensors writes files that nobody else may read
 
