@@ -1,9 +1,18 @@
 """The command line. Heavy imports happen inside the verbs, so that --help answers at once."""
 
-from sliderspace.cli import draw, experiments, files, label, look, measure, stages
+from sliderspace.cli import draw, experiments, explore, files, label, look, measure, stages
 from sliderspace.cli.app import app
 
-VERBS = (stages, draw, label, look, measure, experiments, files)  # importing them is what registers their verbs
+VERBS = (
+    stages,
+    draw,
+    explore,
+    label,
+    look,
+    measure,
+    experiments,
+    files,
+)  # importing them is what registers their verbs
 __all__ = ["VERBS", "app", "main"]
 
 

@@ -13,7 +13,7 @@ from sliderspace import __version__
 
 GROUPS = {  # in the order people need them
     "Discover": ("discover", "concept", "label", "info", "report", "gallery", "backbones"),
-    "Draw": ("generate", "sweep"),
+    "Draw": ("explore", "generate", "sweep"),
     "Carry elsewhere": ("export", "import", "push", "pull"),
     "Measure": ("evaluate", "study", "experiment"),
     "Stage by stage": ("sample", "fit", "train", "measure"),

@@ -3,6 +3,7 @@
 import re
 
 from sliderspace.core.errors import BadInput
+from sliderspace.core.ranges import whole_numbers
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -21,20 +22,9 @@ def number(text: str, option: str) -> float:
         raise BadInput(f"{option}: '{text}' is not a number") from None
 
 
-MOST_SEEDS = 100_000  # at once; more is a typing error, or a case for several calls
-
-
 def seeds(text: str, option: str = "--seeds") -> list[int]:
     """The text 0-3,17 -> [0, 1, 2, 3, 17]."""
-    out: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise BadInput(f"{option}: '{part}' is neither a number nor a range such as 0-15")
-        if len(out) + int(last or first) - int(first) >= MOST_SEEDS:
-            raise BadInput(f"{option}: '{text}' are more than {MOST_SEEDS} numbers")
-        out += range(int(first), int(last or first) + 1)
-    return out
+    return whole_numbers(text, option)
 
 
 def strengths(pairs: list[str]) -> dict[int, float]:

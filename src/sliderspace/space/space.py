@@ -98,6 +98,14 @@ class SliderSpace:
         """The model, loaded when first needed."""
         return backbone_at(self.point, device=device_for(self.speed.device), checkpointing=self.speed.checkpointing)
 
+    def beside(self, other: "SliderSpace") -> "SliderSpace":
+        """This space on the model of another one, so that it is not loaded twice. Raises BadInput where the two are of
+        different models."""
+        if self.point.identity != other.point.identity:
+            raise BadInput("two spaces share a model only where weights, sampler and precision are the same")
+        vars(self)["backbone"] = other.backbone
+        return self
+
     @cached_property
     def bank(self) -> SliderBank:
         """The trained sliders on that model."""
@@ -189,9 +197,19 @@ class SliderSpace:
         found = texts if is_done(texts, stamp(self.point.text_identity, self.settings.prompts)) else None
         return stored(found, self.backbone.device) if found else self.backbone.encode(self.settings.prompts)
 
+    @cached_property
+    def _encoded(self) -> dict[str, Condition]:
+        return {}
+
     def condition(self, prompt: str | None) -> Condition:
-        """The encoded prompt, or the space's own prompts when none is given."""
-        return self._own if prompt is None else self.backbone.encode([prompt])
+        """The encoded prompt, or the space's own prompts when none is given. The last one is kept: a text encoder may
+        have to be loaded for it."""
+        if prompt is None:
+            return self._own
+        if prompt not in self._encoded:
+            self._encoded.clear()
+            self._encoded[prompt] = self.backbone.encode([prompt])
+        return self._encoded[prompt]
 
     def _draw(
         self, seeds: list[int], raw_NK: torch.Tensor, prompt: str | None, start_step: int, end_step: int | None

@@ -49,6 +49,18 @@ def encode_jpeg(image_HWC: npt.ArrayLike, quality: int = JPEG_QUALITY) -> bytes:
     return _encoded(image_HWC, format="JPEG", quality=quality, optimize=True)
 
 
+def encode_gif(images_NHWC: npt.ArrayLike, milliseconds: int = 160) -> bytes:
+    """The pictures there and back, over and over; 256 colours each."""
+    images = checked(images_NHWC, 4)
+    there = [
+        Image.fromarray(np.ascontiguousarray(image)).quantize(dither=Image.Dither.FLOYDSTEINBERG) for image in images
+    ]
+    frames = [*there, *there[-2:0:-1]]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+    return buffer.getvalue()
+
+
 def _encoded(image_HWC: npt.ArrayLike, **options: object) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(checked(image_HWC, 3))).save(buffer, **options)  # pyright: ignore[reportArgumentType]

@@ -53,6 +53,7 @@ class RunFolder(Places):
         self.evaluation = root / "evaluation.json"
         self.report = root / "report.html"
         self.labels = root / "labels.json"  # the sliders' names
+        self.explore = root / "explore.json"  # presets, and what is hidden in the app
         self.lock = root / ".sliderspace.lock"  # also what marks a folder as ours before anything else is in it
         self._publishing = self.unfinished.root / "publishing.json"
         self._held: FileLock | None = None

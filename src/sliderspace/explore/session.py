@@ -1,0 +1,174 @@
+"""What the page may ask for, by name: each action takes plain data and answers with plain data. No web.
+
+Nothing of a tab is kept here, so tabs cannot see each other's sliders; run folders are named by number, so no request
+can name a file.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, cast
+
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.settings import Speed
+from sliderspace.core.text import shown
+from sliderspace.explore.discovery import Asked, Discovery
+from sliderspace.explore.mix import Mix
+from sliderspace.explore.pictures import Downloads, drawn_pictures
+from sliderspace.explore.stored import page_of
+from sliderspace.explore.studio import Stale, Studio, scales_within
+from sliderspace.explore.view import change_view, with_hidden, with_preset, without_preset
+from sliderspace.measure.results import SpaceFile
+from sliderspace.models.backbones import PRESETS
+from sliderspace.share.export import export
+from sliderspace.space.labels import labels_of, rename
+from sliderspace.space.space import SliderSpace
+from sliderspace.storage.run_folder import RunFolder
+
+Answer = dict[str, Any]
+STRICT = ConfigDict(extra="forbid")
+checked = validate_call(config=STRICT)
+
+
+class Session:
+    """One app over some run folders. Raises BadInput where one of them holds no finished space."""
+
+    def __init__(self, folders: Sequence[Path], speed: Speed | None = None):
+        self._folders = list(dict.fromkeys(folder.expanduser().resolve() for folder in folders))
+        if not self._folders:
+            raise BadInput("name a run folder: sliderspace explore runs/monster")
+        for folder in self._folders:
+            page_of(RunFolder(folder))
+        self.studio = Studio(speed)
+        self.discovery = Discovery(self._folders[0].parent)
+        self._adding = Lock()
+        self._actions: dict[str, Callable[..., Answer]] = {
+            action.__name__: action
+            for action in (
+                *(self.runs, self.open, self.draw, self.sweep, self.rename, self.hide, self.save_preset),
+                *(self.delete_preset, self.export, self.discover, self.progress, self.stop),
+            )
+        }
+
+    def act(self, asked: object) -> Answer:
+        """{"action": name, …} -> its answer, or {"error": what to do}, or {"stale": True}. Never raises."""
+        values = dict(cast("dict[str, object]", asked)) if isinstance(asked, dict) else {}
+        action = self._actions.get(str(values.pop("action", "")))
+        try:
+            return action(**values) if action else {"error": "the page asked for what there is not: load it again"}
+        except Stale:
+            return {"stale": True}
+        except SliderSpaceError as error:
+            return {"error": shown(str(error))}
+        except ValidationError as error:
+            return {"error": in_words(error)}
+        except Exception as error:  # whatever a model may raise: the page says it and goes on
+            traceback.print_exc(file=sys.stderr)
+            return {"error": shown(f"that failed: {type(error).__name__}: {str(error)[:300]}")}
+
+    # ---- looking
+
+    @checked
+    def runs(self) -> Answer:
+        """The run folders, by their prompts, and the models that a discovery may use."""
+        spaces = [SpaceFile.read(RunFolder(folder).space).settings for folder in self._folders]
+        names = [f"{shown(s.prompts[0])} ({folder.name})" for s, folder in zip(spaces, self._folders, strict=True)]
+        models = list(dict.fromkeys([*(s.backbone for s in spaces), *PRESETS]))
+        return {"runs": names, "models": models, "discovery": self._progress()}
+
+    @checked
+    def open(self, run: int) -> Answer:
+        """Everything the page shows of a run before a model is loaded."""
+        return page_of(self._run(run)).model_dump(mode="json")
+
+    # ---- drawing
+
+    @checked
+    def draw(self, run: int, mix: Mix, tab: str = "", ticket: int = 0) -> Answer:
+        """Base and edited pictures of the same seeds."""
+        return {"pictures": drawn_pictures(self.studio.draw(self._run(run).root, mix, tab, ticket))}
+
+    @checked
+    def sweep(self, run: int, mix: Mix, slider: int, span: tuple[float, float], tab: str = "") -> Answer:
+        """A slider's strip and moving picture, to look at and to save."""
+        scales = scales_within(span)
+        images = self.studio.sweep(self._run(run).root, mix, slider, scales, f"{tab} sweep")
+        return Downloads.of(images, scales).model_dump()
+
+    # ---- names and presets
+
+    @checked
+    def rename(self, run: int, slider: int, name: str) -> Answer:
+        """An empty name takes a person's name back."""
+        label = rename(self._run(run), {slider: name}).sliders[slider]
+        return {"name": label.name or "", "sure": label.sure}
+
+    @checked
+    def hide(self, run: int, slider: int, hidden: bool) -> Answer:
+        if not 0 <= slider < len(labels_of(self._run(run)).sliders):
+            raise BadInput(f"no slider {slider}")
+        return {"hidden": change_view(self._run(run), lambda view: with_hidden(view, slider, hidden)).hidden}
+
+    @checked
+    def save_preset(self, run: int, name: str, mix: Mix) -> Answer:
+        view = change_view(self._run(run), lambda view: with_preset(view, name, mix))
+        return {"presets": view.model_dump(mode="json")["presets"]}
+
+    @checked
+    def delete_preset(self, run: int, name: str) -> Answer:
+        view = change_view(self._run(run), lambda view: without_preset(view, name))
+        return {"presets": view.model_dump(mode="json")["presets"]}
+
+    @checked
+    def export(self, run: int, sliders: list[int]) -> Answer:
+        """LoRA files of some sliders in the folder's `lora`, as `sliderspace export` writes them."""
+        folder = self._run(run).root
+        paths = export(SliderSpace.load(folder, self.studio.speed), folder / "lora", sliders=sorted(set(sliders)))
+        return {"folder": str(folder / "lora"), "files": [path.name for path in paths]}
+
+    # ---- discovering
+
+    @checked
+    def discover(self, asked: Asked) -> Answer:
+        if asked.backbone not in self.runs()["models"]:
+            raise BadInput(f"no model '{shown(asked.backbone[:60])}' among those on the page")
+        self.discovery.start(asked)
+        self.studio.forget()
+        return self._progress()
+
+    @checked
+    def progress(self) -> Answer:
+        return self._progress()
+
+    @checked
+    def stop(self) -> Answer:
+        self.discovery.stop()
+        return self._progress()
+
+    def _progress(self) -> Answer:
+        """`run` is the number of the folder, once it is finished."""
+        state = self.discovery.state()
+        answer = state.model_dump(mode="json", exclude={"folder"})
+        return {**answer, "run": self._added(Path(state.folder))} if state.finished else answer
+
+    def _added(self, folder: Path) -> int:
+        with self._adding:
+            if folder not in self._folders:
+                self._folders.append(folder)
+            return self._folders.index(folder)
+
+    def _run(self, number: int) -> RunFolder:
+        if not 0 <= number < len(self._folders):
+            raise BadInput("there is no such run here: load the page again")
+        return RunFolder(self._folders[number])
+
+
+def in_words(error: ValidationError) -> str:
+    """The first of what is wrong with a request."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return shown(f"{place[:60]}: {first['msg'][:200]}")

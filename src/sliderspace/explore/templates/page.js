@@ -1,0 +1,287 @@
+// The page of `sliderspace explore`. All text goes in by textContent; what a tab does is kept in the tab.
+const find = (selector) => element.querySelector(selector);
+const tab = Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(16)).join("");
+const FARTHEST = 10, MIXED = 3, SHOWN = 2, POLL_MS = 1000;
+const empty = () => ({ strengths: {}, off: [], prompt: "", seeds: "", start: 0, end: null });
+let run = 0, page = null, mix = empty(), history = [], ticket = 0, loaded = false, drawn = null;
+
+function make(tag, props = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), props);
+  node.append(...children);
+  return node;
+}
+async function ask(action, values = {}) {
+  let answer;
+  try { answer = await server.act({ action, ...values }); }
+  catch (problem) { answer = { error: "the app does not answer: is it still running?" }; }
+  if (answer.error) say(answer.error);
+  return answer;
+}
+function say(text) { const box = find(".ss-message"); box.textContent = text; box.hidden = !text; }
+function state(text) { find(".ss-state").textContent = text; }
+const written = (value) => (value > 0 ? "+" : value < 0 ? "−" : "") + Math.abs(Math.round(value * 100) / 100);
+const title = (row) => row.name ? (row.sure ? row.name : `(${row.name})`) : `slider ${row.index}`;
+const strength = (k) => mix.strengths[k] ?? 0;
+const active = () => page.rows.map((row) => row.index).filter((k) => strength(k) && !mix.off.includes(k));
+
+// ---- stored pictures: one sheet a slider, a row a seed, a column a scale
+
+function nearest(value) {
+  let best = 0;
+  page.scales.forEach((scale, m) => { if (Math.abs(scale - value) < Math.abs(page.scales[best] - value)) best = m; });
+  return best;
+}
+function cell(box, row, seed, column) {
+  if (!row.strip) return;
+  const along = page.scales.length - 1, down = page.seeds.length - 1;
+  box.style.backgroundImage = `url(${row.strip})`;
+  box.style.backgroundSize = `${(along + 1) * 100}% ${(down + 1) * 100}%`;
+  box.style.backgroundPosition = `${along ? column / along * 100 : 0}% ${down ? seed / down * 100 : 0}%`;
+}
+function pairs(count, fill) {
+  const box = find(".ss-pairs");
+  box.classList.toggle("ss-many", count > SHOWN);
+  if (box.children.length !== count) {
+    box.replaceChildren(...Array.from({ length: count }, () => {
+      const pics = [0, 1].map(() => make("div", { className: "ss-pic" }));
+      pics.forEach((pic) => pic.setAttribute("role", "img"));
+      return make("figure", { className: "ss-pair" }, ...pics, make("span", { textContent: "base" }), make("span"));
+    }));
+  }
+  [...box.children].forEach((pair, s) => fill(...pair.children, s));
+}
+function preview(row, value) {  // what is stored of this slider alone, at once
+  if (!row.strip) return;
+  const seeds = mix.seeds.split(",").map((seed) => page.seeds.indexOf(seed.trim()));
+  const known = seeds.every((s) => s >= 0) ? seeds : page.seeds.map((_, s) => s).slice(0, SHOWN);
+  pairs(known.length, (base, edited, _, label, s) => {
+    cell(base, row, known[s], nearest(0));
+    cell(edited, row, known[s], nearest(value));
+    base.setAttribute("aria-label", "base"); edited.setAttribute("aria-label", `${title(row)} ${written(value)}`);
+    label.textContent = `${title(row)} ${written(page.scales[nearest(value)])}`;
+  });
+}
+function show(pictures) {
+  drawn = pictures;
+  const names = active().map((k) => `${title(page.rows[k])} ${written(strength(k))}`);
+  const text = names.length > 2 ? `${names.length} sliders` : names.join(", ") || "no slider";
+  pairs(pictures.length, (base, edited, _, label, s) => {
+    for (const [box, source, name] of [[base, pictures[s].base, "base"], [edited, pictures[s].edited, text]]) {
+      box.style.cssText = ""; box.style.backgroundImage = `url(${source})`; box.setAttribute("aria-label", name);
+    }
+    label.textContent = text;
+  });
+}
+
+// ---- drawing: the newest request counts
+
+async function draw() {
+  const mine = ++ticket;
+  element.classList.add("ss-busy");
+  state(loaded ? "Drawing …" : "Loading the model, once …");
+  const began = performance.now();
+  const answer = await ask("draw", { run, mix, tab, ticket: mine });
+  if (mine !== ticket || answer.stale) return;
+  element.classList.remove("ss-busy");
+  if (answer.error) { state("Not drawn."); return; }
+  loaded = true;
+  say("");
+  show(answer.pictures);
+  state(`Drawn in ${((performance.now() - began) / 1000).toFixed(1)} s, the same seeds on both sides.`);
+}
+function change(how, { remember = true } = {}) {
+  if (remember) history.push(JSON.stringify(mix));
+  how();
+  find(".ss-undo").disabled = !history.length;
+  refresh();
+  draw();
+}
+
+// ---- rows
+
+function limits(row) {
+  const far = Math.abs(strength(row.index));
+  return [Math.min(row.span[0], -far), Math.max(row.span[1], far)];
+}
+function turn(k, value) {
+  const number = Number.isFinite(value) ? Math.max(-FARTHEST, Math.min(FARTHEST, value)) : 0;
+  if (number) mix.strengths[k] = number; else delete mix.strengths[k];
+}
+function line(row) {
+  const k = row.index;
+  const pic = make("div", { className: "ss-pic" });
+  const name = make("input", { className: "ss-name", value: row.name, placeholder: `slider ${k}`, maxLength: 60, title: row.sentence || "click to rename" });
+  name.setAttribute("aria-label", `Name of slider ${k}`);
+  const range = make("input", { type: "range", step: 0.05 }), number = make("input", { type: "number", step: 0.25, min: -FARTHEST, max: FARTHEST });
+  range.setAttribute("aria-label", `Strength of slider ${k}`); number.setAttribute("aria-label", `Strength of slider ${k}, typed`);
+  const on = make("input", { type: "checkbox", title: "on, or passed by" });
+  on.setAttribute("aria-label", `Slider ${k} is on`);
+  const strip = make("button", { type: "button", textContent: "strip", title: "a strip and a GIF of this slider" });
+  const hide = make("button", { type: "button", className: "ss-hide" });
+  const note = make("p", { className: `ss-measures${row.warnings.length ? " ss-warned" : ""}`, textContent: row.measures, title: [row.measures, ...row.warnings].join("\n") });
+  const item = make("li", { className: "ss-row" }, pic, make("div", { className: "ss-head" }, name, strip, hide), note, make("div", { className: "ss-turn" }, range, number, on));
+  item.dataset.slider = k;
+
+  const scrub = (value) => { cell(pic, row, 0, nearest(value)); preview(row, value); };
+  let before = null;
+  range.oninput = () => { before ??= JSON.stringify(mix); turn(k, +range.value); number.value = strength(k); scrub(strength(k)); };
+  range.onchange = () => { history.push(before ?? JSON.stringify(mix)); before = null; change(() => turn(k, +range.value), { remember: false }); };
+  range.ondblclick = () => change(() => turn(k, 0));
+  number.onchange = () => change(() => turn(k, parseFloat(number.value)));
+  on.onchange = () => change(() => { mix.off = on.checked ? mix.off.filter((j) => j !== k) : [...mix.off, k]; });
+  name.onchange = async () => {
+    const answer = await ask("rename", { run, slider: k, name: name.value });
+    if (answer.error) name.value = row.name; else { Object.assign(row, answer); say(""); }
+    refresh();
+  };
+  name.onkeydown = (event) => { if (event.key === "Enter") name.blur(); };
+  hide.onclick = async () => {
+    const answer = await ask("hide", { run, slider: k, hidden: !page.hidden.includes(k) });
+    if (!answer.error) { page.hidden = answer.hidden; refresh(); }
+  };
+  strip.onclick = () => sheet(row, strip);
+  item.refresh = () => {
+    const [low, high] = limits(row), hidden = page.hidden.includes(k);
+    Object.assign(range, { min: low, max: high }); range.value = strength(k);
+    number.value = strength(k); name.value = row.name; on.checked = !mix.off.includes(k);
+    name.classList.toggle("ss-unsure", !!row.name && !row.sure);
+    item.classList.toggle("ss-changed", strength(k) !== 0); item.classList.toggle("ss-off", !on.checked);
+    item.classList.toggle("ss-hidden", hidden); item.hidden = hidden && !find(".ss-all").checked;
+    hide.textContent = hidden ? "show" : "hide";
+    cell(pic, row, 0, nearest(strength(k) || row.span[1]));
+  };
+  return item;
+}
+async function sheet(row, button) {
+  button.disabled = true; state(loaded ? "Drawing a strip …" : "Loading the model, once …");
+  const answer = await ask("sweep", { run, mix, slider: row.index, span: limits(row), tab });
+  button.disabled = false; state("");
+  if (answer.error || answer.stale) return;
+  loaded = true;
+  for (const kind of ["strip", "gif"]) {
+    find(`.ss-${kind}`).src = answer[kind];
+    Object.assign(find(`.ss-get-${kind}`), { href: answer[kind], download: `slider-${row.index}.${kind === "gif" ? "gif" : "png"}` });
+  }
+  find(".ss-sheet").showModal();
+}
+function sorted() {
+  const by = find(".ss-order").value;
+  const key = { index: (r) => r.index, variance: (r) => -(r.variance ?? -1), selectivity: (r) => -(r.selectivity ?? -1) }[by];
+  return [...page.rows].sort(key ? (a, b) => key(a) - key(b) : (a, b) => !a.name - !b.name || a.name.localeCompare(b.name) || a.index - b.index);
+}
+function refresh() {
+  const items = new Map([...find(".ss-rows").children].map((item) => [+item.dataset.slider, item]));
+  const order = sorted().map((row) => items.get(row.index));
+  if (order.some((item, i) => item !== find(".ss-rows").children[i])) find(".ss-rows").replaceChildren(...order);
+  order.forEach((item) => item.refresh());
+  for (const name of ["prompt", "seeds", "start"]) field(name).value = mix[name];
+  field("end").value = mix.end ?? "";
+  const label = find(".ss-hiding");
+  label.hidden = !page.hidden.length; label.querySelector("span").textContent = `show ${page.hidden.length} hidden`;
+  presets();
+}
+const field = (name) => find(`.ss-fields [name=${name}]`);
+
+// ---- the whole mix
+
+find(".ss-random").onclick = () => change(() => {
+  const pool = page.rows.filter((row) => !page.hidden.includes(row.index));
+  mix.strengths = {}; mix.off = [];
+  for (let i = 0; i < Math.min(MIXED, pool.length); i++) {
+    const [row] = pool.splice(Math.floor(Math.random() * pool.length), 1);
+    const end = row.span[Math.random() < 0.5 ? 0 : 1];
+    turn(row.index, Math.round(end * (0.5 + Math.random() / 2) * 20) / 20);
+  }
+});
+find(".ss-undo").onclick = () => { if (history.length) change(() => { mix = JSON.parse(history.pop()); }, { remember: false }); };
+find(".ss-reset").onclick = () => change(() => { mix.strengths = {}; mix.off = []; });
+find(".ss-seeds").onclick = () => change(() => { const first = Math.floor(Math.random() * 1e6); mix.seeds = `${first},${first + 1}`; });
+find(".ss-keep").onclick = () => {
+  const copy = JSON.stringify(mix), button = make("button", { type: "button", title: "back to this mix" });
+  const source = drawn ? `url(${drawn[0].edited})` : "";
+  button.style.backgroundImage = source; button.textContent = source ? "" : "base";
+  button.setAttribute("aria-label", "Back to a kept mix");
+  button.onclick = () => change(() => { mix = JSON.parse(copy); });
+  find(".ss-kept").append(button);
+};
+for (const name of ["prompt", "seeds", "start", "end"]) {
+  field(name).onchange = () => change(() => {
+    const value = field(name).value.trim();
+    mix[name] = name === "prompt" || name === "seeds" ? value : value === "" ? (name === "end" ? null : 0) : Math.round(+value);
+    if (name === "seeds" && !value) mix.seeds = "0-1";
+  });
+}
+function presets() {
+  find(".ss-presets").replaceChildren(...Object.entries(page.presets).map(([name, saved]) => {
+    const use = make("button", { type: "button", textContent: name }), drop = make("button", { type: "button", textContent: "×", title: `delete ${name}` });
+    use.onclick = () => change(() => { mix = { ...empty(), ...structuredClone(saved) }; });
+    drop.onclick = async () => { const answer = await ask("delete_preset", { run, name }); if (!answer.error) { page.presets = answer.presets; presets(); } };
+    return make("span", {}, use, drop);
+  }));
+}
+find(".ss-save").onsubmit = async (event) => {
+  event.preventDefault();
+  const answer = await ask("save_preset", { run, name: event.target.name.value, mix });
+  if (!answer.error) { page.presets = answer.presets; event.target.reset(); say(""); presets(); }
+};
+find(".ss-export").onclick = async () => {
+  const chosen = active().length ? active() : page.rows.map((row) => row.index).filter((k) => !page.hidden.includes(k));
+  const answer = await ask("export", { run, sliders: chosen });
+  find(".ss-exported").textContent = answer.error ? "" : `${answer.files.length} ${answer.files.length === 1 ? "file" : "files"} in ${answer.folder}: ${answer.files.join(", ")}`;
+};
+find(".ss-order").onchange = refresh;
+find(".ss-all").onchange = refresh;
+find(".ss-close").onclick = () => find(".ss-sheet").close();
+
+// ---- runs and discoveries
+
+async function open(number) {
+  const answer = await ask("open", { run: number });
+  if (answer.error) return;
+  run = number; page = answer; mix = empty(); history = []; drawn = null; loaded = false; ticket++;
+  element.classList.remove("ss-busy");
+  mix.seeds = page.seeds.slice(0, SHOWN).join(",") || "0-1";
+  find(".ss-title").textContent = page.prompt;
+  find(".ss-about").textContent = `${page.rows.length} sliders found in ${page.prompts > 1 ? `${page.prompts} prompts` : "this prompt"} · ${page.model}`;
+  field("prompt").placeholder = page.prompt;
+  find(".ss-kept").replaceChildren(); find(".ss-exported").textContent = ""; find(".ss-undo").disabled = true;
+  find(".ss-rows").replaceChildren(...page.rows.map(line));
+  refresh();
+  const first = page.rows.find((row) => row.strip && !page.hidden.includes(row.index));
+  if (first) { preview(first, first.span[1]); state("Drag a slider: stored pictures follow at once. Let go, and the model draws."); }
+  else draw();
+}
+async function listed(chosen) {
+  const answer = await ask("runs");
+  if (answer.error) return;
+  const box = find(".ss-runs");
+  box.replaceChildren(...answer.runs.map((name, i) => make("option", { value: i, textContent: name })));
+  box.value = chosen; box.hidden = answer.runs.length < 2;
+  find(".ss-ask [name=backbone]").replaceChildren(...answer.models.map((name) => make("option", { value: name, textContent: name })));
+  if (answer.discovery.running) { find(".ss-discover").hidden = false; progress(answer.discovery); }
+}
+function progress(now) {
+  find(".ss-bar i").style.width = `${Math.round(now.share * 100)}%`;
+  find(".ss-bar").setAttribute("aria-valuenow", Math.round(now.share * 100));
+  find(".ss-said").textContent = now.prompt ? `${now.prompt}: ${now.said}` : now.said;
+  find(".ss-stop").hidden = !now.running;
+  find(".ss-ask [type=submit]").hidden = now.running;
+  if (now.running) setTimeout(async () => {
+    const next = await ask("progress");
+    if (next.error) { progress({ ...now, said: "waiting for the app …" }); return; }
+    progress(next);
+    if (next.finished) { find(".ss-discover").hidden = true; await listed(next.run); await open(next.run); }
+  }, POLL_MS);
+}
+find(".ss-new").onclick = () => { const box = find(".ss-discover"); box.hidden = !box.hidden; if (!box.hidden) find(".ss-ask [name=prompt]").focus(); };
+find(".ss-ask").onsubmit = async (event) => {
+  event.preventDefault();
+  const form = event.target, count = (name) => (form[name].value === "" ? null : Math.round(+form[name].value));
+  const asked = { prompt: form.prompt.value, backbone: form.backbone.value, sliders: count("sliders"), samples: count("samples"), updates: count("updates") };
+  const answer = await ask("discover", { asked });
+  if (!answer.error) { say(""); loaded = false; progress(answer); }
+};
+find(".ss-stop").onclick = async () => { find(".ss-stop").disabled = true; const answer = await ask("stop"); find(".ss-stop").disabled = false; if (!answer.error) progress(answer); };
+find(".ss-runs").onchange = (event) => open(+event.target.value);
+listed(0);
+open(0);

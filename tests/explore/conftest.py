@@ -1,0 +1,111 @@
+"""A finished small run to play with, the app over it in a process of its own, and a browser where there is one."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sliderspace
+from sliderspace.core.settings import Speed
+from sliderspace.explore.session import Session
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PROMPT_OF_APP = re.compile(r"open (http://\S+)")
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy that may be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "runs" / "robots"))
+
+
+@pytest.fixture
+def session(run: Path) -> Session:
+    return Session([run], Speed(device="cpu"))
+
+
+def served_by_command(folders: list[Path], *options: str) -> "subprocess.Popen[str]":
+    """`sliderspace explore` in a second process."""
+    command = [sys.executable, "-m", "sliderspace.cli", "explore", *map(str, folders), "--device", "cpu", *options]
+    environment = {**os.environ, "PYTHONPATH": str(Path(sliderspace.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+
+def address_of(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if found := PROMPT_OF_APP.search(line):
+            return found[1]
+    raise AssertionError(f"the app ended: {said}")
+
+
+@pytest.fixture(scope="module")
+def app(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[str, list[Path]]]:
+    """An app over two runs, and their folders: the second one's prompt and a name are markup."""
+    pytest.importorskip("gradio", reason="the extra `explore` is not installed")
+    root = tmp_path_factory.mktemp("runs")
+    folders = [Path(shutil.copytree(finished, root / name)) for name in ("robots", "hostile")]
+    poison(folders[1])
+    process = served_by_command(folders)
+    try:
+        yield address_of(process), folders
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+MARKUP = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'
+
+
+def poison(folder: Path) -> None:
+    """Let the run say hostile things: its prompt, and the name of a slider."""
+    for name in ("space.json", "config.json"):
+        stored: dict[str, Any] = json.loads((folder / name).read_text())
+        place = stored["settings"] if name == "space.json" else stored
+        place["prompts"] = [MARKUP, "a person"]
+        (folder / name).write_text(json.dumps(stored))
+    space = json.loads((folder / "space.json").read_text())
+    stamp = {"format": space["format"], "kind": "labels", "fingerprint": space["made_from"]["sliders"]}
+    names = [MARKUP[:60], "'\"><b>x</b>", "${1+1} {{7*7}} \u202eevil"]
+    labels = [{"name": name, "sentence": MARKUP} for name in names]
+    (folder / "labels.json").write_text(json.dumps({**stamp, "sliders": labels, "answers": {}}))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Generator[Any]:
+    """Headless Chromium of this machine."""
+    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine: the page is not driven")
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not driven")
+    with driver.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def tab(app: tuple[str, list[Path]], browser: Any) -> Generator[Callable[..., Any]]:
+    """Opens the page in a tab of its own: once its first picture is there, it is returned."""
+    contexts: list[Any] = []
+
+    def open_tab(**options: Any) -> Any:
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.goto(app[0])
+        page.wait_for_selector(".ss-row .ss-pic[style*=data]")
+        return page
+
+    yield open_tab
+    for context in contexts:
+        context.close()
