@@ -30,7 +30,7 @@ def turn(page: Any, slider: int, strength: float) -> None:
     """Type a strength, and wait until its picture is drawn."""
     box = page.locator(f".ss-row[data-slider='{slider}'] input[type=number]")
     box.fill(str(strength))
-    box.blur()
+    box.press("Enter")
     page.wait_for_function("document.querySelector('.ss-state').textContent.startsWith('Drawn')", timeout=PATIENCE_MS)
 
 

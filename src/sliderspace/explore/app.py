@@ -1,7 +1,7 @@
 """The page in a browser: one component of Gradio, which serves it, and asks for the password where there is one."""
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ def page(session: Session) -> "gradio.Blocks":
 @contextmanager
 def served(
     session: Session, *, host: str = "127.0.0.1", port: int | None = None, password: str | None = None
-) -> Iterator[str]:
+) -> Generator[str]:
     """The app's address, while it is served. A port that is left out is the first free one from 7860 on.
 
     Raises BadInput for an address that others can reach without a password, and a port that is taken.
