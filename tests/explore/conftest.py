@@ -1,23 +1,18 @@
 """A finished small run to play with, the app over it in a process of its own, and a browser where there is one."""
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.explored import address_of, served_by_command
 
-import sliderspace
 from sliderspace.core.settings import Speed
 from sliderspace.explore.session import Session
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-PROMPT_OF_APP = re.compile(r"open (http://\S+)")
 
 
 @pytest.fixture
@@ -29,24 +24,6 @@ def run(finished: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def session(run: Path) -> Session:
     return Session([run], Speed(device="cpu"))
-
-
-def served_by_command(folders: list[Path], *options: str) -> "subprocess.Popen[str]":
-    """`sliderspace explore` in a second process."""
-    command = [sys.executable, "-m", "sliderspace.cli", "explore", *map(str, folders), "--device", "cpu", *options]
-    environment = {**os.environ, "PYTHONPATH": str(Path(sliderspace.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
-
-
-def address_of(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    said = ""
-    for line in process.stdout:
-        said += line
-        if found := PROMPT_OF_APP.search(line):
-            return found[1]
-    raise AssertionError(f"the app ended: {said}")
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +78,7 @@ def tab(app: tuple[str, list[Path]], browser: Any) -> Generator[Callable[..., An
 
     def open_tab(**options: Any) -> Any:
         contexts.append(browser.new_context(**options))
+        contexts[-1].set_default_timeout(90_000)  # a busy machine is no failure
         page = contexts[-1].new_page()
         page.goto(app[0])
         page.wait_for_selector(".ss-row .ss-pic[style*=data]")

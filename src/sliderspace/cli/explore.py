@@ -35,11 +35,13 @@ def explore(
     the extra `explore`."""
 
     def body() -> None:
+        import signal
         from threading import Event
 
         from sliderspace.explore.app import served
         from sliderspace.explore.session import Session
 
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a discovery of the page ends with it
         with served(Session(folders, speed_of(**speed)), host=host, port=port, password=password) as address:
             typer.echo(f"open {address}\nstop with Ctrl+C")
             Event().wait()

@@ -65,6 +65,7 @@ def served(
             footer_links=[],
             allowed_paths=[],
             max_file_size=NO_UPLOADS,
+            app_kwargs={"middleware": _only_by_own_name() if host in LOCAL else []},
             enable_monitoring=False,
             mcp_server=False,
             pwa=False,
@@ -80,6 +81,14 @@ def served(
     finally:
         session.discovery.stop()
         blocks.close(verbose=False)
+
+
+def _only_by_own_name() -> list[Any]:
+    """So that no other site's name that leads to this machine lets its pages in (DNS rebinding)."""
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])]
 
 
 def _gradio() -> Any:

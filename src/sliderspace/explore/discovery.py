@@ -14,11 +14,13 @@ from threading import Lock, Thread
 from pydantic import BaseModel, ConfigDict, Field
 
 from sliderspace.core.errors import BadInput
+from sliderspace.core.settings import Settings
 from sliderspace.core.text import folder_name, is_blank, one_line, shown
 from sliderspace.explore.mix import MOST_TEXT
 
 LINE = re.compile(r"(\w+) (\d+)/(\d+) \(\d+ %\)")  # of the log that `discover` writes where there is no terminal
 STAGES = {"sample": 0.15, "fit": 0.02, "train": 0.6, "measure": 0.23}  # shares of the time, roughly
+AS_BEFORE = ("encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize")  # settings that go on
 KEPT = 40  # lines of the log
 PATIENCE_S = 10.0  # between asking a process to end and making it
 
@@ -34,11 +36,14 @@ class Asked(BaseModel):
     samples: int = Field(default=1000, ge=2, le=100_000)
     updates: int | None = Field(default=None, ge=1, le=100_000)
 
-    def command(self, folder: Path) -> list[str]:
-        """The prompt comes after `--`: whatever it says, it is no option."""
-        options = {"--backbone": self.backbone, "--sliders": self.sliders, "--samples": self.samples}
-        options |= {} if self.updates is None else {"--updates": self.updates}
-        words = [str(word) for option in options.items() for word in option]
+    def command(self, folder: Path, like: Settings | None = None) -> list[str]:
+        """The prompt comes after `--`: whatever it says, it is no option. `like` says how to work with the model."""
+        counts = {"sliders": self.sliders, "samples": self.samples, "updates": self.updates}
+        named = {name: getattr(like, name) for name in AS_BEFORE} if like else {}
+        options = {"backbone": self.backbone, **named, **counts}
+        words = [
+            str(word) for name, value in options.items() if value not in (None, "") for word in (f"--{name}", value)
+        ]
         start = [sys.executable, "-m", "sliderspace.cli", "discover", *words]
         return [*start, "--out", str(folder), "--", one_line(self.prompt)]
 
@@ -66,7 +71,7 @@ class Discovery:
         self._state = State()
         self._stopped = False
 
-    def start(self, asked: Asked) -> Path:
+    def start(self, asked: Asked, like: Settings | None = None) -> Path:
         """Begin, or go on where an earlier one of this prompt was stopped; returns the folder. BadInput without a
         prompt, or while another one runs."""
         if is_blank(asked.prompt):
@@ -79,7 +84,7 @@ class Discovery:
             self._lines.clear()
             self._stopped = False
             self._process = subprocess.Popen(
-                asked.command(folder),
+                asked.command(folder, like),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=pipe,

@@ -14,7 +14,7 @@ from typing import Any, cast
 from pydantic import ConfigDict, ValidationError, validate_call
 
 from sliderspace.core.errors import BadInput, SliderSpaceError
-from sliderspace.core.settings import Speed
+from sliderspace.core.settings import Settings, Speed
 from sliderspace.core.text import shown
 from sliderspace.explore.discovery import Asked, Discovery
 from sliderspace.explore.mix import Mix
@@ -75,15 +75,17 @@ class Session:
     @checked
     def runs(self) -> Answer:
         """The run folders, by their prompts, and the models that a discovery may use."""
-        spaces = [SpaceFile.read(RunFolder(folder).space).settings for folder in self._folders]
+        discovery = self._progress()  # which may add a folder
+        spaces = self._settings()
         names = [f"{shown(s.prompts[0])} ({folder.name})" for s, folder in zip(spaces, self._folders, strict=True)]
         models = list(dict.fromkeys([*(s.backbone for s in spaces), *PRESETS]))
-        return {"runs": names, "models": models, "discovery": self._progress()}
+        return {"runs": names, "models": models, "discovery": discovery}
 
     @checked
     def open(self, run: int) -> Answer:
         """Everything the page shows of a run before a model is loaded."""
-        return page_of(self._run(run)).model_dump(mode="json")
+        own = self._run(run)
+        return {**page_of(own).model_dump(mode="json"), "loaded": self.studio.is_loaded(own.root)}
 
     # ---- drawing
 
@@ -134,9 +136,11 @@ class Session:
 
     @checked
     def discover(self, asked: Asked) -> Answer:
-        if asked.backbone not in self.runs()["models"]:
+        """With a model of the page: a preset, or that of a run, which is then used as it was there."""
+        like = next((s for s in self._settings() if s.backbone == asked.backbone), None)
+        if like is None and asked.backbone not in PRESETS:
             raise BadInput(f"no model '{shown(asked.backbone[:60])}' among those on the page")
-        self.discovery.start(asked)
+        self.discovery.start(asked, like)
         self.studio.forget()
         return self._progress()
 
@@ -148,6 +152,9 @@ class Session:
     def stop(self) -> Answer:
         self.discovery.stop()
         return self._progress()
+
+    def _settings(self) -> list[Settings]:
+        return [SpaceFile.read(RunFolder(folder).space).settings for folder in self._folders]
 
     def _progress(self) -> Answer:
         """`run` is the number of the folder, once it is finished."""

@@ -122,9 +122,14 @@ function line(row) {
   const item = make("li", { className: "ss-row" }, pic, make("div", { className: "ss-head" }, name, strip, hide), note, make("div", { className: "ss-turn" }, range, number, on));
   item.dataset.slider = k;
 
+  const fill = () => {  // from no effect to where it stands
+    const [low, high] = limits(row), share = (value) => Math.round((value - low) / (high - low) * 1000) / 10;
+    const ends = [share(0), share(strength(k))].sort((a, b) => a - b);
+    range.style.setProperty("--from", `${ends[0]}%`); range.style.setProperty("--to", `${ends[1]}%`);
+  };
   const scrub = (value) => { cell(pic, row, 0, nearest(value)); preview(row, value); };
   let before = null;
-  range.oninput = () => { before ??= JSON.stringify(mix); turn(k, +range.value); number.value = strength(k); scrub(strength(k)); };
+  range.oninput = () => { before ??= JSON.stringify(mix); turn(k, +range.value); number.value = strength(k); fill(); scrub(strength(k)); };
   range.onchange = () => { history.push(before ?? JSON.stringify(mix)); before = null; change(() => turn(k, +range.value), { remember: false }); };
   range.ondblclick = () => change(() => turn(k, 0));
   number.onchange = () => change(() => turn(k, parseFloat(number.value)));
@@ -142,7 +147,7 @@ function line(row) {
   strip.onclick = () => sheet(row, strip);
   item.refresh = () => {
     const [low, high] = limits(row), hidden = page.hidden.includes(k);
-    Object.assign(range, { min: low, max: high }); range.value = strength(k);
+    Object.assign(range, { min: low, max: high }); range.value = strength(k); fill();
     number.value = strength(k); name.value = row.name; on.checked = !mix.off.includes(k);
     name.classList.toggle("ss-unsure", !!row.name && !row.sure);
     item.classList.toggle("ss-changed", strength(k) !== 0); item.classList.toggle("ss-off", !on.checked);
@@ -179,8 +184,36 @@ function refresh() {
   const label = find(".ss-hiding");
   label.hidden = !page.hidden.length; label.querySelector("span").textContent = `show ${page.hidden.length} hidden`;
   presets();
+  pads();
 }
 const field = (name) => find(`.ss-fields [name=${name}]`);
+
+// ---- the pad: two sliders at once, no effect in the middle
+
+const pad = find(".ss-pad"), axes = () => [+find(".ss-x").value, +find(".ss-y").value];
+const reach = (row) => Math.max(-row.span[0], row.span[1]);
+function padded() {
+  const [x, y] = axes().map((k) => page.rows[k]).map((row) => Math.max(-1, Math.min(1, strength(row.index) / reach(row))));
+  Object.assign(pad.firstElementChild.style, { left: `${50 + 50 * x}%`, top: `${50 - 50 * y}%` });
+}
+function pads() {
+  for (const [name, k] of [["x", 0], ["y", 1]]) {
+    const box = find(`.ss-${name}`), held = box.options.length === page.rows.length ? box.value : Math.min(k, page.rows.length - 1);
+    box.replaceChildren(...page.rows.map((row) => make("option", { value: row.index, textContent: title(row) })));
+    box.value = held;
+  }
+  padded();
+}
+function point(event) {
+  const box = pad.getBoundingClientRect(), share = (at, size) => Math.max(-1, Math.min(1, 2 * at / size - 1));
+  const places = [share(event.clientX - box.left, box.width), -share(event.clientY - box.top, box.height)];
+  axes().forEach((k, i) => turn(k, Math.round(places[i] * reach(page.rows[k]) * 20) / 20));
+  refresh();
+}
+pad.onpointerdown = (event) => { pad.setPointerCapture(event.pointerId); history.push(JSON.stringify(mix)); point(event); };
+pad.onpointermove = (event) => { if (event.buttons) point(event); };
+pad.onpointerup = () => change(() => {}, { remember: false });
+find(".ss-x").onchange = find(".ss-y").onchange = padded;
 
 // ---- the whole mix
 
@@ -238,7 +271,7 @@ find(".ss-close").onclick = () => find(".ss-sheet").close();
 async function open(number) {
   const answer = await ask("open", { run: number });
   if (answer.error) return;
-  run = number; page = answer; mix = empty(); history = []; drawn = null; loaded = false; ticket++;
+  run = number; page = answer; mix = empty(); history = []; drawn = null; loaded = answer.loaded; ticket++;
   element.classList.remove("ss-busy");
   mix.seeds = page.seeds.slice(0, SHOWN).join(",") || "0-1";
   find(".ss-title").textContent = page.prompt;

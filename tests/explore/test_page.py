@@ -1,0 +1,205 @@
+"""The page, driven in headless Chromium: what a person does with it, and what they then see."""
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sliderspace.core.settings import Speed
+from sliderspace.space.space import SliderSpace
+
+App = tuple[str, list[Path]]
+Tab = Callable[..., Any]
+
+
+def drawn(page: Any) -> None:
+    """Wait until the model has drawn."""
+    page.wait_for_function("() => document.querySelector('.ss-state').textContent.startsWith('Drawn')")
+    page.evaluate("() => { document.querySelector('.ss-state').textContent = ''; }")
+
+
+def shown(page: Any, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The base and the edited picture of a seed, as the page shows them."""
+    pics = page.locator(".ss-pair").nth(number).locator(".ss-pic")
+    found = [pics.nth(i).evaluate("(pic) => pic.style.backgroundImage") for i in (0, 1)]
+    data = [base64.b64decode(re.search(r"base64,([^\"')]+)", text)[1]) for text in found]  # type: ignore[index]
+    return tuple(np.asarray(Image.open(io.BytesIO(part)).convert("RGB")) for part in data)  # type: ignore[return-value]
+
+
+def row(page: Any, slider: int) -> Any:
+    return page.locator(f".ss-row[data-slider='{slider}']")
+
+
+def type_strength(page: Any, slider: int, value: str) -> None:
+    box = row(page, slider).locator("input[type=number]")
+    box.fill(value)
+    box.press("Enter")
+
+
+def place(page: Any, slider: int) -> str:
+    return row(page, slider).locator(".ss-pic").evaluate("(pic) => pic.style.backgroundPosition")
+
+
+def strength(page: Any, slider: int) -> str:
+    return row(page, slider).locator("input[type=number]").input_value()
+
+
+def test_scrubbing_needs_no_model_and_letting_go_draws_what_generate_draws(tab: Tab, app: App) -> None:
+    page = tab()
+    outside: list[str] = []
+    page.on("request", lambda request: outside.append(request.url))
+    handle = row(page, 1).locator("input[type=range]")
+    middle = place(page, 1)
+    handle.evaluate("(range) => { range.value = -3; range.dispatchEvent(new Event('input')); }")
+    assert place(page, 1) != middle
+    assert "−" in page.locator(".ss-pair span").nth(1).inner_text()  # as far as its limits let it
+    assert [url for url in outside if not url.startswith("data:")] == []
+    handle.evaluate("(range) => { range.max = 1.5; range.value = 1.5; range.dispatchEvent(new Event('input')); }")
+    handle.evaluate("(range) => range.dispatchEvent(new Event('change'))")
+    drawn(page)
+    type_strength(page, 2, "-2")
+    drawn(page)
+    seeds = [int(seed) for seed in page.locator("[name=seeds]").input_value().split(",")]
+    space = SliderSpace.load(app[1][0], Speed(device="cpu"))
+    due = space.generate(seeds, {1: 1.5, 2: -2.0})
+    for number, base in enumerate(space.generate(seeds)):
+        left, right = shown(page, number)
+        assert (left == base).all()
+        assert (right == due[number]).all()
+
+
+def test_names_presets_and_hidden_sliders_are_there_after_a_reload(tab: Tab) -> None:
+    page = tab()
+    name = row(page, 0).locator(".ss-name")
+    name.fill("long <b>horns</b>")
+    name.press("Enter")
+    type_strength(page, 0, "2")
+    drawn(page)
+    page.get_by_text("Presets and export").click()
+    page.locator(".ss-save input").fill("evening")
+    page.locator(".ss-save button").click()
+    page.locator(".ss-presets").get_by_text("evening").wait_for()
+    row(page, 2).locator(".ss-hide").click()
+    row(page, 2).wait_for(state="hidden")
+    page.reload()
+    page.wait_for_selector(".ss-row .ss-pic[style*=data]")
+    assert row(page, 0).locator(".ss-name").input_value() == "long <b>horns</b>"
+    assert strength(page, 0) == "0"  # a mix is the tab's own, and a preset is not
+    assert not row(page, 2).is_visible()
+    page.locator(".ss-all").check()
+    row(page, 2).locator(".ss-hide").click()
+    page.get_by_text("Presets and export").click()
+    page.locator(".ss-presets").get_by_text("evening").click()
+    assert strength(page, 0) == "2"
+    page.locator(".ss-order").select_option("name")
+    assert page.locator(".ss-row").first.get_attribute("data-slider") == "0"
+    page.locator(".ss-order").select_option("variance")
+
+
+def test_a_random_mix_is_kept_undone_and_come_back_to(tab: Tab) -> None:
+    page = tab()
+    page.locator(".ss-random").click()
+    drawn(page)
+    mixed = [strength(page, k) for k in range(3)]
+    assert any(value != "0" for value in mixed)
+    page.locator(".ss-keep").click()
+    page.locator(".ss-undo").click()
+    drawn(page)
+    assert [strength(page, k) for k in range(3)] == ["0", "0", "0"]
+    left, right = shown(page)
+    assert (left == right).all()
+    page.locator(".ss-kept button").click()
+    drawn(page)
+    assert [strength(page, k) for k in range(3)] == mixed
+    for k in range(3):
+        row(page, k).locator("input[type=checkbox]").uncheck()
+    drawn(page)
+    page.wait_for_function("() => document.querySelector('.ss-pair span:last-child').textContent === 'no slider'")
+
+
+def test_two_tabs_do_not_see_each_other(tab: Tab) -> None:
+    first, second = tab(), tab()
+    type_strength(first, 0, "3")
+    type_strength(second, 1, "-3")
+    drawn(first)
+    drawn(second)
+    assert (strength(first, 0), strength(first, 1)) == ("3", "0")
+    assert (strength(second, 0), strength(second, 1)) == ("0", "-3")
+    assert (shown(first)[0] == shown(second)[0]).all()
+    assert (shown(first)[1] != shown(second)[1]).any()
+    type_strength(first, 0, "-3")
+    first.close()  # in the middle of a drawing
+    type_strength(second, 1, "1")
+    drawn(second)
+
+
+def test_what_cannot_be_drawn_is_a_message_and_the_page_goes_on(tab: Tab) -> None:
+    page = tab()
+    type_strength(page, 0, "1e9")
+    drawn(page)
+    assert strength(page, 0) == "10"
+    page.get_by_text("Prompt, seeds, steps").click()
+    page.locator("[name=start]").fill("900")
+    page.locator("[name=start]").press("Enter")
+    page.get_by_text("start step 900").wait_for()
+    page.locator("[name=start]").fill("1")
+    page.locator("[name=start]").press("Enter")
+    drawn(page)
+    assert not page.locator(".ss-message").is_visible()
+
+
+def test_sliders_are_exported_and_swept(tab: Tab, app: App) -> None:
+    page = tab()
+    type_strength(page, 1, "1")
+    drawn(page)
+    page.get_by_text("Presets and export").click()
+    page.locator(".ss-export").click()
+    page.get_by_text("1 file in").wait_for()
+    assert len(list((app[1][0] / "lora").glob("*.safetensors"))) == 1
+    row(page, 1).get_by_text("strip").click()
+    page.locator(".ss-sheet").wait_for(state="visible")
+    for kind in ("strip", "gif"):
+        assert page.locator(f".ss-{kind}").evaluate("(picture) => picture.naturalWidth") >= 32
+    with page.expect_download() as download:
+        page.locator(".ss-get-gif").click()
+    assert download.value.suggested_filename == "slider-1.gif"
+
+
+def test_markup_in_prompts_and_names_stays_text(tab: Tab) -> None:
+    page = tab()
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.locator(".ss-runs").select_option("1")
+    page.wait_for_function("() => document.querySelector('.ss-title').textContent.includes('<img')")
+    type_strength(page, 0, "2")
+    drawn(page)
+    assert page.evaluate("() => window.hurt") is None
+    assert page.locator(".ss img[onerror], .ss script, .ss b").count() == 0
+    assert row(page, 2).locator(".ss-name").input_value().startswith("${1+1} {{7*7}}")
+    assert all(url.startswith(("http://127.0.0.1:", "data:", "blob:")) for url in requests)
+
+
+def test_the_page_fits_a_phone(tab: Tab) -> None:
+    page = tab(viewport={"width": 400, "height": 820}, has_touch=True)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 400
+    assert page.locator("footer").is_visible() is False
+    page.evaluate("() => scrollTo(0, 500)")
+    page.wait_for_timeout(100)
+    assert page.locator(".ss-pairs").bounding_box()["y"] >= 0  # pictures stay in sight of the sliders
+
+
+def test_a_discovery_shows_its_progress_and_can_be_stopped(tab: Tab, app: App) -> None:
+    page = tab()
+    page.locator(".ss-new").click()
+    page.locator(".ss-ask [name=prompt]").fill("a --sliders robot <b>")
+    page.locator(".ss-ask [name=sliders]").fill("2")
+    page.locator(".ss-ask [type=submit]").click()
+    page.wait_for_function("() => /sample \\d+\\/\\d+/.test(document.querySelector('.ss-said').textContent)")
+    page.locator(".ss-stop").click()
+    page.get_by_text("start it again to go on from here").wait_for()
+    assert (app[1][0].parent / "a-sliders-robot-b" / "config.json").is_file()
