@@ -138,6 +138,7 @@ PROMISED: dict[str, dict[str, Any]] = {
     },
     "report": {"folder": None, "--json": False},
     "gallery": {"folder": Path("runs"), "--json": False},
+    "explore": {"folders": None, "--port": None, "--host": "127.0.0.1", "--password": None, **DRAWING},
     "backbones": {"--json": False},
     "export": {
         "folder": None,

@@ -18,7 +18,7 @@ from sliderspace.storage.run_folder import RunFolder
 TOY = {"sliders": 2, "samples": 24, "updates": 2}
 
 
-def wait(discovery: Discovery, until: Callable[[State], bool], seconds: float = 300) -> State:
+def wait(discovery: Discovery, until: Callable[[State], bool], seconds: float = 600) -> State:
     end = time.monotonic() + seconds
     while not until(discovery.state()):
         assert time.monotonic() < end, discovery.state()

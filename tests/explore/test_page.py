@@ -196,10 +196,10 @@ def test_the_page_fits_a_phone(tab: Tab) -> None:
 def test_a_discovery_shows_its_progress_and_can_be_stopped(tab: Tab, app: App) -> None:
     page = tab()
     page.locator(".ss-new").click()
-    page.locator(".ss-ask [name=prompt]").fill("a --sliders robot <b>")
+    page.locator(".ss-ask [name=prompt]").fill("a --out <b>")
     page.locator(".ss-ask [name=sliders]").fill("2")
     page.locator(".ss-ask [type=submit]").click()
     page.wait_for_function("() => /sample \\d+\\/\\d+/.test(document.querySelector('.ss-said').textContent)")
     page.locator(".ss-stop").click()
     page.get_by_text("start it again to go on from here").wait_for()
-    assert (app[1][0].parent / "a-sliders-robot-b" / "config.json").is_file()
+    assert (app[1][0].parent / "a-out-b" / "config.json").is_file()
