@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from sliderspace.core.errors import BadInput
 from sliderspace.explore.session import Session
@@ -65,7 +66,7 @@ def served(
             footer_links=[],
             allowed_paths=[],
             max_file_size=NO_UPLOADS,
-            app_kwargs={"middleware": _only_by_own_name() if host in LOCAL else []},
+            app_kwargs={"middleware": _guards(local=host in LOCAL)},
             enable_monitoring=False,
             mcp_server=False,
             pwa=False,
@@ -83,12 +84,31 @@ def served(
         blocks.close(verbose=False)
 
 
-def _only_by_own_name() -> list[Any]:
-    """So that no other site's name that leads to this machine lets its pages in (DNS rebinding)."""
+def _guards(*, local: bool) -> list[Any]:
+    """No page of another site may act here: neither from its own address, nor under a name that leads to this machine
+    (DNS rebinding)."""
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])]
+    names = [Middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])] if local else []
+    return [*names, Middleware(OwnPagesOnly)]
+
+
+class OwnPagesOnly:
+    """Refuses what a page of another origin sends."""
+
+    def __init__(self, app: Any):
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
+        headers = dict(scope.get("headers", ()))
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and urlsplit(origin).netloc != headers.get(b"host", b"").decode("latin-1"):
+            await PlainTextResponse("another site's page may not act here", 403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 def _gradio() -> Any:
