@@ -141,7 +141,7 @@ def previews(painter: Painter, tiny: AutoencoderTiny, clip: CLIPModel, count: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a model")
-    for name in ("data", "vae", "clip", "unet", "judge", "tiny"):
+    for name in ("data", "vae", "clip", "text", "unet", "judge", "tiny"):
         parser.add_argument(f"--{name}", type=Path, required=name != "tiny")
     parser.add_argument("--count", type=int, default=60, help="pictures of each prompt, in twenties")
     o = parser.parse_args()
