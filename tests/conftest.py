@@ -6,8 +6,9 @@ weights, loaded by the code that loads large ones. A whole discovery on them tak
 
 import os
 import random
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sliderspace.engine.models import Models
     from sliderspace.models.backbones import Backbone
     from sliderspace.models.encoders import Encoder
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
 
@@ -141,3 +144,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if left := changed(session.stash[TREE], state(ROOT)):
         print(f"\nthe tests changed the work tree: {', '.join(left)}", file=sys.stderr)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def browser() -> Generator[Any]:
+    """A Chromium of this machine without a window; one for all tests, since its driver keeps a loop running."""
+    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine: the page is not driven")
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not driven")
+    with driver.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()

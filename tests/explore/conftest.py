@@ -12,8 +12,6 @@ from support.explored import address_of, served_by_command
 from sliderspace.core.settings import Speed
 from sliderspace.explore.session import Session
 
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
@@ -56,19 +54,6 @@ def poison(folder: Path) -> None:
     names = [MARKUP[:60], "'\"><b>x</b>", "${1+1} {{7*7}} \u202eevil"]
     labels = [{"name": name, "sentence": MARKUP} for name in names]
     (folder / "labels.json").write_text(json.dumps({**stamp, "sliders": labels, "answers": {}}))
-
-
-@pytest.fixture(scope="session")
-def browser() -> Generator[Any]:
-    """Headless Chromium of this machine."""
-    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    if found is None:
-        pytest.skip("no Chromium on this machine: the page is not driven")
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not driven")
-    with driver.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

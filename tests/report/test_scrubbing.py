@@ -1,7 +1,6 @@
 """The page in a browser: strips are scrubbed by mouse, touch and keys, on a screen of any width."""
 
 import shutil
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,6 @@ import pytest
 
 from sliderspace.report.from_run import report_run
 from sliderspace.storage.run_folder import RunFolder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Any]:
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium on this machine: the page is not driven")
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not driven")
-    with driver.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

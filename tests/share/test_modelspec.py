@@ -140,7 +140,7 @@ def test_architectures_and_sizes_by_model(tmp_path: Path) -> None:
 def test_a_base_model_is_named_with_its_version() -> None:
     for name, preset in PRESETS.items():
         found = base_identity(name)
-        assert "/" in found or found.startswith("mini@")
+        assert "/" in found or found.startswith(f"{name}@")
         assert not preset.revision or COMMIT.fullmatch(preset.revision) is None or preset.revision[:12] in found
     assert base_identity("sdxl-dmd2").endswith("with tianweiy/DMD2:dmd2_sdxl_4step_unet_fp16.bin")
     assert re.fullmatch(r"mini@[0-9a-f]{16}", base_identity("mini"))
