@@ -151,8 +151,8 @@ PRESETS = {
         Preset(
             name="mini",
             steps=8,
-            expected="16 sliders from 1,000 trajectories in 2 to 4 minutes on two CPU cores (make demo): alignment 0.33, "
-            "consistency 0.51, realism 0.99",
+            expected="16 sliders from 1,000 trajectories in 2 to 4 minutes on two CPU cores (make demo): alignment "
+            "0.33, consistency 0.51, realism 0.99",
             **MINI,
         ),
         Preset(
