@@ -121,9 +121,10 @@ def times(out: Path, *folders: str) -> dict[str, int]:
 
 
 def check_pages(out: Path, name: str) -> None:
-    """The table, the charts and the page say what results.json says."""
+    """The table, the charts and the page say what results.json says, and none of them where on this machine it is."""
     folder = out / name
     page, table = (folder / "index.html").read_text(), (folder / "results.md").read_text()
+    assert str(out.parent.parent) not in page + table + (folder / "results.json").read_text()
     mean = results(out, name)["mean"]
     for arms in mean.values():
         for arm, row in arms.items():

@@ -97,7 +97,7 @@ def reference(folder: Path, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tens
                 z = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=torch.float32)(
                     pixel_values=pixels
                 ).image_embeds
-            case "siglip":
+            case "siglip" | towers.DUAL:
                 z = (
                     AutoModel.from_pretrained(folder, dtype=torch.float32)
                     .get_image_features(pixel_values=pixels)
@@ -159,6 +159,25 @@ def _save_dino3(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(steps))
 
 
+def _save_dual(folder: Path) -> None:
+    from transformers import (
+        CLIPTextConfig,
+        CLIPTextModel,
+        Dinov2Config,
+        Dinov2Model,
+        VisionTextDualEncoderConfig,
+        VisionTextDualEncoderModel,
+    )
+
+    shared = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision = Dinov2Model(Dinov2Config(**shared, image_size=32, patch_size=8, mlp_ratio=2))
+    text = CLIPTextModel(CLIPTextConfig(**shared, intermediate_size=32, vocab_size=64))
+    config = VisionTextDualEncoderConfig.from_vision_text_configs(vision.config, text.config, projection_dim=24)
+    VisionTextDualEncoderModel(config, vision_model=vision, text_model=text).save_pretrained(folder)
+    look = {**SQUARE, "resample": 3, "size": {"height": 32, "width": 32}, **HALF}
+    (folder / "preprocessor_config.json").write_text(json.dumps(look))
+
+
 @pytest.fixture(scope="module")
 def towers_of(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny folder of every family."""
@@ -170,13 +189,14 @@ def towers_of(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             "siglip": _save_siglip,
             "dinov2_with_registers": _save_registers,
             "dinov3_vit": _save_dino3,
+            towers.DUAL: _save_dual,
         }.items():
             save(root / name)
             folders[name] = root / name
     return folders
 
 
-@pytest.fixture(params=["clip", "dinov2", "siglip", "dinov2_with_registers", "dinov3_vit"])
+@pytest.fixture(params=["clip", "dinov2", "siglip", "dinov2_with_registers", "dinov3_vit", towers.DUAL])
 def folder(towers_of: dict[str, Path], request: pytest.FixtureRequest) -> Path:
     return towers_of[request.param]
 

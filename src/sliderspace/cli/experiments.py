@@ -177,8 +177,11 @@ def _run(
 
 
 def command_of(name: str, typed: Values) -> str:
-    """The command that makes the same again: what was typed, without what only changes its speed."""
-    words: list[object] = ["sliderspace", "experiment", name]
+    """The command that makes the same again: what was typed, without what only changes its speed, and full paths by
+    their last part, since the page that says it is shown to others."""
+    from sliderspace.share.places import pathless
+
+    words = ["sliderspace", "experiment", name]
     for option, value in typed.items():
-        words += [spelling(option), value] if value is not None else []
-    return shlex.join(map(str, words))
+        words += [spelling(option), pathless(str(value))] if value is not None else []
+    return shlex.join(words)

@@ -14,19 +14,19 @@ the image in order: what an oracle with labels and the whole denoiser gets.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from sliderspace.core.arrays import Array
-from sliderspace.core.seeds import seed_for
 from sliderspace.core.settings import Speed
 from sliderspace.engine.begin import space_settings
 from sliderspace.engine.models import Models
 from sliderspace.measure import control
 from sliderspace.method.denoise import render
+from sliderspace.method.sweeps import Seen, embedded
 from sliderspace.models.backbones import Condition
 from sliderspace.storage.run_folder import RunFolder
 
@@ -46,6 +46,9 @@ WORDS = (  # one thing to say of a creature; an adjective comes before the noun,
 )
 SEEDS = 24
 STEPS = 6
+POOL = 256  # fresh images among which directions are carried over to the judge
+ENCODER, JUDGE = "z", "judge"  # whose embedding
+Eyes = Mapping[str, Array]  # directions [K, D] in each of them
 
 
 def picked(from_ND: Array, pool_MD: Array, direction_D: Array, least: float) -> tuple[float, float]:
@@ -65,29 +68,52 @@ def said_of(bare: str, words: str) -> str:
     return bare + words if words.startswith((" ", ",")) else f"{article} {words} {rest}"
 
 
-def asked(models: Models, words: str, v_KD: Array) -> dict[str, float]:
-    """The measures of an edit by words: φ on SEEDS seeds at STEPS + 1 equal steps between the two prompts."""
+def asked(models: Models, words: str, eyes: Eyes) -> dict[str, float]:
+    """The measures of an edit by words: SEEDS seeds at STEPS + 1 equal steps between the two prompts."""
     bare = models.settings.prompts[0]
     plain, said = (models.backbone.encode([text]) for text in (bare, said_of(bare, words)))
-    seeds = [seed_for(models.settings.seed, "limit", i) for i in range(SEEDS)]
-    z: list[Array] = []
+    seeds = models.seeds("limit", SEEDS)
+    steps: list[Seen] = []
     for share in np.linspace(0, 1, STEPS + 1).tolist():
         between = Condition(
             {name: torch.lerp(t, said.texts[name], share) for name, t in plain.texts.items()}, plain.empty
         )
         images = render(models.backbone, None, between, seeds, [0] * SEEDS)
-        with torch.no_grad():
-            z.append(torch.cat([models.encoder(b).cpu() for b in images]).double().numpy())
-    z_SMD = np.stack(z, 1)
+        steps.append(embedded(images, models.encoder, models.judge))
+    return by_eyes({eye: torch.stack([step[eye] for step in steps], 1).numpy() for eye in eyes}, eyes)
+
+
+def by_eyes(seen: Mapping[str, Array], eyes: Eyes) -> dict[str, float]:
+    """The measures of one edit [S, STEPS + 1, D] in each embedding; the judge's are named so."""
+    found: dict[str, float] = {}
+    for eye, v_KD in eyes.items():
+        name = "" if eye == ENCODER else f"{eye} "
+        found |= {name + key: value for key, value in measured(seen[eye], v_KD).items()}
+    return found
+
+
+def measured(z_SMD: Array, v_KD: Array) -> dict[str, float]:
+    """Of an edit in M equal steps: how alike it is on all seeds, how near to the best of some directions, in what share
+    of them the steps are in order, and how far it goes."""
     delta_SD = z_SMD[:, -1] - z_SMD[:, 0]
     mean_D = delta_SD.mean(axis=0) / np.linalg.norm(delta_SD.mean(axis=0))
     along_KSM = ((z_SMD - z_SMD[:, :1]) @ mean_D)[None]
     return {
         "consistency": control.consistency(delta_SD),
         "alignment with its best direction": max(abs(control.alignment(delta_SD, v)) for v in v_KD),
-        "monotone share": float(control.monotone_share(along_KSM, np.arange(STEPS + 1))[0]),
+        "monotone share": float(control.monotone_share(along_KSM, np.arange(z_SMD.shape[1]))[0]),
         "length": float(np.linalg.norm(delta_SD, axis=1).mean()),
     }
+
+
+def eyes_of(models: Models) -> Eyes:
+    """The run's directions [K, D] in its encoder, and carried over to its judge among POOL fresh images."""
+    v_KD = models.directions.components_KD
+    if models.judge is None:
+        return {ENCODER: v_KD}
+    images = render(models.backbone, None, models.condition, models.seeds("limit pool", POOL), [0] * POOL)
+    seen = embedded(images, models.encoder, models.judge)
+    return {ENCODER: v_KD, JUDGE: control.carried_over(v_KD, seen[ENCODER].numpy(), seen[JUDGE].numpy())}
 
 
 def picking(models: Models) -> dict[str, Any]:
@@ -102,7 +128,8 @@ def picking(models: Models) -> dict[str, Any]:
 
 def asking(models: Models, edits: Sequence[str] = WORDS) -> dict[str, dict[str, float]]:
     """The second yardstick, by words, and their mean."""
-    found = {words: asked(models, words, models.directions.components_KD) for words in edits}
+    eyes = eyes_of(models)
+    found = {words: asked(models, words, eyes) for words in edits}
     mean = {key: float(np.mean([m[key] for m in found.values()])) for key in next(iter(found.values()))}
     return {**found, "mean": mean}
 

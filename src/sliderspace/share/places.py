@@ -41,6 +41,11 @@ def place_name(location: str, *, digest: bool = True) -> str:
     return f"{ELSEWHERE}{name}@{found}" if found else f"{ELSEWHERE}{name}"
 
 
+def pathless(location: str) -> str:
+    """A place as it was typed, unless it is a full path: of that its last part."""
+    return Path(location).name if Path(location).expanduser().is_absolute() else location
+
+
 def _digest(path: Path) -> str:
     if path.is_dir():
         return identity_of(path)

@@ -16,6 +16,7 @@ from sliderspace.experiments.paper.run import Done
 from sliderspace.measure.intervals import over_runs
 from sliderspace.measure.results import Interval
 from sliderspace.report.drawing import COLOURS, drawing, page_svg
+from sliderspace.share.places import pathless
 from sliderspace.storage.files import save_json, save_text
 from sliderspace.storage.images import data_uri, thumbnails
 
@@ -38,8 +39,9 @@ def write(experiment: Experiment, asked: Asked, done: Sequence[Done], shared: Sh
     folder = shared.out / experiment.name
     folder.mkdir(parents=True, exist_ok=True)
     found = over_seeds(experiment, done)
-    about = {"command": command, "backbone": asked.backbone, "teacher": asked.teacher, "judge": asked.judge_at}
-    amounts = {"seeds": asked.seeds, "pictures": asked.world.pictures, "encoder": asked.encoder_location}
+    models = {"backbone": asked.backbone, "teacher": asked.teacher, "judge": asked.judge_at}
+    about = {"command": command, **{part: pathless(place) for part, place in models.items()}}
+    amounts = {"seeds": asked.seeds, "pictures": asked.world.pictures, "encoder": pathless(asked.encoder_location)}
     told = {"experiment": experiment.name, **about, **amounts, "paper": experiment.paper, **_plain(found, done)}
     save_json(folder / "results.json", told, kind="experiment", fingerprint="")
     rows = [row for arms in found.values() for row in arms.values()]

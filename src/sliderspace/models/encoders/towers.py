@@ -1,4 +1,5 @@
-"""The image towers of `transformers`: CLIP, SigLIP, DINOv2 and its successors. Another family is another row."""
+"""The image towers of `transformers`: CLIP, SigLIP, DINOv2 and its successors, and dual encoders, which join any image
+tower with any text tower. Another family is another row."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.models.quiet import quiet_loading
 
 # model_type in config.json -> the class, and the entry of its output that describes the whole picture
+DUAL = "vision-text-dual-encoder"
 _CLIP, _SIGLIP = ("CLIPVisionModelWithProjection", "image_embeds"), ("SiglipVisionModel", "pooler_output")
 FAMILIES = {
     "clip": _CLIP,
@@ -19,6 +21,7 @@ FAMILIES = {
     "dinov2": ("Dinov2Model", "pooler_output"),  # the class token after the last norm
     "dinov2_with_registers": ("Dinov2WithRegistersModel", "pooler_output"),
     "dinov3_vit": ("DINOv3ViTModel", "pooler_output"),
+    DUAL: ("VisionTextDualEncoderModel", "pooler_output"),
 }
 
 
@@ -28,9 +31,12 @@ class Tower(nn.Module):
     def __init__(self, model: Any, output: str) -> None:
         super().__init__()
         self.model, self.output = model, output
+        self.look = (
+            model.get_image_features if model.config.model_type == DUAL else model
+        )  # called whole it wants texts
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return getattr(self.model(pixel_values=pixels), self.output)
+        return getattr(self.look(pixel_values=pixels), self.output)
 
 
 def load(folder: Path, config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> tuple[nn.Module, int]:

@@ -13,10 +13,12 @@ from sliderspace.core.errors import BadInput
 from sliderspace.models.configs import configs_of
 from sliderspace.models.encoders.base import read_json
 from sliderspace.models.encoders.catalogue import ENCODERS, FILES, explained, find_encoder
+from sliderspace.models.encoders.towers import DUAL
 from sliderspace.models.quiet import quiet_loading
 from sliderspace.models.sources import fetch, find, is_repo
 
 BATCH = 64
+TOWERS = {"clip": "CLIPTextModelWithProjection", DUAL: "VisionTextDualEncoderModel"}
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 
 
@@ -25,7 +27,8 @@ class TextTower:
 
     def __init__(self, model: Any, tokenizer: Any, device: torch.device) -> None:
         self.model, self.tokenizer, self.device = model.to(device).eval().requires_grad_(False), tokenizer, device
-        self.length = int(model.config.max_position_embeddings)
+        self.dual = model.config.model_type == DUAL
+        self.length = int((model.config.text_config if self.dual else model.config).max_position_embeddings)
 
     def __call__(self, texts: Sequence[str]) -> Array:
         parts = [self._embedded(list(texts[i : i + BATCH])) for i in range(0, len(texts), BATCH)]
@@ -40,25 +43,28 @@ class TextTower:
         tokens = self.tokenizer(
             texts, padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
         ).to(self.device)
-        found = self.model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).text_embeds
+        asked = {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+        found = self.model.get_text_features(**asked).pooler_output if self.dual else self.model(**asked).text_embeds
         return nn.functional.normalize(found.float(), dim=-1)
 
 
 def reads_words(location: str) -> bool:
-    """Whether an encoder of this name, repository or folder is a whole CLIP, which has a text tower."""
+    """Whether an encoder of this name, repository or folder is a whole CLIP or dual encoder, which has a text tower."""
     if location == "facenet" or (location not in ENCODERS and not is_repo(location) and find(location).is_file()):
         return False
-    return read_json(configs_of(location) / "config.json").get("model_type") == "clip"
+    return read_json(configs_of(location) / "config.json").get("model_type") in TOWERS
 
 
 def load_text_tower(location: str, device: torch.device) -> TextTower:
-    """The text tower of a CLIP, fetched where it is not here. Raises BadInput where it cannot be had, or is damaged."""
+    """The text tower of a CLIP or dual encoder, fetched where it is not here.
+
+    Raises BadInput where it cannot be had, or is damaged."""
     import transformers
 
     folder = _folder(location)
     with explained(folder), quiet_loading():  # no report on the image tower that is left out
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        family: Any = transformers.CLIPTextModelWithProjection
+        family: Any = getattr(transformers, TOWERS[read_json(folder / "config.json")["model_type"]])
         model, found = family.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
