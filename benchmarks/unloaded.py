@@ -124,7 +124,7 @@ def unloaded_encoder(folder: Path, fill: Fill, dtype: torch.dtype, device: torch
             tower, dim = facenet.InceptionResnetV1().fold(), 512
     else:
         name, output = towers.FAMILIES[config["model_type"]]
-        model = empty_model(name, folder, attn_implementation="sdpa")
+        model = empty_model(name, folder, **towers.attention(config["model_type"], "cuda"))
         tower, dim = (
             towers.Tower(model, output),
             int(getattr(model.config, "projection_dim", 0) or model.config.hidden_size),

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
 from judge import without_unread
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer, VisionTextDualEncoderModel
 from unet import load_unet, scheduler
 
 LIMIT_MIB = 36
@@ -35,7 +35,7 @@ def _tidy(out: Path) -> None:
 
 
 def assemble(vae: Path, tiny: Path, clip: Path, text: Path, unet: Path, judge: Path, out: Path, read: float) -> None:
-    whole = CLIPModel.from_pretrained(clip, torch_dtype=torch.float16, use_safetensors=True)
+    whole = VisionTextDualEncoderModel.from_pretrained(clip, torch_dtype=torch.float16, use_safetensors=True)
     pipe = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float16, use_safetensors=True),
         text_encoder=CLIPTextModel.from_pretrained(text, torch_dtype=torch.float16, use_safetensors=True),
@@ -61,7 +61,7 @@ def assemble(vae: Path, tiny: Path, clip: Path, text: Path, unet: Path, judge: P
         out / "pipeline", safety_checker=None, requires_safety_checker=False, use_safetensors=True
     )
     AutoencoderTiny.from_pretrained(out / "tiny", use_safetensors=True)
-    CLIPModel.from_pretrained(out / "clip", use_safetensors=True)
+    VisionTextDualEncoderModel.from_pretrained(out / "clip", use_safetensors=True)
     print(f"{out}: {size:.1f} MiB; the judge does not read {', '.join(unread) or 'nothing'}")
     if size > LIMIT_MIB:
         raise SystemExit(f"more than {LIMIT_MIB} MiB")

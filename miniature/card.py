@@ -21,8 +21,9 @@ from judge import Judge
 from render import SIZE
 from sample import Painter
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, interpolate
-from transformers import CLIPImageProcessor, CLIPModel
+from torch.nn.functional import cosine_similarity
+
+from sliderspace.models.encoders import Encoder, load_encoder
 
 Reading = tuple[dict[str, str], dict[str, float]]  # choices and numbers of one picture
 
@@ -120,22 +121,15 @@ def obeyed(painter: Painter, judge: Judge, held: tuple[list[Reading], list[Readi
 
 
 @torch.no_grad()
-def previews(painter: Painter, tiny: AutoencoderTiny, clip: CLIPModel, count: int) -> None:
+def previews(painter: Painter, tiny: AutoencoderTiny, encoder: Encoder, count: int) -> None:
     """Print the cosine between CLIP embeddings of the preview decoder's pictures and of the full decoder's."""
-    look = CLIPImageProcessor()
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (look.image_mean, look.image_std))
-
-    def embed(x01: Tensor) -> Tensor:
-        whole = interpolate(x01, size=(SIZE, SIZE), mode="bicubic", antialias=True).clamp(0, 1)
-        return clip.get_image_features(pixel_values=(whole - mean) / std).pooler_output
-
     z = painter.latents(
         ["a monster", "a dragon in ink style", "a bunny, neon style", "a robot toy"] * (count // 4),
         range(count // 4 * 4),
     )
     full = painter.vae.decode(z / painter.vae.config.scaling_factor).sample.clamp(-1, 1) / 2 + 0.5
     fast = tiny.decode(z).sample.clamp(-1, 1) / 2 + 0.5
-    same = cosine_similarity(embed(full), embed(fast), dim=1)
+    same = cosine_similarity(encoder(full.clamp(0, 1)), encoder(fast.clamp(0, 1)), dim=1)
     print(f"preview decoder: cosine with the full decoder's embedding {same.mean():.4f}, least {same.min():.4f}")
 
 
@@ -148,10 +142,9 @@ def main() -> None:
     torch.set_num_threads(1)
     painter, judge = Painter(o.vae, o.text, o.unet), Judge(o.judge)
     if o.tiny:
-        clip = CLIPModel.from_pretrained(o.clip, dtype=torch.float32, use_safetensors=True)
-        previews(
-            painter, AutoencoderTiny.from_pretrained(o.tiny, torch_dtype=torch.float32, use_safetensors=True), clip, 64
-        )
+        clip = load_encoder(o.clip, identity="", device=torch.device("cpu"), dtype=torch.float32)
+        tiny = AutoencoderTiny.from_pretrained(o.tiny, torch_dtype=torch.float32, use_safetensors=True)
+        previews(painter, tiny, clip, 64)
     obeyed(painter, judge, real(judge, Images(o.data, "held", SIZE), table(o.data, "held")), o.count)
 
 

@@ -1,14 +1,20 @@
 """Trains the creatures' CLIP: a tokenizer, an image tower, and a text tower that becomes the pipeline's text encoder.
 
-    python clip.py --data DATA --out OUT/clip --images 250000
-    python clip.py --data DATA --out OUT/clip2 --images 250000 --start OUT/clip/final --freeze_text 1
+    python clip.py --data DATA --out OUT/clip --images 600000
 
-The last form trains the image tower alone and leaves the text tower as a UNet already knows it.
+The image tower is a small ConvNeXt that looks at 64 pixels, the text tower a CLIP's; together they are the
+VisionTextDualEncoder of transformers. A CLIP's own image tower, patches and attention, saw colours and styles after
+120,000 pictures and nothing of horns, arms or eyes: changed in the renderer they moved its embedding by a tenth of what
+a colour does, each picture another way. A second of training of the ConvNeXt is worth five of it.
+
+`--text FOLDER` begins with a text tower that has learnt words already: what ships began with the pipeline's own.
 
 In a batch of anything, style and colour alone tell most captions apart, and horns or lids are hardly learnt by either
-tower. So every second batch is of one style or one kind, captions say most of what can be said (a third are short,
-because prompts are), and linear heads on the image embedding, thrown away at the end, are asked for the factors
-themselves. Pictures are blurred and noised at random: the tower will look at previews, not only at finished pictures.
+tower. So of the batches that are compared with their captions (every third) every second is of one style, one kind or
+one look (kind, style and both colours alike); captions say most of what can be said (a third are short, because prompts
+are); and linear heads on the image embedding, thrown away at the end, are asked for the factors themselves, in the
+other batches without any caption. Pictures are blurred and noised at random: the tower will look at previews, not only
+at finished pictures.
 """
 
 import json
@@ -19,15 +25,25 @@ import torch
 from classes import Bins, table
 from common import Images, Run, arguments, augment, factor_losses
 from factors import KINDS, STYLES, Creature
+from judge import SEEN, small
 from render import SIZE
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
-from words import KEEPS, caption
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    ConvNextConfig,
+    ConvNextModel,
+    VisionTextDualEncoderConfig,
+    VisionTextDualEncoderModel,
+)
+from words import KEEPS, body, caption, ground
 
 LENGTH = 32  # tokens
 RICH = (0.7, 1.0, 0.3)
-WIDTH = 192
+WIDTH, OUT = 192, 64  # of the towers' states, and of the embedding
 
 
 def tokenizer(texts: list[str], out: Path) -> CLIPTokenizer:
@@ -53,19 +69,27 @@ def tokenizer(texts: list[str], out: Path) -> CLIPTokenizer:
     return made
 
 
-def build(words: CLIPTokenizer) -> CLIPModel:
-    # quick_gelu has no fused kernel on CPU
-    shared = {
-        "hidden_size": WIDTH,
-        "intermediate_size": 4 * WIDTH,
-        "projection_dim": 64,
-        "hidden_act": "gelu",
-        "num_attention_heads": 3,
-    }
+def text_tower(words: CLIPTokenizer) -> CLIPTextModel:
+    """One that knows nothing yet. quick_gelu has no fused kernel on CPU."""
     ends = {"eos_token_id": words.eos_token_id, "bos_token_id": words.bos_token_id, "pad_token_id": words.pad_token_id}
-    text = {**shared, **ends, "num_hidden_layers": 3, "vocab_size": len(words), "max_position_embeddings": LENGTH}
-    vision = {**shared, "num_hidden_layers": 4, "image_size": SIZE, "patch_size": 16}
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
+    size = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": 3, "num_hidden_layers": 3}
+    length = {"vocab_size": len(words), "max_position_embeddings": LENGTH}
+    return CLIPTextModel(CLIPTextConfig(**size, **length, **ends, hidden_act="gelu", projection_dim=OUT))
+
+
+def build(text: CLIPTextModel) -> VisionTextDualEncoderModel:
+    vision = ConvNextModel(
+        ConvNextConfig(
+            hidden_sizes=[64, 96, 160, WIDTH],
+            depths=[1, 2, 3, 1],
+            patch_size=4,
+            image_size=SEEN,
+            hidden_size=WIDTH,  # of its last stage, as the dual encoder asks
+            layer_scale_init_value=0.3,  # 1e-6, the default, is for a hundred times as many passes
+        )
+    )
+    config = VisionTextDualEncoderConfig.from_vision_text_configs(vision.config, text.config, projection_dim=OUT)
+    return VisionTextDualEncoderModel(config, vision_model=vision, text_model=text)
 
 
 def groups_of(creatures: list[Creature]) -> list[np.ndarray]:
@@ -77,12 +101,20 @@ def groups_of(creatures: list[Creature]) -> list[np.ndarray]:
     ]
 
 
+def looks_of(creatures: list[Creature], least: int) -> list[np.ndarray]:
+    """Indices of pictures of one kind, style, body colour and background, where there are `least`: only form tells them
+    apart."""
+    look = np.array([f"{c.kind}, {c.style}, {body(c)}, {ground(c)}" for c in creatures])
+    names, counts = np.unique(look, return_counts=True)
+    return [np.flatnonzero(look == name) for name in names[counts >= least]]
+
+
 class Told(nn.Module):
     """The CLIP with linear heads on its image embedding, for training only."""
 
-    def __init__(self, clip: CLIPModel, outputs: int) -> None:
+    def __init__(self, clip: VisionTextDualEncoderModel, outputs: int) -> None:
         super().__init__()
-        self.clip, self.heads = clip, nn.Linear(clip.config.projection_dim, outputs)
+        self.clip, self.heads = clip, nn.Linear(OUT, outputs)
 
     def factors(self, image_BD: Tensor) -> Tensor:
         """Logits [B, classes] of unit embeddings, scaled to about unit variance a value."""
@@ -92,38 +124,35 @@ class Told(nn.Module):
 class Teacher:
     """Pictures and captions of one table as batches, and how well a CLIP matches them."""
 
-    def __init__(self, clip: CLIPModel, words: CLIPTokenizer, creatures: list[Creature], device: torch.device) -> None:
-        self.clip = clip
-        self.words = words
-        self.creatures = creatures
-        self.device = device
-        look = CLIPImageProcessor()
-        self.mean, self.std = (
-            torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (look.image_mean, look.image_std)
-        )
+    def __init__(
+        self, clip: VisionTextDualEncoderModel, words: CLIPTokenizer, creatures: list[Creature], device: torch.device
+    ) -> None:
+        self.clip, self.words, self.creatures, self.device = clip, words, creatures, device
 
-    def scores(self, index: np.ndarray, x01: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Logits [B, B] of pictures against captions, and the picture embeddings [B, D]."""
-        texts = [caption(self.creatures[i], rng, RICH if rng.random() < 0.67 else KEEPS[:2]) for i in index]
-        tokens = self.words(texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").to(
-            self.device
-        )
+    def pictures(self, x01: Tensor) -> Tensor:
+        """Unit embeddings [B, D]."""
+        pixels = (small(x01) * 2 - 1).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16):
-            pixels = (x01 - self.mean) / self.std
-            out = self.clip(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels)
-        same = torch.tensor([[a == b for b in texts] for a in texts], device=self.device)
-        hidden = same & ~torch.eye(
-            len(texts), dtype=torch.bool, device=self.device
-        )  # an equal caption is no wrong answer
-        return out.logits_per_image.float().masked_fill(hidden, -30.0), out.image_embeds.float()
+            return unit(self.clip.get_image_features(pixel_values=pixels).pooler_output)
+
+    def texts(self, said: list[str]) -> Tensor:
+        """Unit embeddings [B, D]."""
+        tokens = self.words(said, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt")
+        with torch.autocast(self.device.type, torch.bfloat16):
+            found = self.clip.get_text_features(**tokens.to(self.device))
+            return unit(found.pooler_output)
+
+    def scores(self, index: np.ndarray, image_BD: Tensor, rng: np.random.Generator) -> Tensor:
+        """Logits [B, B] of pictures against captions."""
+        said = [caption(self.creatures[i], rng, RICH if rng.random() < 0.67 else KEEPS[:2]) for i in index]
+        logits = image_BD @ self.texts(said).T * self.clip.logit_scale.exp()
+        same = torch.tensor([[a == b for b in said] for a in said], device=self.device)
+        hidden = same & ~torch.eye(len(said), dtype=torch.bool, device=self.device)  # equal captions: no wrong answers
+        return logits.masked_fill(hidden, -30.0)
 
 
-@torch.no_grad()
-def louder(tower: nn.Module, times: float) -> None:
-    """Let the words themselves be heard in a text tower's states, beside what its layers make of them: trained from
-    small values the layers wrote 300 times what the embeddings are."""
-    for part in (tower.embeddings.token_embedding, tower.embeddings.position_embedding):
-        part.weight.mul_(times)
+def unit(x: Tensor) -> Tensor:
+    return nn.functional.normalize(x.float(), dim=-1)
 
 
 def both_ways(scores: Tensor) -> Tensor:
@@ -141,7 +170,8 @@ def report(held: Images, teacher: Teacher) -> None:
     rng = np.random.default_rng(7)
     groups = {"anything": np.arange(256), **dict(zip((*STYLES, *KINDS), groups_of(teacher.creatures), strict=True))}
     for name, index in groups.items():
-        scores, _ = teacher.scores(index[:256], held.batch(index[:256], teacher.device), rng)
+        pictures = teacher.pictures(held.batch(index[:256], teacher.device))
+        scores = teacher.scores(index[:256], pictures, rng)
         print(
             f"held-out {name}: loss {both_ways(scores):.3f}, own nearest of {len(scores)}: {nearest(scores):.3f}",
             flush=True,
@@ -149,54 +179,49 @@ def report(held: Images, teacher: Teacher) -> None:
 
 
 def main() -> None:
-    o = arguments(
-        "Train the creatures' CLIP",
-        images=250_000,
-        batch=128,
-        lr=1e-3,
-        start="",
-        help_weight=0.1,
-        freeze_text=0,
-        louder=1.0,
-    )
+    o = arguments("Train the creatures' CLIP", images=600_000, batch=128, lr=1e-3, text="", help_weight=0.1, louder=1.0)
     torch.set_flush_denormal(True)
     data, creatures = Images(o.data, "train", SIZE), table(o.data, "train")
     rng, final = np.random.default_rng(o.seed), o.out / "final"
-    kept = final if (final / "vocab.json").exists() else o.start
+    kept = final if (final / "tokenizer.json").exists() else o.text
     words = (
         CLIPTokenizer.from_pretrained(kept) if kept else tokenizer([caption(c, rng) for c in creatures[:20_000]], final)
     )
     words.save_pretrained(final)
-    CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}).save_pretrained(final)
-    clip = CLIPModel.from_pretrained(o.start, dtype=torch.float32, use_safetensors=True) if o.start else build(words)
-    louder(clip.text_model, o.louder)
-    clip.set_attn_implementation("eager")  # twice as fast as the fused kernel on CPU at 64 tokens
+    look = {"size": {"height": SEEN, "width": SEEN}, "do_center_crop": False}
+    CLIPImageProcessor(**look, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(final)
+    tower = CLIPTextModel.from_pretrained(o.text, dtype=torch.float32) if o.text else text_tower(words)
+    tower.set_attn_implementation("eager")  # twice as fast as the fused kernel on CPU at 32 tokens
+    clip = build(tower).to(memory_format=torch.channels_last)
     bins = Bins(creatures)
-    classes, labels, groups = bins.classes(), bins.labels(creatures).to(o.device), groups_of(creatures)
-    if o.freeze_text:
-        clip.text_model.requires_grad_(False)
-        clip.text_projection.requires_grad_(False)
+    classes, labels = bins.classes(), bins.labels(creatures).to(o.device)
+    alike = (groups_of(creatures), looks_of(creatures, o.batch))
     told = Told(clip, sum(map(len, classes.values()))).to(o.device)
     teacher = Teacher(clip, words, creatures, o.device)
-    run = Run(told, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, decay=0.1)
+    run = Run(told, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, decay=0.05)
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
-        rng = np.random.default_rng((o.seed, 3, run.step))
-        if run.step % 2:
+        rng = np.random.default_rng((o.seed, 1, run.step))
+        compared, turn = run.step % 3 == 0, run.step // 3
+        if compared and turn % 2:
+            groups = alike[turn // 2 % 2]
             group = groups[rng.integers(len(groups))]
             index = np.sort(rng.choice(group, o.batch, replace=len(group) < o.batch))
-        scores, image_BD = teacher.scores(
-            index, augment(data.batch(index, o.device)), np.random.default_rng((o.seed, 1, run.step))
-        )
+        image_BD = teacher.pictures(augment(data.batch(index, o.device)))
         helps = factor_losses(told.factors(image_BD), labels[index], classes)
+        loss = o.help_weight * torch.stack(list(helps.values())).sum()
         told_of = " ".join(f"{k} {v:.2f}" for k, v in helps.items())
-        text = f"top-1 of {o.batch} {nearest(scores):.3f} scale {clip.logit_scale.exp():.1f} {told_of}"
-        return both_ways(scores) + o.help_weight * torch.stack(list(helps.values())).sum(), text
+        if not compared:
+            return loss, told_of
+        scores = teacher.scores(index, image_BD, rng)
+        return loss + both_ways(scores), f"top-1 of {o.batch} {nearest(scores):.3f} {told_of}"
 
     run.train(len(data), o.seed, loss_of)
     run.use_ema()
     report(Images(o.data, "held", SIZE), Teacher(clip, words, table(o.data, "held"), o.device))
     clip.half().save_pretrained(final)
+    clip.text_model.save_pretrained(o.out / "text")
+    CLIPTokenizer.from_pretrained(final).save_pretrained(o.out / "text")  # one in use keeps how it padded
 
 
 if __name__ == "__main__":

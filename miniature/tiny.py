@@ -5,7 +5,7 @@
 It reads scaled latents, as AutoencoderTiny does (its own scaling factor is 1), squashes them to ±3 standard deviations,
 and draws at half the size: previews are looked at by encoders and not by people. So its pictures are to be like the
 full decoder's, and their embeddings too. A quarter of the latents are shrunk towards the mean, as early previews are.
-Its encoder is never used and not trained."""
+Its encoder is never used and not trained. `--start FOLDER` begins with a trained one: another CLIP sees otherwise."""
 
 from pathlib import Path
 
@@ -44,10 +44,13 @@ def lesson(vae: AutoencoderKL, z: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def main() -> None:
     o = arguments(
-        "Train the preview decoder", images=200_000, batch=32, lr=2e-3, vae="", clip="", latents="", noise=0.3
+        "Train the preview decoder", images=200_000, batch=32, lr=2e-3, vae="", clip="", latents="", noise=0.3, start=""
     )
     torch.set_flush_denormal(True)
-    vae, tiny = load(o.vae, o.device).eval(), build().to(o.device, memory_format=torch.channels_last)
+    vae, tiny = load(o.vae, o.device).eval(), build()
+    if o.start:
+        tiny = AutoencoderTiny.from_pretrained(o.start, torch_dtype=torch.float32, use_safetensors=True)
+    tiny = tiny.to(o.device, memory_format=torch.channels_last)
     encoder = load_encoder(Path(o.clip), identity="", device=o.device, dtype=torch.bfloat16)
     z_all = latents(o.data, "train", o.vae, Path(o.latents), o.device)
     tiny.encoder.requires_grad_(False)

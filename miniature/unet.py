@@ -1,6 +1,6 @@
 """Trains the creatures' UNet on the frozen latents of the VAE, told by the text tower of the CLIP.
 
-    python unet.py --data DATA --out OUT/unet --vae OUT/vae/final --clip OUT/clip/final --images 800000 \\
+    python unet.py --data DATA --out OUT/unet --vae OUT/vae/final --clip OUT/clip/text --images 800000 \\
         --learn_words 1 --louder 80
 
 v-prediction on a schedule with zero terminal SNR and trailing timesteps (Lin et al. 2023, arXiv 2305.08891): few-step
@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from classes import table
-from clip import louder
 from common import Run, arguments, images
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
@@ -118,6 +117,14 @@ class Words:
         return self.tower(tokens.input_ids.to(self.device)).last_hidden_state
 
 
+@torch.no_grad()
+def louder(tower: nn.Module, times: float) -> None:
+    """Let the words themselves be heard in a text tower's states, beside what its layers make of them: trained from
+    small values the layers wrote 300 times what the embeddings are."""
+    for part in (tower.embeddings.token_embedding, tower.embeddings.position_embedding):
+        part.weight.mul_(times)
+
+
 def bare(text: str) -> str:
     """The caption's own noun and nothing else: "a fat robot toy with horns" -> "a robot toy"; of no text, no text."""
     return next((f"a {noun}" for noun in NOUNS if noun in text), "")
@@ -175,7 +182,7 @@ def main() -> None:
     unet.half().save_pretrained(o.out / "final")
     if o.learn_words:
         words.tower.half().save_pretrained(o.out / "text")
-        words.tokenizer.save_pretrained(o.out / "text")
+        CLIPTokenizer.from_pretrained(o.clip).save_pretrained(o.out / "text")  # one in use keeps how it padded
 
 
 if __name__ == "__main__":

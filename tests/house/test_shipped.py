@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionPipeline
-from transformers import CLIPModel, CLIPProcessor
+from transformers import AutoImageProcessor, AutoTokenizer, VisionTextDualEncoderModel
 
 from sliderspace.method.denoise import final_latents
 from sliderspace.models.load import encoder_at, load_backbone
@@ -30,10 +30,11 @@ def test_the_plain_clip_call_tells_drawings_apart() -> None:
     texts = ["a robot toy", "a monster in neon style", "a red dragon"]
     seeds = [torch.Generator().manual_seed(0) for _ in texts]
     images = pipe(texts, num_inference_steps=8, guidance_scale=1.0, generator=seeds, output_type="pil").images
-    clip = CLIPModel.from_pretrained(folder / "clip", use_safetensors=True).eval()
-    look = CLIPProcessor.from_pretrained(folder / "clip")
+    clip = VisionTextDualEncoderModel.from_pretrained(folder / "clip", use_safetensors=True).eval()
+    look, words = (kind.from_pretrained(folder / "clip") for kind in (AutoImageProcessor, AutoTokenizer))
+    said = words(texts, padding="max_length", return_tensors="pt")
     with torch.no_grad():
-        scores = clip(**look(text=texts, images=images, padding="max_length", return_tensors="pt")).logits_per_image
+        scores = clip(**said, **look(images, return_tensors="pt")).logits_per_image
     assert scores.argmax(1).tolist() == [0, 1, 2]
 
 

@@ -159,10 +159,10 @@ def test_the_distilled_model_is_the_pipelines_with_its_lora() -> None:
 
 
 def test_the_shipped_parts_load_by_the_ordinary_calls() -> None:
-    from transformers import CLIPModel, CLIPTokenizer
+    from transformers import CLIPTokenizer, VisionTextDualEncoderModel
 
     folder = PRESETS["mini"].folder.parent
-    clip: Any = CLIPModel.from_pretrained(folder / "clip", use_safetensors=True)
+    clip: Any = VisionTextDualEncoderModel.from_pretrained(folder / "clip", use_safetensors=True)
     words: Any = CLIPTokenizer.from_pretrained(folder / "clip")
     tokens = words(list(PRESETS["mini"].examples), padding=True, return_tensors="pt")
     assert clip.get_text_features(**tokens).pooler_output.isfinite().all()

@@ -10,10 +10,10 @@ TEXTS = ["a robot", "a person in pixel art style", "a person " + "with glasses a
 
 
 def test_they_are_those_of_the_whole_model() -> None:
-    from transformers import AutoTokenizer, CLIPModel
+    from transformers import AutoTokenizer, VisionTextDualEncoderModel
 
     folder = resolve("asset:mini/clip")
-    whole, words = CLIPModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    whole, words = VisionTextDualEncoderModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     read = words(TEXTS, padding="max_length", truncation=True, max_length=32, return_tensors="pt")
     with torch.no_grad():
         pooled = whole.text_model(**read).pooler_output

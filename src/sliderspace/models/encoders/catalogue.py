@@ -29,7 +29,7 @@ LOADERS = {
 }
 # What json, transformers and torch raise for files that are broken or hold something else.
 DAMAGED = (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError)
-KINDS = "CLIP, SigLIP (fixed size), DINOv2, DINOv3 and FaceNet"
+KINDS = "CLIP, dual encoders, SigLIP (fixed size), DINOv2, DINOv3 and FaceNet"
 
 
 @dataclass(frozen=True)

@@ -39,16 +39,27 @@ class Tower(nn.Module):
         return getattr(self.look(pixel_values=pixels), self.output)
 
 
+def attention(model_type: str, device: str) -> dict[str, str]:
+    """The attention to ask for. Of a dual encoder none: one of its towers may have no attention at all."""
+    if model_type == DUAL:
+        return {}
+    # at a hundred tokens the fused CPU kernel is half as fast
+    return {"attn_implementation": "eager" if device == "cpu" else "sdpa"}
+
+
 def load(folder: Path, config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> tuple[nn.Module, int]:
     """The tower of a folder and its dimension D. Raises BadInput when weights lack a part."""
     import transformers
 
     name, output = FAMILIES[config["model_type"]]
-    attention = "eager" if device.type == "cpu" else "sdpa"  # at a hundred tokens the fused CPU kernel is half as fast
     family: Any = getattr(transformers, name)
     with quiet_loading():  # no report on the text tower that is left out
         model, found = family.from_pretrained(
-            folder, dtype=dtype, attn_implementation=attention, use_safetensors=True, output_loading_info=True
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            **attention(config["model_type"], device.type),
         )
     if found["missing_keys"]:  # transformers would fill them with random numbers
         raise BadInput(
