@@ -62,6 +62,8 @@ PICTURE = {
 PROMISED: dict[str, dict[str, Any]] = {
     "discover": {
         **CONCEPT,
+        "--concepts": None,
+        "--shard": None,
         **SAMPLED,
         **FITTED,
         **TRAINED,

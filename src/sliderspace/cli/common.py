@@ -1,6 +1,7 @@
 """What the verbs share: running stages on a folder, answers, and errors in two lines."""
 
 import json
+import math
 from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,6 +137,13 @@ def warn_of_unknown_words(settings: "Settings") -> None:
         more = f" and {len(unknown) - FEW} more" if len(unknown) > FEW else ""
         words = ", ".join(f'"{shown(word)}"' for word in unknown[:FEW])
         typer.echo(f"warning: {preset.name} does not know {words}{more}; it draws {preset.knows}", err=True)
+
+
+def memory_of(values: Values) -> float | None:
+    """The GB of the card to plan for, where they are said."""
+    if not math.isfinite(values["memory"] or 0):
+        raise BadInput("--memory: say how many GB, such as 24")
+    return values["memory"]
 
 
 def fitted(settings: "Settings", asked: "Speed") -> "Speed":

@@ -91,6 +91,18 @@ OWN: dict[str, tuple[Any, object]] = {  # what is no setting: its annotation and
         ],
         None,
     ),
+    "concepts": (
+        Annotated[
+            Path | None,
+            Option(
+                metavar="FILE",
+                help="Many concepts: one a line, its prompts with | between them, or a column of .csv or .jsonl; each "
+                "gets its own folder in --out.",
+                rich_help_panel=PROMPTS,
+            ),
+        ],
+        None,
+    ),
     "recipe": (
         Annotated[
             str | None,

@@ -1,26 +1,39 @@
 """The verbs that make a run: the whole discovery, or a stage of it."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from sliderspace.cli.app import verb
-from sliderspace.cli.common import Values, answer_with, guarded, run_of, run_stages, settings_of, speed_of
+from sliderspace.cli.catalogue import discover_catalogue
+from sliderspace.cli.common import Values, answer_with, guarded, memory_of, run_of, run_stages, settings_of, speed_of
 from sliderspace.cli.options import ABOUT, DRAWING, FITTED, SAMPLED, TRAINED, UPDATING, WORDS
 from sliderspace.core.errors import BadInput
 
 
 @verb(
     *ABOUT,
-    *("recipe", "replace", "dry_run", "memory", "as_json"),
+    *("concepts", "shard", "recipe", "replace", "dry_run", "memory", "as_json"),
     *(*SAMPLED, *FITTED, *TRAINED, *UPDATING),
     epilog='Example: sliderspace discover "a monster" --backbone mini --sliders 16 --out runs/monster',
 )
 def discover(**values: Any) -> None:
-    """Discover sliders for a prompt: sample, fit, train, measure, and write a report."""
-    show_plan(values) if values["dry_run"] else run_stages(values, "discover")
+    """Discover sliders for a prompt: sample, fit, train, measure, and write a report. With --concepts FILE, for each of
+    many: a folder a concept, models loaded once, and a gallery at the end."""
+    if values["concepts"]:
+        discover_catalogue(values)
+    elif values["shard"]:
+        guarded(_shard_of_one)
+    else:
+        show_plan(values) if values["dry_run"] else run_stages(values, "discover")
+
+
+def _shard_of_one() -> None:
+    raise BadInput(
+        "--shard deals out the concepts of --concepts FILE.\n"
+        "One discovery is shared stage by stage: sample, train and measure have a --shard of their own."
+    )
 
 
 @verb(
@@ -109,10 +122,8 @@ def show_plan(values: Values) -> None:
         from sliderspace.cli.plan_text import print_plan
         from sliderspace.plan.plan import plan_for
 
-        if not math.isfinite(values["memory"] or 0):
-            raise BadInput("--memory: say how many GB, such as 24")
         run, speed = run_of(values), speed_of(**values)
-        plan = plan_for(settings_of(values, run, dry=True), speed, memory_gb=values["memory"])
+        plan = plan_for(settings_of(values, run, dry=True), speed, memory_gb=memory_of(values))
         answer_with(plan.as_dict(), True) if values["as_json"] else print_plan(plan)
 
     guarded(body)

@@ -1,6 +1,5 @@
 """What every diffusers pipeline folder shares: its parts, loaded one at a time when needed, and its autoencoder."""
 
-import gc
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +81,7 @@ class PipelineBackbone(Backbone):
         self.folder, self.setup = folder, setup
         self.name, self.identity = setup.name, setup.identity
         self.device, self.dtype = setup.device, setup.dtype
+        self.text_encoders = {}
         self.guidance = setup.guidance
         self.latent_shape = self.latent_shape_of(folder, setup.resolution)
         self.image_size = self.latent_shape[-1] * vae_scale(folder)
@@ -207,11 +207,11 @@ class PipelineBackbone(Backbone):
         self, kind: str, subfolder: str, dtype: torch.dtype, ids_PL: Tensor, read: Callable[[Any, Tensor], Read]
     ) -> list[Read]:
         """`read(encoder, ids_BL)` of a text encoder for each batch of rows; the encoder is loaded once and then let go
-        of."""
-        encoder = self.part(kind, subfolder, dtype)
-        rows = [read(encoder, ids_BL.to(self.device)) for ids_BL in ids_PL.split(TEXTS)]
-        del encoder
-        gc.collect()
+        of, unless it is to be kept."""
+        if subfolder not in self.text_encoders:
+            self.text_encoders[subfolder] = self.part(kind, subfolder, dtype)
+        rows = [read(self.text_encoders[subfolder], ids_BL.to(self.device)) for ids_BL in ids_PL.split(TEXTS)]
+        self.let_go_of_text_encoders()
         return rows
 
     def condition_of(self, **batches: Sequence[Tensor]) -> Condition:
