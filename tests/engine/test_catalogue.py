@@ -17,7 +17,7 @@ from sliderspace.engine.catalogue import Ended, Task, discover, discover_concept
 from sliderspace.engine.models import Loaded, Models
 from sliderspace.engine.overview import overview
 from sliderspace.engine.progress import Progress
-from sliderspace.models.backbones import PipelineBackbone
+from sliderspace.models.backbones.pipeline import PipelineBackbone
 from sliderspace.report.from_run import report_run
 from sliderspace.storage.run_folder import RunFolder
 

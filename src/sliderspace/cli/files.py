@@ -10,12 +10,19 @@ from sliderspace.cli import parsing
 from sliderspace.cli.app import app
 from sliderspace.cli.common import answer_with, guarded
 from sliderspace.cli.options import Folder, Json
+from sliderspace.core.errors import BadInput
 
 BaseModel = Annotated[
     str | None,
     Option("--backbone", help="The base model: a preset, a Hub repository, or its folder on this machine."),
 ]
-Repository = Annotated[str, Argument(metavar="OWNER/NAME", help="A repository of the Hugging Face Hub.")]
+Repository = Annotated[
+    str,
+    Argument(
+        metavar="OWNER/NAME|URL",
+        help="A repository of the Hugging Face Hub; or a folder of an object store, such as s3://bucket/monster.",
+    ),
+]
 
 
 @app.command(epilog="Example: sliderspace export runs/monster --sliders 0,3,7-9 --out ~/ComfyUI/models/loras")
@@ -84,11 +91,16 @@ def push(
     as_json: Json = False,
 ) -> None:
     """Share a space on the Hub: the run, its LoRA files, and a card that shows every slider. Log in with `hf auth
-    login` first."""
+    login` first. To a URL of an object store (fsspec) the whole run is copied, to go on elsewhere."""
 
     def body() -> None:
-        from sliderspace.share import hub
+        from sliderspace.share import hub, stores
 
+        if stores.is_url(repository):
+            if private or licence or base_model:
+                raise BadInput("--private, --licence and --base-model are for the Hub: leave them out")
+            answer_with({"address": repository, "files": stores.push(folder, repository)}, as_json)
+            return
         answer_with(
             {"address": hub.push(folder, repository, private=private, licence=licence, base_model=base_model)}, as_json
         )
@@ -104,11 +116,16 @@ def pull(
     revision: Annotated[str | None, Option(help="A branch, tag or commit.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a space that somebody shared with `push`."""
+    """Fetch a space, or a whole run, that was shared with `push`."""
 
     def body() -> None:
-        from sliderspace.share import hub, places
+        from sliderspace.share import hub, places, stores
 
+        if stores.is_url(repository):
+            if backbone or revision:
+                raise BadInput("--backbone and --revision are for the Hub: leave them out")
+            answer_with({"files": stores.pull(repository, out), "folder": str(out)}, as_json)
+            return
         space = hub.pull(repository, out, backbone=backbone, revision=revision)
         if note := places.note_on(space.settings):
             typer.echo(note, err=True)

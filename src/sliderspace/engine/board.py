@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sliderspace.engine.catalogue import Ended, Event
 
 LOG_EVERY_S = 60.0  # between two lines of a log that say how far a concept is
-NAME = 24  # columns of a concept's name
+STAGE = 36  # columns that a stage needs beside the name of its concept
 
 
 class Board:
@@ -49,13 +49,17 @@ class Board:
         self.whole.update(Progress("catalogue", self.ended, self.total))
         took = duration(self.clock() - self.began)
         self.stage = None
-        said = "held by another process" if record.held else f"failed: {why(record.error)}" if record.error else "done"
-        return f"{self.concept:<{NAME}} {took:>10}  {said}"
+        state = "held" if record.held else "failed" if record.error else "done"
+        reason = "another process has it" if record.held else why(record.error) if record.error else ""
+        return f"{state:<6} {took:>10}  {shown(self.concept)}" + (f": {reason}" if reason else "")
 
     def lines(self, columns: int) -> list[str]:
-        """The stage that runs and the whole, a line each of at most so many columns."""
+        """The concept and its stage, and the whole: a line each of at most so many columns."""
         whole = self.whole.line(columns)
-        return [self.stage.line(columns), f"{whole}  {shown(self.concept)}"[:columns]] if self.stage else [whole]
+        if self.stage is None:
+            return [whole]
+        name = shown(self.concept)[: max(columns - STAGE, 0)]
+        return [f"{name} {self.stage.line(columns - len(name) - 1)}", whole]
 
     def entry(self) -> str:
         """How far it is, as a line of a log."""
