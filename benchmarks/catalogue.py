@@ -152,7 +152,7 @@ class Worker:
         due = catalogue.furthest_first((task for task in found if found[task] != "done"), found)
         yield from catalogue.run(due, self._work)
 
-    def _work(self, task: Task) -> Iterator[Progress]:
+    def _work(self, task: Task) -> Generator[Progress]:
         """As `discover_concept`."""
         folder = self.world.folders[task]
         if folder.has("report", self.now):

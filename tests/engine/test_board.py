@@ -28,7 +28,7 @@ def events(clock: Clock) -> Iterator[Event]:
     settings = Settings(prompts=("a robot",))
     ended = {
         "a-dragon": Ended(),
-        "a-robot-with-a-very-long-name-indeed": Ended(BadInput("the prompt has 900 tokens\nand \x1b[31mmore")),
+        "a-robot-with-a-very-long-name-indeed": Ended.by(BadInput("the prompt has 900 tokens\nand \x1b[31mmore")),
         "a-bunny": Ended(held=True),
         "a-monster": Ended(),
     }
@@ -84,8 +84,3 @@ def test_a_log_has_a_line_a_concept_and_one_a_minute() -> None:
     assert len(ends) == 4 and all("\x1b" not in line for line in lines)
     assert any(line.startswith("a-dragon: train ") and "catalogue 0/4 (0 %)" in line for line in lines)
     assert len(lines) <= 4 + 8 + 1 and lines[-1].startswith("catalogue 4/4 (100 %)")
-
-
-def test_an_error_that_nobody_foresaw_says_its_kind() -> None:
-    assert board.why(KeyError("unit")) == "KeyError: 'unit'"
-    assert board.why(BadInput("a\nb")) == "a b"

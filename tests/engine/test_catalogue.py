@@ -81,9 +81,9 @@ def test_what_fails_is_told_of_and_the_rest_is_done(tasks: list[Task]) -> None:
     (tasks[2].folder / "thesis.txt").write_text("mine")
     events = discover(broken, CPU, Loaded())
     first = next(events)
-    assert first[0] is broken[0] and isinstance(first[1], Ended) and "tokens" in str(first[1].error)
+    assert first[0] is broken[0] and isinstance(first[1], Ended) and "tokens" in first[1].failed
     found = ends(events)
-    assert found["person"] == Ended() and "holds other files" in str(found["both"].error)
+    assert found["person"] == Ended() and "holds other files" in found["both"].failed
     assert [path.name for path in tasks[2].folder.iterdir()] == ["thesis.txt"]
 
 
@@ -160,6 +160,18 @@ def test_a_full_disk_and_ctrl_c_end_it_all(tmp_path: Path, error: BaseException)
 
     with pytest.raises(type(error)):
         list(run(some(2, tmp_path), work))
+
+
+def test_a_failure_that_nobody_foresaw_keeps_its_trace_and_no_frames(tmp_path: Path) -> None:
+    def work(task: Task) -> Iterator[Progress]:
+        if task.name == "0":
+            raise KeyError("unit")
+        yield Progress("sample", 0, 1)
+
+    found = ends(run(some(2, tmp_path), work))
+    assert found["0"].failed == "KeyError: 'unit'" and "in work" in found["0"].trace and found["1"] == Ended()
+    known = Ended.by(DiskFull("no room.\nMake \x1b[31mroom"))
+    assert known == Ended("no room. Make ␛[31mroom")
 
 
 # ---- what info says of a folder of runs

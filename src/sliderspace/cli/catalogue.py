@@ -69,11 +69,10 @@ def tasks_of(values: Values) -> "list[Task]":
 
 def _answer(values: Values, tasks: "list[Task]", ended: "dict[str, Ended]") -> None:
     """Where everything is, and what was not done; exit code 1 where a concept failed."""
-    from sliderspace.engine.board import why
     from sliderspace.report.gallery import write_gallery
 
     held = [name for name, how in ended.items() if how.held]
-    failed = {name: why(how.error) for name, how in ended.items() if how.error}
+    failed = {name: how.failed for name, how in ended.items() if how.failed}
     root = tasks[0].folder.parent
     answer: Values = {"folder": str(root), "concepts": len(tasks), "done": len(tasks) - len(held) - len(failed)}
     if answer["done"]:
@@ -85,7 +84,7 @@ def _answer(values: Values, tasks: "list[Task]", ended: "dict[str, Ended]") -> N
     else:
         answer_with(answer | {"held": len(held), "failed": len(failed)}, False)
         for name, reason in failed.items():
-            typer.echo(f"  {name}: {reason}", err=True)
+            typer.echo(f"  {name}: {reason}\n{ended[name].trace}".rstrip(), err=True)
     if failed:
         raise typer.Exit(1)
 

@@ -49,8 +49,8 @@ class Board:
         self.whole.update(Progress("catalogue", self.ended, self.total))
         took = duration(self.clock() - self.began)
         self.stage = None
-        state = "held" if record.held else "failed" if record.error else "done"
-        reason = "another process has it" if record.held else why(record.error) if record.error else ""
+        state = "held" if record.held else "failed" if record.failed else "done"
+        reason = "another process has it" if record.held else record.failed
         return f"{state:<6} {took:>10}  {shown(self.concept)}" + (f": {reason}" if reason else "")
 
     def lines(self, columns: int) -> list[str]:
@@ -65,12 +65,6 @@ class Board:
         """How far it is, as a line of a log."""
         stage = f"{shown(self.concept)}: {self.stage.entry()}; " if self.stage else ""
         return stage + self.whole.entry()
-
-
-def why(error: Exception) -> str:
-    """An error in a line."""
-    said = " ".join(shown(str(error)).split())
-    return said if type(error).__module__.startswith("sliderspace.") else f"{type(error).__name__}: {said}"
 
 
 def watch(events: "Iterable[Event]", already: int, total: int, *, quiet: bool = False) -> dict[str, "Ended"]:

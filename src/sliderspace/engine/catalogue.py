@@ -4,14 +4,16 @@ The work on a concept is a function of its settings and folder, so any engine ma
 Processes share it by the locks of the run folders alone: what another one holds is passed over.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sliderspace.core.errors import DamagedFile, DiskFull, Held, SliderSpaceError
 from sliderspace.core.settings import Settings, Speed
+from sliderspace.core.text import shown
 from sliderspace.engine import local
 from sliderspace.engine.begin import begin, models_for
 from sliderspace.engine.models import Loaded, Models
@@ -38,20 +40,29 @@ class Task:
 
 @dataclass(frozen=True)
 class Ended:
-    """A concept is done, failed with an error, or is held by another process."""
+    """A concept is done, failed for a reason, or is held by another process. `trace` is of a failure that nobody
+    foresaw. No error is kept itself: its frames would keep models and pictures in memory."""
 
-    error: Exception | None = None
+    failed: str = ""
+    trace: str = ""
     held: bool = False
 
+    @classmethod
+    def by(cls, error: Exception) -> "Ended":
+        said = " ".join(shown(str(error)).split())
+        if isinstance(error, SliderSpaceError):
+            return cls(said)
+        return cls(f"{type(error).__name__}: {said}", "".join(traceback.format_exception(error)))
 
-Work = Callable[[Task], Iterator[Progress]]
+
+Work = Callable[[Task], Generator[Progress]]
 Event = tuple[Task, Progress | Ended]
 
 
 # ---- one concept
 
 
-def discover_concept(task: Task, speed: Speed, loaded: Loaded, *, replace: bool = False) -> Iterator[Progress]:
+def discover_concept(task: Task, speed: Speed, loaded: Loaded, *, replace: bool = False) -> Generator[Progress]:
     """Discover a concept from wherever it is to its report; nothing where that is there already.
 
     Raises Held where another process is at it, SliderSpaceError for whatever cannot be done.
@@ -95,14 +106,15 @@ def run(tasks: Sequence[Task], work: Work) -> Iterator[Event]:
         held: list[Task] = []
         for task in left:
             try:
-                for progress in work(task):
-                    yield task, progress
+                with closing(work(task)) as records:
+                    for progress in records:
+                        yield task, progress
             except Held:
                 held.append(task)
             except DiskFull:
                 raise
             except Exception as error:
-                yield task, Ended(error)
+                yield task, Ended.by(error)
             else:
                 yield task, Ended()
         if len(held) == len(left):
@@ -114,11 +126,10 @@ def run(tasks: Sequence[Task], work: Work) -> Iterator[Event]:
 def prepare(tasks: Iterable[Task], speed: Speed, loaded: Loaded, *, replace: bool = False) -> Iterator[Event]:
     """Put the settings and encoded prompts of all concepts into their folders, so that text encoders are loaded once,
     and that whatever cannot be used is told of at the start. Yields what failed."""
-    due = [task for task in tasks if not _has_texts(models_for(task.settings, speed, RunFolder(task.folder), loaded))]
+    due = [task for task in tasks if not _has_texts(task, speed, loaded)]
     if not due:
         return
-    backbone = models_for(due[0].settings, speed, RunFolder(due[0].folder), loaded).backbone
-    with backbone.keeping_text_encoders():
+    with Models(due[0].settings, speed, RunFolder(due[0].folder), loaded).backbone.keeping_text_encoders():
         for task in due:
             try:
                 with RunFolder(task.folder).open_for_writing() as run:
@@ -126,13 +137,13 @@ def prepare(tasks: Iterable[Task], speed: Speed, loaded: Loaded, *, replace: boo
             except (Held, DiskFull):
                 continue  # another is at it; or there may be room when its turn comes
             except SliderSpaceError as error:
-                yield task, Ended(error)
+                yield task, Ended.by(error)
 
 
-def _has_texts(models: Models) -> bool:
-    stamp = texts.stamp(models.point.text_identity, models.settings.prompts)
+def _has_texts(task: Task, speed: Speed, loaded: Loaded) -> bool:
     with suppress(DamagedFile):  # `begin` says so
-        return is_done(models.run.texts, stamp)
+        models = models_for(task.settings, speed, RunFolder(task.folder), loaded)
+        return is_done(models.run.texts, texts.stamp(models.point.text_identity, models.settings.prompts))
     return False
 
 
@@ -141,9 +152,9 @@ def _has_texts(models: Models) -> bool:
 
 def stage_of(task: Task, speed: Speed, loaded: Loaded) -> Stage:
     """The stage that a concept is in, by what its folder holds of these very settings."""
-    models = models_for(task.settings, speed, RunFolder(task.folder), loaded)
-    run, prints = models.run, models.prints
     with suppress(DamagedFile):  # its turn says so
+        models = models_for(task.settings, speed, RunFolder(task.folder), loaded)
+        run, prints = models.run, models.prints
         if is_reported(models):
             return "done"
         if run.find(run.sliders.name, prints.trained):
