@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from pathlib import Path
@@ -195,7 +196,8 @@ class Worker:
 
 
 class Tasks:
-    """In place of `engine.stages`: the same functions on a worker, taking the measured time and nothing else."""
+    """In place of those of `engine.stages`: the same functions on a worker, taking the measured time and nothing
+    else."""
 
     def sample(self, worker: Worker, index: int) -> Iterator[int]:
         shard, batch = worker.shards[index], worker.world.models.batch.size
@@ -307,11 +309,12 @@ def simulated(
     """What becomes of a catalogue of so many concepts."""
     tasks = [Task(models.settings, Path(f"{index:04d}")) for index in range(concepts)]
     world = World(tasks, models, seconds, faults, spread, random.Random(seed))
-    real, local.stages = local.stages, Tasks()  # type: ignore[assignment]
-    try:
+    replaced = [name for name in vars(Tasks) if not name.startswith("_")]
+    with ExitStack() as stack:
+        for name in replaced:
+            stack.callback(setattr, stages, name, getattr(stages, name))
+            setattr(stages, name, getattr(Tasks(), name))
         return world.run(workers)
-    finally:
-        local.stages = real
 
 
 def main() -> None:
