@@ -52,9 +52,7 @@ def tasks_of(values: Values) -> "list[Task]":
     if values["prompts"] or values["file"]:
         raise BadInput("prompts come from --concepts, or are typed for one discovery, not both: leave one out")
     if values.get("engine", "local") != "local":
-        raise BadInput(
-            "--engine: a file of concepts is worked on by this process; start one for each card, on one --out"
-        )
+        raise BadInput("--engine: concepts are worked on by this process; start one for each card, on the same --out")
     if values["expand"] not in (None, "templates"):
         raise BadInput("--expand: with --concepts prompts are made by templates only")
     root = values["out"] or Path("runs") / values["concepts"].stem
