@@ -11,7 +11,8 @@ from sliderspace.cli.common import Values, answer_with, fitted, guarded, memory_
 from sliderspace.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from sliderspace.engine.catalogue import Ended, Stage, Task
+    from sliderspace.engine.catalogue import Ended, Task
+    from sliderspace.engine.overview import Stage
 
 
 def discover_catalogue(values: Values) -> None:
@@ -24,7 +25,7 @@ def discover_catalogue(values: Values) -> None:
 
         tasks, speed = tasks_of(values), speed_of(**values)
         loaded = Loaded()
-        stages = {task: catalogue.stage_of(task, speed, loaded) for task in tasks}
+        stages: dict[Task, Stage] = {task: catalogue.stage_of(task, speed, loaded) for task in tasks}
         if values["dry_run"]:
             show_catalogue_plan(values, tasks, [stages[task] for task in tasks])
             return
