@@ -226,11 +226,3 @@ def test_the_command_stopped_leaves_a_folder_that_goes_on(
     assert psutil.wait_procs(family, timeout=30)[1] == [], "the cluster goes with the command"
     go(make(tmp_path / "run"))
     assert contents(tmp_path / "run") == plain
-
-
-@pytest.mark.parametrize("engine", ["spark", "ray://nowhere", "ray:", "ray://a b:1"])
-def test_an_engine_that_is_none(command: Callable[..., subprocess.Popen[str]], engine: str) -> None:
-    from sliderspace.cli import parsing
-
-    with pytest.raises(BadInput, match="use local, ray or ray://HOST:PORT"):
-        parsing.cluster(engine)

@@ -15,22 +15,27 @@ if TYPE_CHECKING:
     from sliderspace.engine.tasks import Engine
 
 
-@contextmanager
-def engine_of(values: dict[str, Any]) -> "Generator[tuple[Engine, int]]":
-    """The engine that was asked for, and of how many workers it is at most."""
-    from sliderspace.engine.tasks import in_turn
-
+def address_of(values: dict[str, Any]) -> str | None:
+    """Where the workers are that a verb asks for (see `parsing.cluster`); None where this process does the work."""
     address = parsing.cluster(values.get("engine", "local"))
-    if address is None:
-        yield in_turn, 1
-        return
-    if values.get("shard"):
-        raise BadInput("--shard and --engine both deal out the work: say one of them")
-    from sliderspace.engine.ray import started
+    if address is not None and values.get("shard"):
+        raise BadInput("--shard and --engine ray both deal out the work: say one of them")
+    return address
 
-    about: dict[str, Any] = {"workers": values["workers"], "gpus": values["gpus"], "device": values["device"] or "auto"}
-    with started(address, **about) as workers:
-        yield workers, workers.count
+
+@contextmanager
+def engine_at(address: str | None, values: dict[str, Any]) -> "Generator[tuple[Engine, int]]":
+    """An engine, and of how many workers it is at most."""
+    if address is None:
+        from sliderspace.engine.tasks import in_turn
+
+        yield in_turn, 1
+    else:
+        from sliderspace.engine.ray import started
+
+        about: dict[str, Any] = {name: values[name] for name in ("workers", "gpus")}
+        with started(address, device=values["device"] or "auto", **about) as workers:
+            yield workers, workers.count
 
 
 def shared(settings: "Settings", speed: "Speed", workers: int) -> "Speed":
