@@ -138,6 +138,7 @@ def test_a_task_that_costs_every_worker_is_given_up(workers: Any, make: MakeMode
     finally:
         ended = True
         killer.join()
+        workers.close()
     assert str(raised.value).count("\n") == 1
 
 

@@ -10,7 +10,7 @@ itself is raised as the plain engine raises it.
 import os
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -42,12 +42,14 @@ OF_THE_MACHINE = (OSError, getattr(torch, "AcceleratorError", OSError))  # a dis
 
 @dataclass(eq=False)
 class Member:
-    """A worker as the driver knows it: what it is doing, how far that is, and whether it sees the run folder."""
+    """A worker as the driver knows it: the task it has, how far that is, and whether it sees the run folder (None until
+    it has begun)."""
 
     actor: Any
     task: Task | None = None
     step: Step = (0, "")
-    sees: bool = True
+    sees: bool | None = None
+    asked: Any = None  # how far it is
 
 
 class Workers:
@@ -162,7 +164,7 @@ class _Work:
             raise cause from None
         if isinstance(error, RayTaskError) and not isinstance(cause, OF_THE_MACHINE):
             raise error
-        self.tried[task] += 1
+        self.tried[task] += task is not None or worker.sees is None  # an idle one that is lost proves nothing
         if self.tried[task] == TRIES:
             what = f"doing the same ({task.kind} {task.index})" if task else "starting"
             said = one_line(str(cause or error))
@@ -174,16 +176,21 @@ class _Work:
     def progress(self) -> Step:
         """How much of all tasks is done, by the last that was heard of each worker."""
         busy = [worker for worker in self.waiting.values() if worker.task]
-        asked = {worker.actor.look.options(concurrency_group="look").remote(): worker for worker in busy}
-        for ref in ray.wait(list(asked), num_returns=len(asked), timeout=EVERY_S)[0] if asked else ():
-            try:
-                asked[ref].step = ray.get(ref)
-            except RayError:
-                continue  # `take` meets it too
-            self.note = asked[ref].step[1] or self.note
+        for worker in busy:
+            worker.asked = worker.asked or worker.actor.look.options(concurrency_group="look").remote()
+            if ray.wait([worker.asked], timeout=0)[0]:
+                self._heard(worker)
         lost = self.workers.lost
         notes = (self.note, f"{lost} lost workers replaced" if lost else "", "" if busy else "waiting for workers")
         return self.done + sum(worker.step[0] for worker in busy), "; ".join(filter(None, notes))
+
+    def _heard(self, worker: Member) -> None:
+        answer, worker.asked = worker.asked, None
+        with suppress(RayError):  # `take` meets it too
+            task, step = ray.get(answer)
+            if task == worker.task:
+                worker.step = step
+                self.note = step[1] or self.note
 
     def break_off(self) -> None:
         """No worker goes on with what nobody waits for."""

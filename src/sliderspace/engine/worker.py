@@ -48,7 +48,7 @@ class Worker:
         self.halved = halved
         self.asked: Run | None = None
         self.copy: TemporaryDirectory[str] | None = None
-        self.step: Step = (0, "")
+        self.at: tuple[Task | None, Step] = (None, (0, ""))
 
     def begin(self, run: Run) -> bool:
         """Be ready for tasks of a run; whether its folder is seen from here. Raises BadInput where the models here are
@@ -77,15 +77,15 @@ class Worker:
         root = self.models.run.root
         self._fetch(root, given)
         before = files_of(root) if self.copy else {}
-        self.step = (0, "")
+        self.at = (task, (0, ""))
         for step in work(self.models, task):
-            self.step = step
+            self.at = (task, step)
         made = files_of(root).items() - before.items() if self.copy else ()
         return {name: (root / name).read_bytes() for name, _ in made}
 
-    def look(self) -> Step:
-        """How far the task is."""
-        return self.step
+    def look(self) -> tuple[Task | None, Step]:
+        """The task it is at, and how far that is."""
+        return self.at
 
     def leave(self) -> None:
         """Leave nothing behind."""
