@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -69,6 +70,16 @@ def processes() -> list[psutil.Process]:
     """Those of this process's workers, by the title that Ray gives them."""
     children = psutil.Process().children(recursive=True)
     return [child for child in children if any("ray::Worker" in word for word in child.cmdline()[:1])]
+
+
+def listening(family: list[psutil.Process]) -> set[str]:
+    """The addresses at which some processes can be reached."""
+    found: set[str] = set()
+    for process in family:
+        with suppress(psutil.Error):  # it may have ended
+            sockets = process.net_connections("inet")
+            found |= {socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN}
+    return found
 
 
 # ---- the same bytes
@@ -213,13 +224,7 @@ def test_the_command_stopped_leaves_a_folder_that_goes_on(
     while run.poll() is None and not made.exists() and time.monotonic() < until:
         time.sleep(0.05)
     family = psutil.Process(run.pid).children(recursive=True)
-    addresses = {
-        connection.laddr.ip
-        for process in family
-        if process.is_running()
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    addresses = listening(family)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=120)
     assert run.returncode == 130 and "give the same command again" in err, err

@@ -181,7 +181,11 @@ class _Work:
             if ray.wait([worker.asked], timeout=0)[0]:
                 self._heard(worker)
         lost = self.workers.lost
-        notes = (self.note, f"{lost} lost workers replaced" if lost else "", "" if busy else "waiting for workers")
+        notes = (
+            self.note,
+            f"{lost} lost workers replaced" if lost else "",
+            "" if busy or self.free else "waiting for workers",
+        )
         return self.done + sum(worker.step[0] for worker in busy), "; ".join(filter(None, notes))
 
     def _heard(self, worker: Member) -> None:
