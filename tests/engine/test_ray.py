@@ -24,7 +24,6 @@ from sliderspace.engine import local
 from sliderspace.engine.models import Models
 from sliderspace.engine.progress import Progress
 from sliderspace.engine.tasks import Task, in_turn
-from sliderspace.engine.worker import Run, Worker
 
 pytest.importorskip("ray", reason="Ray is not installed: the extra `cluster`")
 
@@ -165,24 +164,6 @@ def test_bad_input_is_the_error_of_the_plain_engine_and_not_tried_again(
             list(engine(models, task))
         said.append(str(raised.value))
     assert said[0] == said[1] and workers.lost == before
-
-
-def test_a_worker_whose_memory_did_not_suffice_is_followed_by_one_with_half_the_lanes(
-    make_models: MakeModels, tmp_path: Path
-) -> None:
-    models = make_models(tmp_path / "run", speed=Speed(device="cpu", lanes=3, batch=64))
-    go(models, local.sample)
-    worker = Worker(threads=1, halved=1)
-    assert worker.begin(Run.of(models))
-    assert (worker.models.lanes.size, worker.models.batch.size) == (1, 32)
-    assert worker.models.groups == models.groups
-
-
-def test_a_worker_with_another_model_is_refused(make_models: MakeModels, tmp_path: Path, tiny: Any) -> None:
-    run = Run.of(make_models(tmp_path / "run"))
-    other = Run(run.settings.model_copy(update={"backbone": str(tiny.noise)}), run.speed, run.root, run.prints)
-    with pytest.raises(BadInput, match="not those that the run was begun with"):
-        Worker(threads=1).begin(other)
 
 
 # ---- the command
