@@ -252,6 +252,11 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {  # arguments after DIR, and wo
     "no target named": (["train", "--targets", ""], ["--targets is empty"]),
     "a part of the work beyond its parts": (["train", "--shard", "4/4"], ["--shard", "3/4"]),
     "a part of the work that is a word": (["measure", "--shard", "first"], ["--shard", "0/4"]),
+    "an engine that is none": (["train", "--engine", "spark"], ["--engine", "ray://HOST:PORT"]),
+    "a cluster without a port": (["measure", "--engine", "ray://head"], ["--engine", "ray://HOST:PORT"]),
+    "work dealt out twice": (["train", "--engine", "ray", "--shard", "0/2"], ["--shard", "--engine"]),
+    "no workers": (["train", "--engine", "ray", "--workers", "0"], ["--workers"]),
+    "more than a GPU a worker": (["train", "--engine", "ray", "--gpus", "2"], ["--gpus"]),
     "no updates": (["train", "--updates", "0"], ["--updates"]),
     "training on no steps": (["train", "--until", "0"], ["--until"]),
 }

@@ -49,6 +49,7 @@ TRAINED = {
 }
 DRAWING = {"--device": "auto", "--batch": 64}
 UPDATING = {**DRAWING, "--lanes": 16, "--checkpointing": False}
+ENGINE = {"--engine": "local", "--workers": None, "--gpus": 1.0}
 CONCEPT = {"prompts": None, "--prompts": None, "--expand": None, "--expand-to": 50, "--base-url": None, "--out": None}
 PICTURE = {
     "--seeds": "0-15",
@@ -68,6 +69,7 @@ PROMISED: dict[str, dict[str, Any]] = {
         **FITTED,
         **TRAINED,
         **UPDATING,
+        **ENGINE,
         "--recipe": None,
         "--replace": False,
         "--dry-run": False,
@@ -89,10 +91,10 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--eta": 1.0,
         **UPDATING,
     },
-    "sample": {**CONCEPT, **SAMPLED, **DRAWING, "--replace": False, "--shard": None, "--json": False},
+    "sample": {**CONCEPT, **SAMPLED, **DRAWING, **ENGINE, "--replace": False, "--shard": None, "--json": False},
     "fit": {"folder": None, **FITTED, "--device": "auto", "--replace": False, "--json": False},
-    "train": {"folder": None, **TRAINED, **UPDATING, "--replace": False, "--shard": None, "--json": False},
-    "measure": {"folder": None, **UPDATING, "--shard": None, "--json": False},
+    "train": {"folder": None, **TRAINED, **UPDATING, **ENGINE, "--replace": False, "--shard": None, "--json": False},
+    "measure": {"folder": None, **UPDATING, **ENGINE, "--shard": None, "--json": False},
     "generate": {"folder": None, "--set": None, "--mix": 0, **PICTURE},
     "sweep": {"folder": None, "slider": None, "--scales": "-3,-2,-1,0,1,2,3", **PICTURE, "--seeds": "0-3"},
     "evaluate": {"folder": None, "--seeds": 32, "--judge": None, "--json": False, **DRAWING},

@@ -162,20 +162,24 @@ def run_stages(values: Values, *stages: str, report: bool = True) -> None:
     redone."""
 
     def body() -> None:
+        from sliderspace.cli.engines import address_of, engine_at, shared
         from sliderspace.engine.bars import watch
         from sliderspace.engine.begin import begin
         from sliderspace.engine.local import ALL, run
         from sliderspace.report.from_run import report_run
 
         share = parsing.shard(values["shard"]) if values.get("shard") else ALL
+        address = address_of(values)
         folder, speed = run_of(values), speed_of(**values)
         settings = settings_of(values, folder)
         speed = fitted(settings, speed)
-        with folder.open_for_writing(share):
+        with folder.open_for_writing(share), engine_at(address, values) as (engine, workers):
+            if {"discover", "train"} & set(stages) and values["lanes"] is None:
+                speed = shared(settings, speed, workers)
             models, changes = begin(settings, speed, folder, replace=bool(values.get("replace")))
             for line in changes:
                 typer.echo(f"changed since the last run: {shown(line)}", err=True)
-            watch(run(models, stages, share), quiet=values["as_json"])
+            watch(run(models, stages, share, engine), quiet=values["as_json"])
             answer: Values = {"folder": str(folder.root)}
             if report and folder.whole_space():
                 answer["report"] = str(report_run(folder))

@@ -8,14 +8,14 @@ from typer import Argument, Option
 from sliderspace.cli.app import verb
 from sliderspace.cli.catalogue import discover_catalogue
 from sliderspace.cli.common import Values, answer_with, guarded, memory_of, run_of, run_stages, settings_of, speed_of
-from sliderspace.cli.options import ABOUT, DRAWING, FITTED, SAMPLED, TRAINED, UPDATING, WORDS
+from sliderspace.cli.options import ABOUT, DRAWING, ENGINE, FITTED, SAMPLED, TRAINED, UPDATING, WORDS
 from sliderspace.core.errors import BadInput
 
 
 @verb(
     *ABOUT,
     *("concepts", "shard", "recipe", "replace", "dry_run", "memory", "as_json"),
-    *(*SAMPLED, *FITTED, *TRAINED, *UPDATING),
+    *(*SAMPLED, *FITTED, *TRAINED, *UPDATING, *ENGINE),
     epilog='Example: sliderspace discover "a monster" --backbone mini --sliders 16 --out runs/monster',
 )
 def discover(**values: Any) -> None:
@@ -83,7 +83,7 @@ def concept(
 @verb(
     *ABOUT,
     *("replace", "shard", "as_json"),
-    *(*SAMPLED, *DRAWING),
+    *(*SAMPLED, *DRAWING, *ENGINE),
     epilog='Example: sliderspace sample "a dragon" --samples 500 --out runs/dragon',
 )
 def sample(**values: Any) -> None:
@@ -99,7 +99,7 @@ def fit(**values: Any) -> None:
 
 @verb(
     *("folder", "replace", "shard", "as_json"),
-    *(*TRAINED, *UPDATING),
+    *(*TRAINED, *UPDATING, *ENGINE),
     epilog="Example: sliderspace train runs/dragon --updates 600 --lr 1e-3",
 )
 def train(**values: Any) -> None:
@@ -109,7 +109,7 @@ def train(**values: Any) -> None:
     run_stages(values, *(("train",) if values["shard"] else ("train", "measure")), report=not values["shard"])
 
 
-@verb("folder", "shard", "as_json", *UPDATING, epilog="Example: sliderspace measure runs/dragon")
+@verb("folder", "shard", "as_json", *UPDATING, *ENGINE, epilog="Example: sliderspace measure runs/dragon")
 def measure(**values: Any) -> None:
     """Stage 4: set the natural unit of each trained slider, measure it, and write the report; `train` does it too."""
     run_stages(values, "measure")
