@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import shutil
 import threading
 import time
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.spaces import SEEDS, drawn, load_adapters
+from support.tiny import Tiny
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Speed
@@ -21,6 +24,7 @@ from sliderspace.explore.studio import Stale, Studio, scales_within
 from sliderspace.measure.results import SliderMeasures
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import load_tensors
+from sliderspace.storage.images import to_uint8
 from sliderspace.storage.run_folder import RunFolder
 
 
@@ -154,6 +158,30 @@ def test_chosen_sliders_are_exported_into_the_run_folder(session: Session, run: 
     assert all((run / "lora" / name).is_file() for name in found["files"])
 
 
+def test_the_whole_mix_is_one_file_that_draws_in_diffusers_what_the_page_shows(
+    session: Session, run: Path, tiny: Tiny
+) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    turned = {"strengths": {"0": 1.5, "1": 1.0, "2": -2.0}, "off": [1], "seeds": ",".join(map(str, SEEDS))}
+    asked = {"run": 0, "mix": {**turned, "prompt": "a robot"}}
+    page = session.act({"action": "draw", **asked})["pictures"]
+    found = session.act({"action": "export_whole", **asked, "name": "evening"})
+    assert found["files"] == ["a-robot--velocity-mix-evening.safetensors"] and not found["note"]
+    path = run / "lora" / found["files"][0]
+    pipe = StableDiffusionPipeline.from_pretrained(tiny.velocity, safety_checker=None, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    base = to_uint8(drawn(pipe)).numpy()
+    load_adapters(pipe, {0: path}, {0: 1.0})
+    for picture, due, without in zip(page, to_uint8(drawn(pipe)).numpy(), base, strict=True):
+        shown = pixels(picture["edited"]).astype(int)
+        assert np.abs(shown - due).max() <= 1
+        assert np.abs(shown - without).max() > 10
+    assert Image.open(path.with_suffix(".png")).width == 2 * 32 + 2  # the page's pictures, without and with the mix
+    late = session.act({"action": "export_whole", "run": 0, "mix": {**turned, "start": 1}})
+    assert "every step" in late["note"]
+
+
 def test_a_sweep_is_a_strip_and_a_moving_picture(session: Session) -> None:
     found = session.act({"action": "sweep", "run": 0, "mix": {"seeds": "1,2"}, "slider": 1, "span": [-2, 3]})
     gif = Image.open(io.BytesIO(base64.b64decode(found["gif"].partition(",")[2])))
@@ -168,7 +196,14 @@ def test_a_span_is_swept_from_end_to_end_through_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("span", "due"), [((-2.0, 3.0), (-2, 3)), ((-0.2, 0.5), (-1, 1)), ((0.0, 0.0), (-3, 3)), (None, (-3, 3))]
+    ("span", "due"),
+    [
+        ((-2.0, 3.0), (-2, 3)),
+        ((-0.2, 0.5), (-1, 1)),
+        ((0.0, 0.0), (-3, 3)),
+        ((-1e300, 1e300), (-10, 10)),
+        (None, (-3, 3)),
+    ],
 )
 def test_limits_follow_the_usable_span(span: tuple[float, float] | None, due: tuple[float, float]) -> None:
     assert limits(SliderMeasures(span=span)) == due
@@ -214,6 +249,9 @@ HOSTILE: list[tuple[str, object]] = [
     ("a preset of markup in a number", {"action": "save_preset", "run": 0, "name": "p", "mix": {"start": "<b>"}}),
     ("hiding what is not there", {"action": "hide", "run": 0, "slider": 10**9, "hidden": True}),
     ("exporting what is not there", {"action": "export", "run": 0, "sliders": [5]}),
+    ("a mix of what is not there", {"action": "export_whole", "run": 0, "mix": {"strengths": {"5": 1}}}),
+    ("a mix of nothing", {"action": "export_whole", "run": 0, "mix": {"strengths": {"0": 1}, "off": [0]}}),
+    ("going on with nothing", {"action": "go_on"}),
     ("a sweep of no width", {"action": "sweep", "run": 0, "mix": {}, "slider": 0, "span": [0, 0]}),
     ("a discovery with a model of their choice", {"action": "discover", "asked": {"prompt": "x", "backbone": "/etc"}}),
     ("a discovery of nothing", {"action": "discover", "asked": {"prompt": "  "}}),
@@ -247,6 +285,58 @@ def test_a_damaged_file_is_a_message(session: Session, run: Path, name: str) -> 
     path = run / {"presets": "explore.json", "labels": "labels.json"}[name]
     path.write_text(path.read_text()[:50])
     assert path.name in session.act({"action": "open", "run": 0})["error"]
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        '{"presets": {"p": {"strengths": {"0": 1e999}}}}',
+        '{"presets": {"p": {"run": "../../etc"}}}',
+        '{"hidden": ["<b>"]}',
+        '{"presets": []}',
+        "[" * 100_000,
+    ],
+    ids=["endless", "a field too many", "markup for a number", "a list", "deep"],
+)
+def test_presets_that_cannot_be_are_a_message(session: Session, run: Path, view: str) -> None:
+    session.act({"action": "save_preset", "run": 0, "name": "p", "mix": {}})
+    stored = json.loads((run / "explore.json").read_text())
+    stamp = {key: stored[key] for key in ("format", "kind", "fingerprint")}
+    (run / "explore.json").write_text(f"{json.dumps(stamp)[:-1]}, {view[1:]}" if view[0] == "{" else view)
+    answer = session.act({"action": "open", "run": 0})
+    assert "explore.json" in answer["error"]
+
+
+def test_endless_measures_do_no_harm(session: Session, run: Path) -> None:
+    measures = json.loads((run / "measures.json").read_text())
+    for slider in measures["sliders"]:
+        slider |= {"span": [-1e300, 1e300], "alignment": 1e308, "selectivity": -1e308, "unit": 1e-300}
+    (run / "measures.json").write_text(json.dumps(measures))
+    for found in session.act({"action": "open", "run": 0})["rows"]:
+        assert tuple(found["span"]) == (-FARTHEST, FARTHEST)
+        assert len(found["measures"]) < 1000
+
+
+@pytest.mark.parametrize("name", ["explore.json", "labels.json"])
+def test_a_link_in_the_run_folder_is_replaced_and_never_written_through(
+    session: Session, run: Path, tmp_path: Path, name: str
+) -> None:
+    mine = tmp_path / "mine.json"
+    mine.write_text("{}")
+    (run / name).symlink_to(mine)
+    for _ in range(2):  # the first may say that the file is damaged
+        session.act({"action": "save_preset", "run": 0, "name": "p", "mix": {}})
+        session.act({"action": "rename", "run": 0, "slider": 0, "name": "n"})
+    assert mine.read_text() == "{}"
+
+
+def test_markup_is_kept_as_it_is_typed(session: Session) -> None:
+    """The page shows it as text: escaped twice, it would be seen escaped."""
+    session.act({"action": "save_preset", "run": 0, "name": "<b>x</b>", "mix": {"prompt": "<script>"}})
+    session.act({"action": "rename", "run": 0, "slider": 0, "name": "a &amp; \u202eb"})
+    found = session.act({"action": "open", "run": 0})
+    assert found["presets"]["<b>x</b>"]["prompt"] == "<script>"
+    assert found["rows"][0]["name"] == "a &amp; ⟨U+202E⟩b"
 
 
 def test_a_folder_without_a_space_is_refused(tmp_path: Path) -> None:
