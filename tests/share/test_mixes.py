@@ -69,7 +69,13 @@ def test_it_comes_back_as_a_slider(space: SliderSpace, tmp_path: Path) -> None:
 
 
 def test_mixes_of_two_spaces_are_not_imported_together(space: SliderSpace, tmp_path: Path) -> None:
-    other = make_space(tmp_path / "other", {"a": torch.nn.Linear(2, 2)}, identity="t", backbone=space.settings.backbone)
+    ends = {
+        name: (down.shape[2], space.values[name.replace(".down", ".up")].shape[1])
+        for name, down in space.values.items()
+        if name.endswith(".down")
+    }
+    layers = {name.removesuffix(".down"): torch.nn.Linear(*widths) for name, widths in ends.items()}
+    other = make_space(tmp_path / "other", layers, identity="t", backbone=space.settings.backbone)
     export_mix(space, tmp_path / "mixes", MIX)
     export_mix(other, tmp_path / "mixes", {0: 1.0}, name="theirs")
     with pytest.raises(BadInput, match="different spaces"):
