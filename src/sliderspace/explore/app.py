@@ -63,6 +63,7 @@ def served(
             share=False,
             inbrowser=False,
             ssr_mode=False,
+            _frontend=False,  # no probe of the page, which gives up after 3 s on a busy machine
             footer_links=[],
             allowed_paths=[],
             max_file_size=NO_UPLOADS,
