@@ -490,6 +490,12 @@ def test_export_and_import(call: Call, copy: Path, tmp_path: Path, small: dict[s
     again = ok(call("import", tmp_path / "loras", "--out", tmp_path / "again", *base, "--json"))
     assert json.loads(again.stdout)["sliders"] == 2
     ok(call("sweep", tmp_path / "again", "1", "--seeds", "3", "--scales", "0,1"))
+    mix = ("export", copy, "--set", "0=1.5", "--set", "2=-1", "--out", tmp_path / "mixes", "--json")
+    [file] = json.loads(ok(call(*mix, "--name", "evening")).stdout)["files"]
+    assert Path(file).name.endswith("-mix-evening.safetensors")
+    ok(call("import", file, "--out", tmp_path / "mixed", *base))
+    refused(call(*mix, "--sliders", "0"), "--sliders")
+    refused(call("export", copy, "--name", "evening"), "--set")
     refused(call("export", copy, "--sliders", "0-x"), "--sliders")
     refused(call("export", copy, "--sliders", "99"), "sliders 0")
     refused(call("import", copy / "trajectories", "--out", tmp_path / "other"), "trajectories")

@@ -147,6 +147,8 @@ PROMISED: dict[str, dict[str, Any]] = {
     "export": {
         "folder": None,
         "--sliders": None,
+        "--set": None,
+        "--name": "",
         "--unit": 1.0,
         "--out": None,
         "--json": False,

@@ -29,12 +29,21 @@ Repository = Annotated[
 def export(
     folder: Folder,
     sliders: Annotated[str | None, Option(help="Which sliders, such as 0,3,7-9; default: all.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        Option(
+            "--set",
+            metavar="SLIDER=UNITS",
+            help="Instead: a slider of a mix that goes into one file, and its strength there; repeat for more.",
+        ),
+    ] = None,
+    name: Annotated[str, Option(help="The name of that mix.")] = "",
     unit: Annotated[float, Option(help="Natural units that a strength of 1.0 shall be.")] = 1.0,
     out: Annotated[Path | None, Option(help="Where the files go; default DIR/lora.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write each slider as a LoRA file that diffusers, ComfyUI, A1111 and Forge load, its natural unit baked in, with
-    a picture and notes for their menus beside it."""
+    a picture and notes for their menus beside it; or with --set a whole mix as one such file."""
 
     def body() -> None:
         from sliderspace.share import export as files
@@ -42,9 +51,14 @@ def export(
         from sliderspace.space.space import SliderSpace
 
         chosen = None if sliders is None else parsing.seeds(sliders, "--sliders")
-        target = out or folder / "lora"
+        mix, target = parsing.strengths(set_ or []), out or folder / "lora"
+        if (mix and (chosen is not None or unit != 1)) or (name and not mix):
+            raise BadInput("--set and --name write one file of a whole mix: leave out --sliders and --unit, or those")
         space = SliderSpace.load(folder)
-        paths = files.export(space, target, sliders=chosen, unit=unit)
+        if mix:
+            paths = [files.export_mix(space, target, mix, name=name)]
+        else:
+            paths = files.export(space, target, sliders=chosen, unit=unit)
         if not files.known_as(space).elsewhere:
             typer.echo(ONLY_DIFFUSERS, err=True)
         answer_with(

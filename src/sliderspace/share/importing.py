@@ -30,21 +30,23 @@ from sliderspace.storage.run_folder import RunFolder
 
 
 def load_files(source: str | Path) -> list[LoraFile]:
-    """The LoRA files of a folder, or one file: ours by their number, then the others by name. Raises BadInput when they
-    do not belong together."""
+    """The LoRA files of a folder, or one file: our sliders by their number, then mixes and the others by name. Raises
+    BadInput when they do not belong together."""
     source = Path(source)
     paths = sorted(source.glob("*.safetensors")) if source.is_dir() else [source]
     if not paths:
         raise BadInput(f"no .safetensors file in {source}: give a LoRA file, or a folder of them.")
     files = [load_file(path) for path in paths]
-    ours = sorted((f for f in files if f.about), key=_index)
-    for one, next_ in itertools.pairwise(ours):
+    ours = sorted((f for f in files if _index(f) is not None), key=lambda file: _index(file) or 0)
+    mixes = [f for f in files if f.about and _index(f) is None]
+    for one, next_ in itertools.pairwise([*ours, *mixes]):
         _check_pair(one, next_, source)
-    return ours + [f for f in files if not f.about]
+    return ours + [f for f in files if _index(f) is None]
 
 
-def _index(file: LoraFile) -> int:
-    return file.about.index if file.about else 0
+def _index(file: LoraFile) -> int | None:
+    """Its slider's number; None of a mix, and of a file of other origin."""
+    return file.about.index if file.about else None
 
 
 def _check_pair(one: LoraFile, next_: LoraFile, source: Path) -> None:
@@ -53,7 +55,7 @@ def _check_pair(one: LoraFile, next_: LoraFile, source: Path) -> None:
             f"{one.path.name} and {next_.path.name} are sliders of different spaces: give each space a folder of its "
             f"own, or import one file."
         )
-    if _index(one) == _index(next_):
+    if _index(one) is not None and _index(one) == _index(next_):
         raise BadInput(f"{one.path.name} and {next_.path.name} are the same slider: keep one of them in {source}.")
 
 
