@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sliderspace.storage.run_folder import RunFolder
 
 Values = dict[str, Any]
-FOLDERS = ("backbone", "encoder", "decoder", "images")  # settings that may name a folder
+FOLDERS = ("backbone", "encoder", "decoder", "images")  # settings that may name a folder or file
 FEW = 6  # words named in a warning
 
 
@@ -97,10 +97,11 @@ def _known(setting: str) -> Collection[str]:
 
 
 def _whole(place: str, option: str) -> str:
-    """The full path where this is a folder, else as it is: a name or a repository. BadInput for what can be neither."""
+    """The full path where this is a folder or file, else as it is: a name or a repository. BadInput for what can be
+    neither."""
     try:
         folder = Path(place).expanduser()
-        return str(folder.resolve()) if folder.is_dir() else place
+        return str(folder.resolve()) if folder.exists() else place
     except (OSError, RuntimeError, ValueError) as error:  # too long, or the home of nobody
         raise BadInput(f"{option}: '{place[:60]}' is neither a folder nor the name of a model") from error
 

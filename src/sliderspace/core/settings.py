@@ -65,7 +65,8 @@ class Settings(BaseModel):
     backbone: str = Field(
         default="mini",
         min_length=1,
-        description="A preset (see `sliderspace backbones`), a Hub repository, or the folder of a diffusers pipeline.",
+        description="A preset (see `sliderspace backbones`), a Hub repository, a diffusers pipeline's folder, or a "
+        ".safetensors file.",
     )
     encoder: str = Field(
         default="",

@@ -16,8 +16,10 @@ import torch
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Precision, Quantize, Settings
-from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup, check_parts, read_config, vae_scale
-from sliderspace.models.backbones.presets import Preset, family_of, preset_for
+from sliderspace.models.backbones.folder import check_parts, read_config, vae_scale
+from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
+from sliderspace.models.backbones.preset import Preset
+from sliderspace.models.backbones.presets import family_of, preset_for
 from sliderspace.models.backbones.samplers import Schedule
 from sliderspace.models.configs import configs_of
 from sliderspace.models.device import precision_for
@@ -95,7 +97,7 @@ class WorkingPoint:
         times = ",".join(f"{t:.1f}" for t in self.times)
         parts = [source_identity(self.preset.source), f"{self.sampler} {self.spacing} at {times}".replace("  ", " ")]
         parts += [f"guidance {self.guidance:g}", f"{self.image_size} px", self.precision]
-        parts += self.preset.other_identities
+        parts += [*filter(None, [self.preset.prediction]), *self.preset.other_identities]
         parts += [f"decoder {source_identity(self.decoder)}"] if self.decoder else []
         parts += [self.quantize] if self.quantize != "none" else []
         return "/".join(parts)
@@ -103,7 +105,7 @@ class WorkingPoint:
     @cached_property
     def text_identity(self) -> str:
         """What decides an encoded prompt."""
-        return f"{source_identity(self.preset.source)}/{self.precision}"
+        return "/".join([source_identity(self.preset.source), *self.preset.file_identity, self.precision])
 
     @cached_property
     def encoder_identity(self) -> str:
@@ -141,6 +143,7 @@ def point_for(
         sampler=preset.sampler,
         timesteps=preset.timesteps,
         spacing=preset.spacing,
+        prediction=preset.prediction,
         resolution=resolution or preset.resolution,
     )
     sampler, schedule = family.sampling_of(configs, setup)

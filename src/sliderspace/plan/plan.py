@@ -192,8 +192,8 @@ def _disk_gb(settings: Settings, costs: Costs, encoder: EncoderCosts, steps: int
 
 def _model(preset: Preset, settings: Settings, costs: Costs, precision: str) -> Model:
     source = (
-        preset.location
-        + f" at {preset.revision[:12]}" * bool(preset.revision)
+        (preset.file or preset.location)
+        + f" at {preset.revision[:12]}" * bool(preset.revision and not preset.file)
         + f", denoiser of {preset.weights}" * bool(preset.weights)
         + f", with the LoRA {preset.lora}" * bool(preset.lora)
     )
@@ -223,10 +223,14 @@ def _sliders(settings: Settings, costs: Costs) -> Sliders:
 def _downloads(preset: Preset, settings: Settings, costs: Costs, encoder: EncoderCosts) -> Iterator[Download]:
     """Values × bytes a value of everything on the Hub that the run reads; what its cache holds already is not fetched
     again."""
-    if is_repo(preset.location):
-        parts = {n: v for n, v in costs.stored_values.items() if n not in ("unet", "transformer") or not preset.weights}
+    held = {"unet", "transformer"} if preset.weights else set(preset.held)
+    parts = {n: v for n, v in costs.stored_values.items() if n not in held}
+    if is_repo(preset.location) and parts:
         size = 2 if preset.variant == "fp16" else _bytes_a_value(configs_of(preset.location) / "text_encoder")
         yield Download(preset.location, ", ".join(parts), sum(parts.values()) * size / GB)
+    repo, _, file = preset.file.partition(":")
+    if is_repo(repo):
+        yield Download(repo, file, 2 * sum(v for n, v in costs.stored_values.items() if n in held) / GB)
     repo, _, file = preset.weights.partition(":")
     if is_repo(repo):
         yield Download(repo, file or "unet", 2 * costs.denoiser.values / GB)

@@ -57,7 +57,8 @@ def _digest(path: Path) -> str:
 
 def short_name(location: str) -> str:
     """A model's name for people and for file names: "sdxl", or the last part of a repository's or folder's name."""
-    return place_name(location, digest=False).removeprefix(ELSEWHERE).partition("@")[0].rpartition("/")[2]
+    name = place_name(location, digest=False).removeprefix(ELSEWHERE).partition("@")[0].rpartition("/")[2]
+    return name.removesuffix(".safetensors")
 
 
 def base_identity(backbone: str) -> str:

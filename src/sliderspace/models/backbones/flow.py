@@ -15,14 +15,8 @@ from torch import Tensor
 
 from sliderspace.core.errors import BadInput
 from sliderspace.models.backbones.base import Condition
-from sliderspace.models.backbones.pipeline import (
-    PipelineBackbone,
-    Setup,
-    check_size,
-    check_steps,
-    read_config,
-    vae_scale,
-)
+from sliderspace.models.backbones.folder import check_size, check_steps, read_config, vae_scale
+from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
 from sliderspace.models.backbones.samplers import Schedule, flow
 
 

@@ -21,6 +21,7 @@ class ZImageBackbone(FlowBackbone):
     """
 
     denoiser_class = "ZImageTransformer2DModel"
+    pipeline_class = "ZImagePipeline"
     layers: Mapping[Targets, str] = {
         "cross-kv": r"layers\.\d+\.attention\.to_[kv]",
         "cross": r"layers\.\d+\.attention\.to_(q|k|v|out\.0)",
