@@ -15,6 +15,9 @@ BaseModel = Annotated[
     str | None,
     Option("--backbone", help="The base model: a preset, a Hub repository, or its folder on this machine."),
 ]
+BaseLora = Annotated[
+    str | None, Option("--lora", help="The LoRA under the base model, FILE or FILE:STRENGTH, where there was one.")
+]
 Repository = Annotated[str, Argument(metavar="OWNER/NAME", help="A repository of the Hugging Face Hub.")]
 
 
@@ -57,6 +60,7 @@ def import_(
     ],
     out: Annotated[Path, Option(help="The run folder to make.")],
     backbone: BaseModel = None,
+    lora: BaseLora = None,
     prompt: Annotated[str | None, Option(help="What to draw, where no file says it.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +70,7 @@ def import_(
         from sliderspace.share.importing import load_files, make_space, notes_on
 
         files = load_files(source)
-        space = make_space(files, out, backbone=backbone, prompt=prompt)
+        space = make_space(files, out, backbone=backbone, lora=lora, prompt=prompt)
         for note in notes_on(files, space.settings):
             typer.echo(note, err=True)
         answer_with({"sliders": len(space), "folder": str(out)}, as_json)
@@ -101,6 +105,7 @@ def pull(
     repository: Repository,
     out: Annotated[Path, Option(help="The run folder to fill.")],
     backbone: BaseModel = None,
+    lora: BaseLora = None,
     revision: Annotated[str | None, Option(help="A branch, tag or commit.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -109,7 +114,7 @@ def pull(
     def body() -> None:
         from sliderspace.share import hub, places
 
-        space = hub.pull(repository, out, backbone=backbone, revision=revision)
+        space = hub.pull(repository, out, backbone=backbone, lora=lora, revision=revision)
         if note := places.note_on(space.settings):
             typer.echo(note, err=True)
         answer_with({"sliders": len(space), "folder": str(out)}, as_json)

@@ -131,7 +131,8 @@ def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None
     steps = settings.steps or preset.steps
     work = work_of(settings, steps, costs, encoder)
     measuring = chosen_for(work, settings.sliders)
-    may = card.cuda and not preset.other_weights  # bitsandbytes needs CUDA, and a base whose weights are its own
+    # bitsandbytes needs CUDA, and a base whose weights are its own
+    may = card.cuda and not (preset.other_weights or settings.lora)
     options = tuple(options_for(settings, speed, costs, encoder, card, 4 if wide else 2, may_quantize=may))
     as_asked = [o for o in options if o.fits and o.quantize == settings.quantize]
     chosen, fitting = next(iter(as_asked), None), next((o for o in options if o.fits), None)

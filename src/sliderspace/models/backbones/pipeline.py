@@ -16,6 +16,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Quantize
 from sliderspace.models.backbones.base import Backbone, Condition
 from sliderspace.models.backbones.folder import check_parts, read_config, read_weights, vae_scale, variant_of
+from sliderspace.models.backbones.lora import Lora, attach, fuse
 from sliderspace.models.backbones.samplers import Schedule
 from sliderspace.models.backbones.single_file import part_of, read_header
 from sliderspace.models.quiet import quiet_loading
@@ -48,7 +49,7 @@ class Setup:
     resolution: int = 0  # pixels; 0: the folder's own
     file: Path | None = None  # one file that holds the weights of all or most parts; the folder has the others
     weights: Path | None = None  # a file of denoiser weights in place of the folder's (DMD2, Lightning)
-    lora: Path | None = None  # a file of a LoRA fused into the denoiser's weights
+    loras: tuple[Lora, ...] = ()  # fused into the denoiser's weights, in this order
     decoder: Path | None = None  # the folder of a small AutoencoderTiny that decodes in place of the VAE ...
     decoder_for_people: bool = False  # ... the pictures that people look at, too
     quantize: Quantize = "none"
@@ -94,14 +95,17 @@ class PipelineBackbone(Backbone):
 
     @cached_property
     def denoiser(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        if self.setup.lora is not None:
-            model = self._with_lora(self.setup.lora)
-        elif self.setup.weights is not None:
-            model = self._with_other_weights(self.setup.weights)
+        dtype = torch.float32 if self.setup.loras else self.dtype
+        if self.setup.weights is not None:
+            model = self._with_other_weights(self.setup.weights, dtype)
         else:
-            model = self.part(
-                self.denoiser_class, self.component, self.dtype, **quantization(self.setup.quantize, self.dtype)
-            )
+            options = quantization(self.setup.quantize, self.dtype)
+            model = self.part(self.denoiser_class, self.component, dtype, **options)
+        for lora in self.setup.loras:
+            self._apply(fuse, model, lora, self.component)
+        if self.setup.loras:
+            with quiet_loading():  # diffusers warns of a cast that it would do itself while loading
+                model = _frozen(model.to(self.dtype), self.device)
         if self.setup.checkpointing:
             model.enable_gradient_checkpointing()
         return self.tuned(model)
@@ -110,40 +114,28 @@ class PipelineBackbone(Backbone):
         """The denoiser with what makes it quicker on this device, and changes no more than a rounding."""
         return denoiser
 
-    def _with_other_weights(self, file: Path) -> Any:
+    def _with_other_weights(self, file: Path, dtype: torch.dtype) -> Any:
         import diffusers
 
         if file.is_dir():
-            return self.part(self.denoiser_class, "", self.dtype, folder=file)
+            return self.part(self.denoiser_class, "", dtype, folder=file)
         try:
             with torch.device("meta"):  # its own random values would be twice the size of what replaces them
                 model = getattr(diffusers, self.denoiser_class).from_config(self.config(self.component))
             model.load_state_dict(read_weights(file), assign=True)
-            model = model.to(self.dtype)
+            model = model.to(dtype)
         except BROKEN as error:
             raise BadInput(
                 f"{file} does not fit the {self.component} of {self.folder}: {str(error).splitlines()[0]}"
             ) from error
         return _frozen(model, self.device)
 
-    def _with_lora(self, file: Path) -> Any:
-        """The folder's own denoiser with a LoRA in diffusers' names added to its weights, in float32."""
-        if not file.is_file():
-            raise BadInput(f"{file} is not there, and {self.name} is made of it: install sliderspace again")
-        model = self.part(self.denoiser_class, self.component, torch.float32)
+    def _apply(self, add: Callable[[Any, Lora, str, str], None], model: Any, lora: Lora, part: str) -> None:
         try:
-            model.load_lora_adapter(state := read_weights(file), prefix=self.component)
-            said, found = (sum(".lora_A." in name for name in names) for names in (state, model.state_dict()))
-            if not said or found != said:  # diffusers leaves out what it does not find
-                raise ValueError(f"{found} of its {said} layers are there")
-            model.fuse_lora()
+            add(model, lora, self.pipeline_class, part)
         except BROKEN as error:
-            raise BadInput(
-                f"{file} does not fit the {self.component} of {self.folder}: {str(error).splitlines()[0]}"
-            ) from error
-        model.unload_lora()
-        with quiet_loading():  # diffusers warns of a cast that it would do itself while loading
-            return _frozen(model.to(self.dtype), self.device)
+            why = str(error).splitlines()[0]
+            raise BadInput(f"{lora.file} does not fit the {part} of {self.name}: {why}") from error
 
     @cached_property
     def decoder(self) -> Any:
@@ -225,6 +217,8 @@ class PipelineBackbone(Backbone):
         """`read(encoder, ids_BL)` of a text encoder for each batch of rows; the encoder is loaded once and then let go
         of."""
         encoder = self.part(kind, subfolder, dtype)
+        for lora in self.setup.loras:
+            self._apply(attach, encoder, lora, subfolder)
         rows = [read(encoder, ids_BL.to(self.device)) for ids_BL in ids_PL.split(TEXTS)]
         del encoder
         gc.collect()

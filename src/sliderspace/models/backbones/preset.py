@@ -76,17 +76,17 @@ class Preset:
     @property
     def single_file(self) -> Path | None:
         """The file that holds the weights of all or most parts."""
-        return _file_at(self.file)
+        return file_at(self.file)
 
     @property
     def weights_file(self) -> Path | None:
         """The denoiser weights that replace the pipeline's (a file, or a folder with its own config)."""
-        return _file_at(self.weights)
+        return file_at(self.weights)
 
     @property
     def lora_file(self) -> Path | None:
         """The LoRA that is fused into the denoiser's weights."""
-        return _file_at(self.lora)
+        return file_at(self.lora)
 
     @property
     def other_weights(self) -> tuple[str, ...]:
@@ -96,15 +96,15 @@ class Preset:
     @property
     def file_identity(self) -> tuple[str, ...]:
         """What the single file is, where there is one: text encoders lie in it, too."""
-        return (_identity_at(self.file),) if self.file else ()
+        return (identity_at(self.file),) if self.file else ()
 
     @property
     def other_identities(self) -> tuple[str, ...]:
         """The commit and file, or a digest of the contents, of the single file and each of `other_weights`."""
-        return (*self.file_identity, *map(_identity_at, self.other_weights))
+        return (*self.file_identity, *map(identity_at, self.other_weights))
 
 
-def _file_at(location: str) -> Path | None:
+def file_at(location: str) -> Path | None:
     """ "repository[@revision]:file", "repository", or a path -> the file or folder, fetched when it is not here yet;
     None of ""."""
     repo, _, file = location.partition(":")
@@ -113,7 +113,8 @@ def _file_at(location: str) -> Path | None:
     return find(repo, [file] if file else ["config.json", "*.fp16.safetensors"]) / file
 
 
-def _identity_at(location: str) -> str:
+def identity_at(location: str) -> str:
+    """The commit and file of the Hub, or a digest of what lies there."""
     repo, _, file = location.partition(":")
     return f"{source_identity(repo)}:{file}" if is_repo(repo) else source_identity(location)
 
