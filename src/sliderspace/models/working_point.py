@@ -16,11 +16,12 @@ import torch
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Precision, Quantize, Settings
+from sliderspace.models.backbones.families import family_of
 from sliderspace.models.backbones.folder import check_parts, read_config, vae_scale
 from sliderspace.models.backbones.lora import Lora, split, strength_of
 from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
 from sliderspace.models.backbones.preset import Preset, file_at, identity_at
-from sliderspace.models.backbones.presets import family_of, preset_for
+from sliderspace.models.backbones.presets import preset_for
 from sliderspace.models.backbones.samplers import Schedule
 from sliderspace.models.configs import configs_of
 from sliderspace.models.device import precision_for

@@ -25,7 +25,9 @@ def read_config(folder: Path, part: str) -> dict[str, Any]:
 
 def vae_scale(folder: Path) -> int:
     """Pixels a latent."""
-    return 2 ** (len(read_config(folder, "vae").get("block_out_channels", [0] * 4)) - 1)
+    vae = read_config(folder, "vae")
+    levels = vae.get("temperal_downsample") or vae.get("block_out_channels", [0] * 4)[1:]
+    return 2 ** len(levels)
 
 
 def check_size(pixels: int, step: int) -> None:

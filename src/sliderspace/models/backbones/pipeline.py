@@ -148,7 +148,7 @@ class PipelineBackbone(Backbone):
     def vae(self) -> Any:
         """The folder's own autoencoder, which also encodes: a small decoder's encoder need not be trained."""
         vae = self.part(self.config("vae").get("_class_name", "AutoencoderKL"), "vae", self.dtype)
-        if self.setup.checkpointing:
+        if self.setup.checkpointing and vae._supports_gradient_checkpointing:
             vae.enable_gradient_checkpointing()
         return vae
 
@@ -286,4 +286,5 @@ def quantization(quantize: Quantize, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _frozen(module: Any, device: torch.device) -> Any:
-    return module.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    flat = all(p.ndim < 5 for p in module.parameters())  # a layer over video frames has no such format
+    return module.to(device, memory_format=torch.channels_last if flat else None).eval().requires_grad_(False)

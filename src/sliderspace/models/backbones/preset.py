@@ -9,6 +9,7 @@ from sliderspace.models.configs import SHIPPED
 from sliderspace.models.identity import source_identity
 from sliderspace.models.sources import find, is_repo, resolve
 
+PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "vae", "unet", "transformer")  # with weights
 CLIP_L = "clip"
 ANYTHING = "photographs, paintings, drawings: most things that have an English name"
 NOT_RUN = "not run by us at full size (no weights on the build machines)"
@@ -123,6 +124,6 @@ def _patterns(preset: Preset) -> list[str]:
     """What to fetch of a pipeline's repository: configurations, words, and one set of weights of each part that is
     used."""
     weights = f"*.{preset.variant}.safetensors" if preset.variant else "*.safetensors"
-    parts = ["text_encoder", "text_encoder_2", "vae", *([] if preset.weights else ["unet", "transformer"])]
-    parts = [part for part in parts if part not in preset.held]
+    held = preset.held | ({"unet", "transformer"} if preset.weights else set[str]())
+    parts = [part for part in PARTS if part not in held]
     return ["model_index.json", "*/*.json", "tokenizer*/*", *(f"{part}/{weights}" for part in parts)]

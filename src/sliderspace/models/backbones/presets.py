@@ -1,14 +1,12 @@
 """The table of models: where each is, how it is sampled, what it knows. A pipeline folder or a Hub repository works in
 place of a name."""
 
-import json
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from sliderspace.core.errors import BadInput
-from sliderspace.models.backbones.pipeline import PipelineBackbone
+from sliderspace.models.backbones.families import family_of
 from sliderspace.models.backbones.preset import CLIP_L, NOT_RUN, Preset
 from sliderspace.models.backbones.single_file import read_header
 from sliderspace.models.configs import configs_of
@@ -167,30 +165,6 @@ PRESETS = {
         ),
     )
 }
-
-# A pipeline class of diffusers -> the backbone that runs it. A new family is a new file and a line here.
-FAMILIES = {
-    "StableDiffusionPipeline": "unet:UNetBackbone",
-    "LatentConsistencyModelPipeline": "unet:UNetBackbone",
-    "StableDiffusionXLPipeline": "unet:SDXLBackbone",
-    "FluxPipeline": "flux:FluxBackbone",
-    "ZImagePipeline": "zimage:ZImageBackbone",
-}
-
-
-def family_of(folder: Path) -> type[PipelineBackbone]:
-    """The backbone class of a pipeline folder. Raises BadInput when the folder is none, damaged, or of a family not
-    known here."""
-    try:
-        name = str(json.loads((folder / "model_index.json").read_text())["_class_name"])
-    except FileNotFoundError as error:
-        raise BadInput(f"{folder} is not the folder of a diffusers pipeline: it has no model_index.json") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{folder / 'model_index.json'} is damaged: it names no pipeline class") from error
-    if name not in FAMILIES:
-        raise BadInput(f"{folder} holds a {name}; known are {', '.join(FAMILIES)}")
-    module, _, backbone = FAMILIES[name].partition(":")
-    return getattr(import_module(f"sliderspace.models.backbones.{module}"), backbone)
 
 
 def preset_for(model: str) -> Preset:
