@@ -51,6 +51,10 @@ MINI: dict[str, Any] = {
     "licence": "see docs/miniature.md",
     "words": tuple(MINI_WORDS.split()),
 }
+ANIME: dict[str, Any] = {
+    "knows": "anime and illustration, in the tags of Danbooru: 1girl, solo, upper body",
+    "examples": ("1girl, solo, upper body", "scenery, no humans"),
+}
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -134,6 +138,48 @@ PRESETS = {
             weights="latent-consistency/lcm-sdxl",
             sampler="lcm",
             teacher="sdxl",
+        ),
+        _sdxl(
+            "illustrious",
+            28,
+            5.5,
+            NOT_RUN,
+            "Fair AI Public License 1.0-SD",
+            file="OnomaAIResearch/Illustrious-xl-early-release-v0:Illustrious-XL-v0.1.safetensors",
+            sampler="euler-ancestral",
+            **ANIME,
+        ),
+        _sdxl(
+            "noobai",
+            28,
+            5.0,
+            NOT_RUN,
+            "Fair AI Public License 1.0-SD, not for profit",
+            file="Laxhar/noobai-XL-1.1:NoobAI-XL-v1.1.safetensors",
+            sampler="euler-ancestral",
+            **ANIME,
+        ),
+        _sdxl(
+            "noobai-v",
+            28,
+            4.5,
+            NOT_RUN,
+            "Fair AI Public License 1.0-SD, not for profit",
+            file="Laxhar/noobai-XL-Vpred-1.0:NoobAI-XL-Vpred-v1.0.safetensors",
+            sampler="euler",
+            prediction="v-zero-snr",
+            **ANIME,
+        ),
+        _sdxl(
+            "pony",
+            25,
+            7.0,
+            NOT_RUN,
+            "Fair AI Public License 1.0-SD, changed by its author",
+            file="LyliaEngine/Pony_Diffusion_V6_XL:ponyDiffusionV6XL_v6StartWithThisOne.safetensors",
+            sampler="euler-ancestral",
+            knows="ponies, furry, anime and cartoons, in tags: begin with “score_9, score_8_up, score_7_up”",
+            examples=("score_9, score_8_up, score_7_up, a robot",),
         ),
         Preset(
             name="flux-schnell",
