@@ -123,6 +123,9 @@ def test_what_is_no_lora_of_this_model(tiny: Tiny, tmp_path: Path) -> None:
     torch.manual_seed(4)
     with pytest.raises(BadInput, match="does not fit"):
         ours(save_sdxl(tmp_path / "model"), str(file))
+    save_file({**load_file(file), "unet.dora_scale": torch.ones(1)}, tmp_path / "dora.safetensors")
+    with pytest.raises(BadInput, match="DoRA"):
+        ours(tiny.noise, str(tmp_path / "dora.safetensors"))
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(BadInput, match="does not fit"):
         ours(tiny.noise, str(file))

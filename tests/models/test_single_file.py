@@ -99,6 +99,25 @@ def test_identity_is_of_the_contents(sdxl: Path, tmp_path: Path, monkeypatch: py
     assert points[0].text_identity == points[1].text_identity != points[2].text_identity
 
 
+FLUX = ("double_blocks.0.img_mod.lin.weight", "vector_in.in_layer.weight")
+TEXTS = ("text_encoders.clip_l.transformer.x", "text_encoders.t5xxl.transformer.x")
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+@pytest.mark.parametrize(("dev", "base"), [(True, "flux-dev"), (False, "flux-schnell")])
+def test_flux_is_told_by_its_names(tmp_path: Path, prefix: str, dev: bool, base: str) -> None:
+    """Of files with the transformer alone, the rest is the base model's repository's, which cannot be reached here."""
+    names = [prefix + name for name in (*FLUX, *(["guidance_in.in_layer.weight"] if dev else []))]
+    save_file(dict.fromkeys(names, MARK), tmp_path / "alone.safetensors")
+    save_file(dict.fromkeys([*names, "vae.x", *TEXTS], MARK), tmp_path / "whole.safetensors")
+    alone, whole = (read_header(tmp_path / f"{name}.safetensors") for name in ("alone", "whole"))
+    assert alone.base == whole.base == base and alone.parts == {"transformer"}
+    assert whole.parts == {"transformer", "vae", "text_encoder", "text_encoder_2"}
+    preset = preset_for(str(tmp_path / "alone.safetensors"))
+    with pytest.raises(BadInput, match="cannot be reached"):
+        _ = preset.folder
+
+
 # ---- what is no such file
 
 

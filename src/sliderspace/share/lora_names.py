@@ -67,6 +67,8 @@ def _transformer_of(down: Mapping[str, Tensor]) -> str:
         return "flux2"
     if any(path.startswith("single_transformer_blocks.") for path in down):
         return "flux"
+    if any(path.startswith("text_fusion.") for path in down):
+        return "krea2"
     widths = {value.shape[-1] for path, value in down.items() if ".attn.to_k" in path or ".attn.add_k_proj" in path}
     blocks = {path.split(".")[1] for path in down if path.startswith("transformer_blocks.")}
     if widths == {3072}:

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors import safe_open
+
 from sliderspace.core.errors import BadInput
 from sliderspace.models.quiet import quiet_loading
 
@@ -62,6 +64,9 @@ def _read(file: Path, pipeline: str, **options: Any) -> dict[str, Any]:
 
     if not file.is_file():
         raise BadInput(f"there is no LoRA {file}")
+    with safe_open(file, framework="numpy") as opened:
+        if any("dora_scale" in name for name in opened.keys()):  # noqa: SIM118
+            raise ValueError("it is a DoRA, of which diffusers takes a part only")
     with quiet_loading():
         found: Any = getattr(diffusers, pipeline).lora_state_dict(
             str(file.parent),
