@@ -30,6 +30,7 @@ SAMPLED = {
     "--resolution": None,
     "--decoder": "auto",
     "--quantize": "none",
+    "--lora": "",
     "--seed": 0,
     "--images": "",
     "--samples": 1000,
@@ -121,7 +122,7 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--shard": None,
         "--json": False,
         **dict.fromkeys(("--encoder", "--steps", "--guidance", "--precision", "--resolution")),
-        **dict.fromkeys(("--decoder", "--quantize", "--samples", "--updates")),
+        **dict.fromkeys(("--decoder", "--quantize", "--lora", "--samples", "--updates")),
         **UPDATING,
     },
     "info": {"folder": None, "--json": False},
@@ -147,7 +148,14 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--out": None,
         "--json": False,
     },
-    "import": {"source": None, "--out": None, "--backbone": None, "--prompt": None, "--json": False},
+    "import": {
+        "source": None,
+        "--out": None,
+        "--backbone": None,
+        "--lora": None,
+        "--prompt": None,
+        "--json": False,
+    },
     "push": {
         "folder": None,
         "repository": None,
@@ -156,7 +164,14 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--base-model": "",
         "--json": False,
     },
-    "pull": {"repository": None, "--out": None, "--backbone": None, "--revision": None, "--json": False},
+    "pull": {
+        "repository": None,
+        "--out": None,
+        "--backbone": None,
+        "--lora": None,
+        "--revision": None,
+        "--json": False,
+    },
 }
 
 
