@@ -179,7 +179,10 @@ def save_krea2(folder: Path, *, distilled: bool) -> None:
     ).save_pretrained(folder)
 
 
-HEARS = ("context_embedder.weight", "txt_in.weight", "add_v_proj.weight", "to_v.weight", "attn.to_out.0.weight")
+HEARS = (
+    *("context_embedder.weight", "txt_in.weight", "add_v_proj.weight", "to_v.weight", "attn.to_out.0.weight"),
+    *("text_embedder.linear_1.weight", "text_embedder.linear_2.weight"),
+)
 
 
 def heard(transformer: Any) -> Any:
