@@ -30,6 +30,7 @@ SAMPLED = {
     "--resolution": None,
     "--decoder": "auto",
     "--quantize": "none",
+    "--lora": "",
     "--seed": 0,
     "--images": "",
     "--samples": 1000,
@@ -125,7 +126,7 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--shard": None,
         "--json": False,
         **dict.fromkeys(("--encoder", "--steps", "--guidance", "--precision", "--resolution")),
-        **dict.fromkeys(("--decoder", "--quantize", "--samples", "--updates")),
+        **dict.fromkeys(("--decoder", "--quantize", "--lora", "--samples", "--updates")),
         **UPDATING,
     },
     "info": {"folder": None, "--json": False},
@@ -153,7 +154,14 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--out": None,
         "--json": False,
     },
-    "import": {"source": None, "--out": None, "--backbone": None, "--prompt": None, "--json": False},
+    "import": {
+        "source": None,
+        "--out": None,
+        "--backbone": None,
+        "--lora": None,
+        "--prompt": None,
+        "--json": False,
+    },
     "push": {
         "folder": None,
         "repository": None,
@@ -162,7 +170,14 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--base-model": "",
         "--json": False,
     },
-    "pull": {"repository": None, "--out": None, "--backbone": None, "--revision": None, "--json": False},
+    "pull": {
+        "repository": None,
+        "--out": None,
+        "--backbone": None,
+        "--lora": None,
+        "--revision": None,
+        "--json": False,
+    },
 }
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sliderspace.storage.run_folder import RunFolder
 
 Values = dict[str, Any]
-FOLDERS = ("backbone", "encoder", "decoder", "images")  # settings that may name a folder
+FOLDERS = ("backbone", "encoder", "decoder", "lora", "images")  # settings that may name a folder or file
 FEW = 6  # words named in a warning
 
 
@@ -75,13 +75,15 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
     An expansion by a language model is kept in the folder; a dry run makes none, and plans for the concept as it is.
     """
     from sliderspace.core.settings import CONCEPT_RECIPES, RECIPES, Settings, recipe
+    from sliderspace.models.backbones.lora import split
 
     typed = given(values, Settings.model_fields)
     if nothing := [name for name, value in typed.items() if value == ""]:
         raise BadInput(f"{spelling(nothing[0])} is empty: name something, or leave it out")
     for name in FOLDERS:  # stored whole, so that it is found from anywhere
         if name in typed and typed[name] not in _known(name):
-            typed[name] = _whole(typed[name], spelling(name))
+            place, strength = split(typed[name]) if name == "lora" else (typed[name], "")
+            typed[name] = _whole(place, spelling(name)) + strength
     with naming_options(typed):
         among = CONCEPT_RECIPES if "pairs" in typed else RECIPES
         settings = _settings(recipe(values.get("recipe") or "", among) | typed, values, run, dry=dry)
@@ -98,10 +100,11 @@ def _known(setting: str) -> Collection[str]:
 
 
 def _whole(place: str, option: str) -> str:
-    """The full path where this is a folder, else as it is: a name or a repository. BadInput for what can be neither."""
+    """The full path where this is a folder or file, else as it is: a name or a repository. BadInput for what can be
+    neither."""
     try:
         folder = Path(place).expanduser()
-        return str(folder.resolve()) if folder.is_dir() else place
+        return str(folder.resolve()) if folder.exists() else place
     except (OSError, RuntimeError, ValueError) as error:  # too long, or the home of nobody
         raise BadInput(f"{option}: '{place[:60]}' is neither a folder nor the name of a model") from error
 

@@ -23,6 +23,9 @@ Repository = Annotated[
         help="A repository of the Hugging Face Hub; or a folder of an object store, such as s3://bucket/monster.",
     ),
 ]
+BaseLora = Annotated[
+    str | None, Option("--lora", help="The LoRA under the base model, FILE or FILE:STRENGTH, where there was one.")
+]
 
 
 @app.command(epilog="Example: sliderspace export runs/monster --sliders 0,3,7-9 --out ~/ComfyUI/models/loras")
@@ -78,6 +81,7 @@ def import_(
     ],
     out: Annotated[Path, Option(help="The run folder to make.")],
     backbone: BaseModel = None,
+    lora: BaseLora = None,
     prompt: Annotated[str | None, Option(help="What to draw, where no file says it.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -87,7 +91,7 @@ def import_(
         from sliderspace.share.importing import load_files, make_space, notes_on
 
         files = load_files(source)
-        space = make_space(files, out, backbone=backbone, prompt=prompt)
+        space = make_space(files, out, backbone=backbone, lora=lora, prompt=prompt)
         for note in notes_on(files, space.settings):
             typer.echo(note, err=True)
         answer_with({"sliders": len(space), "folder": str(out)}, as_json)
@@ -127,6 +131,7 @@ def pull(
     repository: Repository,
     out: Annotated[Path, Option(help="The run folder to fill.")],
     backbone: BaseModel = None,
+    lora: BaseLora = None,
     revision: Annotated[str | None, Option(help="A branch, tag or commit.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -136,11 +141,11 @@ def pull(
         from sliderspace.share import hub, places, stores
 
         if stores.is_url(repository):
-            if backbone or revision:
-                raise BadInput("--backbone and --revision are for the Hub: leave them out")
+            if backbone or lora or revision:
+                raise BadInput("--backbone, --lora and --revision are for the Hub: leave them out")
             answer_with({"files": stores.pull(repository, out), "folder": str(out)}, as_json)
             return
-        space = hub.pull(repository, out, backbone=backbone, revision=revision)
+        space = hub.pull(repository, out, backbone=backbone, lora=lora, revision=revision)
         if note := places.note_on(space.settings):
             typer.echo(note, err=True)
         answer_with({"sliders": len(space), "folder": str(out)}, as_json)

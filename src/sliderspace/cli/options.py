@@ -24,8 +24,8 @@ Replace = Annotated[
 
 # The fields of `Settings` and `Speed` by the stage that first needs them.
 SAMPLED = (
-    *("backbone", "encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize", "seed", "images"),
-    *("samples", "embed"),
+    *("backbone", "encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize", "lora"),
+    *("seed", "images", "samples", "embed"),
 )
 FITTED = ("sliders", "centring", "rotation", "control")
 TRAINED = ("rank", "targets", "up", "objective", "both_signs", "until", "hold", "updates", "lr")

@@ -21,7 +21,7 @@ from sliderspace.explore.mix import MOST_TEXT
 
 LINE = re.compile(r"(\w+) (\d+)/(\d+) \(\d+ %\)")  # of the log that `discover` writes where there is no terminal
 STAGES = {"sample": 0.15, "fit": 0.02, "train": 0.6, "measure": 0.23}  # shares of the time, roughly
-AS_BEFORE = ("encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize")  # settings that go on
+AS_BEFORE = ("encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize", "lora")  # goes on
 KEPT = 40  # lines of the log
 SAID = {"paused": "paused; nothing is lost", "stopped": "stopped; start it again to go on from here"}
 PATIENCE_S = 10.0  # between asking a process to end and making it

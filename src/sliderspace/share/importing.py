@@ -17,6 +17,7 @@ from sliderspace.core.settings import Settings, settings_from
 from sliderspace.measure.results import MadeFrom, SliderMeasures, SpaceEntry, SpaceFile
 from sliderspace.method.directions import Directions
 from sliderspace.models.backbones import PRESETS, preset_for
+from sliderspace.models.backbones.lora import split
 from sliderspace.models.sources import is_repo
 from sliderspace.share.lora_files import LoraFile, load_file
 from sliderspace.share.metadata import damaged, directions_of
@@ -79,7 +80,12 @@ def notes_on(files: Sequence[LoraFile], settings: Settings) -> list[str]:
 
 
 def import_space(
-    source: str | Path, folder: str | Path, *, backbone: str | None = None, prompt: str | None = None
+    source: str | Path,
+    folder: str | Path,
+    *,
+    backbone: str | None = None,
+    lora: str | None = None,
+    prompt: str | None = None,
 ) -> SliderSpace:
     """Make `folder` the run folder of the LoRA files in `source` (a folder or one file): a space that loads, draws and
     exports like any other.
@@ -89,14 +95,19 @@ def import_space(
     directions. Raises BadInput: files that do not belong together, no such base model, or a `folder` that holds
     another run or other files.
     """
-    return make_space(load_files(source), folder, backbone=backbone, prompt=prompt)
+    return make_space(load_files(source), folder, backbone=backbone, lora=lora, prompt=prompt)
 
 
 def make_space(
-    files: Sequence[LoraFile], folder: str | Path, *, backbone: str | None = None, prompt: str | None = None
+    files: Sequence[LoraFile],
+    folder: str | Path,
+    *,
+    backbone: str | None = None,
+    lora: str | None = None,
+    prompt: str | None = None,
 ) -> SliderSpace:
     """`import_space` of files read already."""
-    settings = _settings(files, backbone, prompt)
+    settings = _settings(files, base_here(backbone, lora), prompt)
     directions = _directions(files)
     values = _values(files)
     made = fingerprint(imported=[file.digest for file in files])  # so that the same files can be given another model
@@ -125,14 +136,20 @@ def backbone_here(backbone: str) -> str:
     return folder
 
 
-def _settings(files: Sequence[LoraFile], backbone: str | None, prompt: str | None) -> Settings:
+def base_here(backbone: str | None, lora: str | None) -> dict[str, str]:
+    """The settings that say where a base model lies on this machine, and the LoRA under it, where they are given."""
+    place, strength = split(lora or "")
+    found = {"lora": str(Path(place).expanduser().resolve()) + strength} if lora else {}
+    return found | ({"backbone": backbone_here(backbone)} if backbone else {})
+
+
+def _settings(files: Sequence[LoraFile], base: dict[str, str], prompt: str | None) -> Settings:
     """Those of the discovery, where a file of ours has them; keys that later versions dropped are left out."""
     about = next((file.about for file in files if file.about), None)
     known = {key: value for key, value in (about.settings if about else {}).items() if key in Settings.model_fields}
     if known.get("pairs"):  # some of the sliders may be here, and each has its name with it
         known = {key: value for key, value in known.items() if key not in ("pairs", "objective", "eta")}
-    chosen: dict[str, Any] = {"backbone": backbone_here(backbone)} if backbone else {}
-    chosen |= {"prompts": (prompt,)} if prompt else {}
+    chosen: dict[str, Any] = base | ({"prompts": (prompt,)} if prompt else {})
     missing = {"backbone": "--backbone sdxl", "prompts": '--prompt "a robot"'}
     if asked := [example for key, example in missing.items() if key not in known | chosen]:
         raise BadInput(

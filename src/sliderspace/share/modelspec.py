@@ -44,6 +44,10 @@ FAMILIES = {
         1024,
     ),
     "flux": Family("flux-1", "https://github.com/black-forest-labs/flux", "flux1", "Flux", 1024),
+    "sd35": Family("stable-diffusion-v3.5", "https://github.com/Stability-AI/sd3.5", "sd3.5", "Unknown", 1024),
+    "qwen-image": Family("Qwen-Image", "https://github.com/QwenLM/Qwen-Image", "qwen_image", "Unknown", 1024),
+    "flux2": Family("flux-2", "https://github.com/black-forest-labs/flux2", "flux2", "Unknown", 1024),
+    "krea2": Family("Krea-2", "https://github.com/krea-ai/krea-2", "krea2", "Unknown", 1024),
     "z-image": Family("Z-Image", "https://github.com/Tongyi-MAI/Z-Image", "zimage", "Unknown", 1024),
 }
 

@@ -113,13 +113,7 @@ class Backbone(ABC):
     def noise(self, seeds: Sequence[int], draw: int = 0) -> Tensor:
         """Normal latents [B, C, H, W]; row b is draw number `draw` of a generator of its own, and diffusers draws the
         same ones."""
-        rows: list[Tensor] = []
-        for seed in seeds:
-            generator = torch.Generator().manual_seed(seed)
-            for _ in range(draw):
-                torch.randn((1, *self.latent_shape), generator=generator)
-            rows.append(torch.randn((1, *self.latent_shape), generator=generator))
-        return torch.cat(rows).to(self.device)
+        return draws(self.latent_shape, seeds, draw).to(self.device)
 
     def start(self, seeds: Sequence[int]) -> Tensor:
         """The latents a trajectory begins with."""
@@ -137,3 +131,14 @@ class Backbone(ABC):
     def diffuse(self, z_BCHW: Tensor, index: int, seeds: Sequence[int]) -> Tensor:
         """Clean scaled latents, noised as they would be at sampler step `index`."""
         return self.schedule.a_T[index] * z_BCHW + self.schedule.s_T[index] * self.noise(seeds)
+
+
+def draws(shape: tuple[int, ...], seeds: Sequence[int], draw: int) -> Tensor:
+    """Normal numbers [B, *shape]; row b is draw number `draw` of a generator of its own."""
+    rows: list[Tensor] = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(draw):
+            torch.randn((1, *shape), generator=generator)
+        rows.append(torch.randn((1, *shape), generator=generator))
+    return torch.cat(rows)
