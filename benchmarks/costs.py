@@ -89,7 +89,7 @@ def decoder_part(backbone: PipelineBackbone) -> Part:
 
     forward = without_gradients(lambda: backbone.decode(z), backbone.decoder)
     plain = counted(update, backbone.decoder)
-    if backbone.setup.decoder is None:
+    if backbone.setup.decoder is None and backbone.decoder._supports_gradient_checkpointing:
         backbone.decoder.enable_gradient_checkpointing()
     return part_of(values_of(backbone.decoder), forward, plain, counted(update, backbone.decoder))
 
@@ -155,7 +155,7 @@ def denoiser_rows(backbone: PipelineBackbone) -> int:
 def stored_values(backbone: PipelineBackbone) -> dict[str, int]:
     """Values of the parts that a pipeline's folder holds and a run reads."""
     index = read_json(backbone.folder / "model_index.json")
-    parts = ("text_encoder", "text_encoder_2", "vae", backbone.component)
+    parts = ("text_encoder", "text_encoder_2", "text_encoder_3", "vae", backbone.component)
     return {p: parameters_of(index[p][1], backbone.folder / p) for p in parts if p in index}
 
 

@@ -20,15 +20,16 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process that is forked must not have begun threads
 
+import psutil
 import torch
 from tiny_models import save_tiny
 
@@ -62,30 +63,38 @@ def work(folder: Path, settings: dict[str, Any], say: int | None = None) -> None
     with run.open_for_writing():
         models, _ = begin(settings_from(settings), Speed(device="cpu"), run)
         for record in discover(models):
-            _tell(say, record.stage)
+            tell(say, record.stage)
         for record in Evaluation(models, 4)():
-            _tell(say, record.stage)
-        _tell(say, "export")
+            tell(say, record.stage)
+        tell(say, "export")
         export(SliderSpace.load(folder), folder / "lora")
-        _tell(say, "report")
+        tell(say, "report")
         report_run(run)
 
 
-def _tell(pipe: int | None, stage: str) -> None:
+def tell(pipe: int | None, stage: str) -> None:
     if pipe is not None:
         os.write(pipe, f"{stage}\n".encode())
 
 
+Work = Callable[[Path, dict[str, Any], int], None]
+TITLES = {"worker": "ray::Worker", "head": "raylet"}  # what Ray's processes are called
+
+
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: some seconds after a stage has begun; "" is the start of the attempt."""
+    """When to kill: some seconds after a stage has begun ("" is the start of the attempt); and what: the process of the
+    attempt itself, or a process of its Ray cluster."""
 
     stage: str
     seconds: float
+    victim: str = "driver"
 
 
-def attempt(folder: Path, settings: dict[str, Any], kill: Moment | None) -> tuple[bool, str]:
-    """Whether a process got done before its moment came; if not, it was killed, in the stage that is returned."""
+def attempt(
+    folder: Path, settings: dict[str, Any], kill: Moment | None, work: Work = work
+) -> tuple[bool, Moment | None]:
+    """Whether a process got done; and the moment, in the stage where it came: None where that was too late."""
     heard, said = os.pipe()
     child = os.fork()
     if not child:
@@ -99,20 +108,39 @@ def attempt(folder: Path, settings: dict[str, Any], kill: Moment | None) -> tupl
     os.set_blocking(heard, False)
     stages: list[str] = []
     began = {"": time.monotonic()}
+    struck: Moment | None = None
     while (status := os.waitpid(child, os.WNOHANG))[0] == 0:
         for stage in _heard(heard):
             stages.append(stage)
             began.setdefault(stage, time.monotonic())
-        if kill and kill.stage in began and time.monotonic() - began[kill.stage] >= kill.seconds:
-            os.kill(child, signal.SIGKILL)
-            kill = None
+        due = kill and struck is None and kill.stage in began
+        if kill and due and time.monotonic() - began[kill.stage] >= kill.seconds and strike(child, kill.victim):
+            struck = replace(kill, stage=(stages or ["begin"])[-1])
         time.sleep(0.001)
-    stages += _heard(heard)
     os.close(heard)
     code = os.waitstatus_to_exitcode(status[1])
-    if code not in (0, -signal.SIGKILL):
+    expected = {0} if kill is None or kill.victim == "worker" else {0, -signal.SIGKILL}
+    if code not in expected and not (kill and kill.victim == "head" and struck):
         raise SystemExit(f"an attempt ended with {code}: {folder} is left as it was")
-    return code == 0, (stages or ["begin"])[-1]
+    return code == 0, struck
+
+
+def strike(child: int, victim: str) -> bool:
+    """Kill a process, or one of its cluster's; whether there was one. What is left of a cluster without its driver has
+    to go by itself."""
+    family = psutil.Process(child).children(recursive=True)
+    if victim == "driver":
+        os.kill(child, signal.SIGKILL)
+        if psutil.wait_procs(family, timeout=60)[1]:
+            raise SystemExit("a cluster outlives its driver")
+        return True
+    for process in family:
+        with suppress(psutil.Error):
+            if any(TITLES[victim] in word for word in process.cmdline()[:1]):
+                process.kill()
+                return True
+    time.sleep(0.05)  # not yet
+    return False
 
 
 def _heard(pipe: int) -> list[str]:
@@ -136,22 +164,29 @@ def contents(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256(content.replace(place, b"")).hexdigest() for name, content in data.items()}
 
 
-def disturbed(folder: Path, settings: dict[str, Any], moments: Sequence[Moment]) -> list[str]:
-    """Kill a run at some moments, one an attempt, and let it end; the stages it was killed in. Raises SystemExit where
-    a task that was done was done again."""
-    killed: list[str] = []
+def disturbed(folder: Path, settings: dict[str, Any], moments: Sequence[Moment], work: Work = work) -> list[Moment]:
+    """Kill at some moments, one an attempt, and let the run end; those that came. Raises SystemExit where a task that
+    was done was done again."""
+    killed: list[Moment] = []
     before: dict[str, int] = {}
     for moment in (*moments, None):
-        done, stage = attempt(folder, settings, moment)
+        done, struck = attempt(folder, settings, moment, work)
         after = tasks(folder)
         again = [name for name in before if name in after and after[name] != before[name] and _is_task(name)]
         if again:
-            raise SystemExit(f"done again after a kill in {killed[-1]}: {', '.join(again)}")
+            raise SystemExit(f"done again after {killed[-1]}: {', '.join(again)}")
         before = after
+        killed += [struck] if struck else []
         if done:
             break
-        killed.append(stage)
     return killed
+
+
+def check_same(folder: Path, undisturbed: Path) -> None:
+    """SystemExit where two runs differ in a byte."""
+    ours, theirs = contents(folder), contents(undisturbed)
+    if names := sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)):
+        raise SystemExit(f"unlike the undisturbed run: {', '.join(names)}")
 
 
 def moments(rng: random.Random, took: float) -> Iterator[Moment]:
@@ -182,18 +217,15 @@ def main() -> None:
         start = time.monotonic()
         attempt(root / "alone", settings, None)
         took = time.monotonic() - start
-        killed: list[str] = []
+        killed: list[Moment] = []
         runs = 0
         while len(killed) < options.kills:
             folder = root / f"run-{runs}"
             due = min(KILLS_A_RUN, options.kills - len(killed))
             killed += disturbed(folder, settings, list(islice(moments(rng, took), due)))
             runs += 1
-            ours, theirs = contents(folder), contents(root / "alone")
-            if ours != theirs:
-                names = [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)]
-                raise SystemExit(f"unlike the undisturbed run: {', '.join(sorted(names))}")
-    by_stage = dict(Counter(killed).most_common())
+            check_same(folder, root / "alone")
+    by_stage = dict(Counter(kill.stage for kill in killed).most_common())
     print(json.dumps({"kills": len(killed), "runs": runs, "undisturbed_s": round(took, 1), "by_stage": by_stage}))
     print("every run ended with the bytes of the undisturbed one, and no task that was done was done again")
 

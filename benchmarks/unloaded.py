@@ -16,8 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sliderspace.core.settings import Settings
 from sliderspace.models.backbones import PRESETS, Preset, preset_for
+from sliderspace.models.backbones.families import family_of
 from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
-from sliderspace.models.backbones.presets import family_of
 from sliderspace.models.configs import configs_of
 from sliderspace.models.encoders import Encoder, facenet, towers
 from sliderspace.models.encoders.base import Preprocessing, read_json
@@ -161,6 +161,7 @@ def build(
         sampler=preset.sampler,
         timesteps=preset.timesteps,
         spacing=preset.spacing,
+        prediction=preset.prediction,
         resolution=settings.resolution or preset.resolution,
         weights=configs_of(other) if other and not file and not Path(other).expanduser().is_file() else None,
         decoder=configs_of(small) if small else None,
@@ -172,7 +173,7 @@ def build(
 def checkpoint(backbone: PipelineBackbone) -> None:
     """What `checkpointing` switches on in a backbone that loads: a small decoder has none."""
     backbone.denoiser.enable_gradient_checkpointing()
-    if backbone.setup.decoder is None:
+    if backbone.setup.decoder is None and backbone.decoder._supports_gradient_checkpointing:
         backbone.decoder.enable_gradient_checkpointing()
 
 

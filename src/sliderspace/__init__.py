@@ -8,6 +8,7 @@ PUBLIC = {
     "discover": "sliderspace.api",
     "SliderSpace": "sliderspace.space",
     "export": "sliderspace.share.export",
+    "export_mix": "sliderspace.share.export",
     "import_space": "sliderspace.share.importing",
     "delayed_start": "sliderspace.share.delayed_start",
     "SliderBank": "sliderspace.method.sliders",

@@ -252,6 +252,11 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {  # arguments after DIR, and wo
     "no target named": (["train", "--targets", ""], ["--targets is empty"]),
     "a part of the work beyond its parts": (["train", "--shard", "4/4"], ["--shard", "3/4"]),
     "a part of the work that is a word": (["measure", "--shard", "first"], ["--shard", "0/4"]),
+    "an engine that is none": (["train", "--engine", "spark"], ["--engine", "ray://HOST:PORT"]),
+    "a cluster without a port": (["measure", "--engine", "ray://head"], ["--engine", "ray://HOST:PORT"]),
+    "work dealt out twice": (["train", "--engine", "ray", "--shard", "0/2"], ["--shard", "--engine"]),
+    "no workers": (["train", "--engine", "ray", "--workers", "0"], ["--workers"]),
+    "more than a GPU a worker": (["train", "--engine", "ray", "--gpus", "2"], ["--gpus"]),
     "no updates": (["train", "--updates", "0"], ["--updates"]),
     "training on no steps": (["train", "--until", "0"], ["--until"]),
 }
@@ -485,6 +490,12 @@ def test_export_and_import(call: Call, copy: Path, tmp_path: Path, small: dict[s
     again = ok(call("import", tmp_path / "loras", "--out", tmp_path / "again", *base, "--json"))
     assert json.loads(again.stdout)["sliders"] == 2
     ok(call("sweep", tmp_path / "again", "1", "--seeds", "3", "--scales", "0,1"))
+    mix = ("export", copy, "--set", "0=1.5", "--set", "2=-1", "--out", tmp_path / "mixes", "--json")
+    [file] = json.loads(ok(call(*mix, "--name", "evening")).stdout)["files"]
+    assert Path(file).name.endswith("-mix-evening.safetensors")
+    ok(call("import", file, "--out", tmp_path / "mixed", *base))
+    refused(call(*mix, "--sliders", "0"), "--sliders")
+    refused(call("export", copy, "--name", "evening"), "--set")
     refused(call("export", copy, "--sliders", "0-x"), "--sliders")
     refused(call("export", copy, "--sliders", "99"), "sliders 0")
     refused(call("import", copy / "trajectories", "--out", tmp_path / "other"), "trajectories")

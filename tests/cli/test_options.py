@@ -30,6 +30,7 @@ SAMPLED = {
     "--resolution": None,
     "--decoder": "auto",
     "--quantize": "none",
+    "--lora": "",
     "--seed": 0,
     "--images": "",
     "--samples": 1000,
@@ -49,6 +50,7 @@ TRAINED = {
 }
 DRAWING = {"--device": "auto", "--batch": 64}
 UPDATING = {**DRAWING, "--lanes": 16, "--checkpointing": False}
+ENGINE = {"--engine": "local", "--workers": None, "--gpus": 1.0}
 CONCEPT = {"prompts": None, "--prompts": None, "--expand": None, "--expand-to": 50, "--base-url": None, "--out": None}
 PICTURE = {
     "--seeds": "0-15",
@@ -62,10 +64,13 @@ PICTURE = {
 PROMISED: dict[str, dict[str, Any]] = {
     "discover": {
         **CONCEPT,
+        "--concepts": None,
+        "--shard": None,
         **SAMPLED,
         **FITTED,
         **TRAINED,
         **UPDATING,
+        **ENGINE,
         "--recipe": None,
         "--replace": False,
         "--dry-run": False,
@@ -87,10 +92,10 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--eta": 1.0,
         **UPDATING,
     },
-    "sample": {**CONCEPT, **SAMPLED, **DRAWING, "--replace": False, "--shard": None, "--json": False},
+    "sample": {**CONCEPT, **SAMPLED, **DRAWING, **ENGINE, "--replace": False, "--shard": None, "--json": False},
     "fit": {"folder": None, **FITTED, "--device": "auto", "--replace": False, "--json": False},
-    "train": {"folder": None, **TRAINED, **UPDATING, "--replace": False, "--shard": None, "--json": False},
-    "measure": {"folder": None, **UPDATING, "--shard": None, "--json": False},
+    "train": {"folder": None, **TRAINED, **UPDATING, **ENGINE, "--replace": False, "--shard": None, "--json": False},
+    "measure": {"folder": None, **UPDATING, **ENGINE, "--shard": None, "--json": False},
     "generate": {"folder": None, "--set": None, "--mix": 0, **PICTURE},
     "sweep": {"folder": None, "slider": None, "--scales": "-3,-2,-1,0,1,2,3", **PICTURE, "--seeds": "0-3"},
     "evaluate": {"folder": None, "--seeds": 32, "--judge": None, "--json": False, **DRAWING},
@@ -121,7 +126,7 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--shard": None,
         "--json": False,
         **dict.fromkeys(("--encoder", "--steps", "--guidance", "--precision", "--resolution")),
-        **dict.fromkeys(("--decoder", "--quantize", "--samples", "--updates")),
+        **dict.fromkeys(("--decoder", "--quantize", "--lora", "--samples", "--updates")),
         **UPDATING,
     },
     "info": {"folder": None, "--json": False},
@@ -143,11 +148,20 @@ PROMISED: dict[str, dict[str, Any]] = {
     "export": {
         "folder": None,
         "--sliders": None,
+        "--set": None,
+        "--name": "",
         "--unit": 1.0,
         "--out": None,
         "--json": False,
     },
-    "import": {"source": None, "--out": None, "--backbone": None, "--prompt": None, "--json": False},
+    "import": {
+        "source": None,
+        "--out": None,
+        "--backbone": None,
+        "--lora": None,
+        "--prompt": None,
+        "--json": False,
+    },
     "push": {
         "folder": None,
         "repository": None,
@@ -156,7 +170,14 @@ PROMISED: dict[str, dict[str, Any]] = {
         "--base-model": "",
         "--json": False,
     },
-    "pull": {"repository": None, "--out": None, "--backbone": None, "--revision": None, "--json": False},
+    "pull": {
+        "repository": None,
+        "--out": None,
+        "--backbone": None,
+        "--lora": None,
+        "--revision": None,
+        "--json": False,
+    },
 }
 
 

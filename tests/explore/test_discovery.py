@@ -73,12 +73,19 @@ def test_a_failure_is_what_the_command_said_and_another_may_follow(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_stopped_it_goes_on_and_the_page_gets_its_run(session: Session, run: Path) -> None:
+def test_paused_and_stopped_it_goes_on_and_the_page_gets_its_run(session: Session, run: Path) -> None:
     settings = SpaceFile.read(RunFolder(run).space).settings
     asked = {"action": "discover", "asked": {"prompt": "a red robot", "backbone": settings.backbone, **TOY}}
     assert session.act(asked)["running"]
     wait(session.discovery, lambda state: state.share > 0)
-    assert session.act({"action": "stop"})["stopped"]
+    paused = session.act({"action": "pause"})
+    assert paused["paused"] and not paused["running"] and not paused["stopped"]
+    assert session.act({"action": "go_on"})["running"]
+    wait(session.discovery, lambda state: state.share > 0)
+    session.act({"action": "pause"})
+    stopped = session.act({"action": "stop"})
+    assert stopped["stopped"] and not stopped["paused"]
+    assert "no discovery is paused" in session.act({"action": "go_on"})["error"]
     assert (run.parent / "a-red-robot" / "config.json").is_file()
     assert session.act(asked)["running"]
     wait(session.discovery, lambda state: not state.running)

@@ -161,6 +161,10 @@ def test_sliders_are_exported_and_swept(tab: Tab, app: App) -> None:
     page.locator(".ss-export").click()
     page.get_by_text("1 file in").wait_for()
     assert len(list((app[1][0] / "lora").glob("*.safetensors"))) == 1
+    page.locator(".ss-save input").fill("long <b>")
+    page.locator(".ss-export-mix").click()
+    page.get_by_text("-mix-long-b.safetensors").wait_for()
+    assert len(list((app[1][0] / "lora").glob("*-mix-long-b.*"))) == 3  # a picture and notes beside it
     row(page, 1).get_by_text("strip").click()
     page.locator(".ss-sheet").wait_for(state="visible")
     for kind in ("strip", "gif"):
@@ -168,6 +172,32 @@ def test_sliders_are_exported_and_swept(tab: Tab, app: App) -> None:
     with page.expect_download() as download:
         page.locator(".ss-get-gif").click()
     assert download.value.suggested_filename == "slider-1.gif"
+
+
+def test_the_pad_turns_two_sliders_at_once(tab: Tab, app: App) -> None:
+    page = tab()
+    page.get_by_text("Two sliders at once").click()
+    page.locator(".ss-x").select_option("1")
+    page.locator(".ss-y").select_option("2")
+    pad = page.locator(".ss-pad")
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.9, steps=4)
+    assert float(strength(page, 1)) > 0 > float(strength(page, 2))  # right is more, down is less
+    assert page.locator(".ss-state").inner_text().startswith("Drag")  # nothing is drawn before it is let go
+    page.mouse.up()
+    drawn(page)
+    two = {k: float(strength(page, k)) for k in (1, 2)}
+    seeds = [int(seed) for seed in page.locator("[name=seeds]").input_value().split(",")]
+    assert (shown(page)[1] == SliderSpace.load(app[1][0], Speed(device="cpu")).generate(seeds, two)[0]).all()
+    pad.press("ArrowLeft")
+    drawn(page)
+    assert float(strength(page, 1)) < two[1] and float(strength(page, 2)) == two[2]
+    page.locator(".ss-undo").click()
+    drawn(page)
+    assert {k: float(strength(page, k)) for k in (1, 2)} == two
 
 
 def test_markup_in_prompts_and_names_stays_text(tab: Tab) -> None:
@@ -193,13 +223,22 @@ def test_the_page_fits_a_phone(tab: Tab) -> None:
     assert page.locator(".ss-pairs").bounding_box()["y"] >= 0  # pictures stay in sight of the sliders
 
 
-def test_a_discovery_shows_its_progress_and_can_be_stopped(tab: Tab, app: App) -> None:
+def test_a_discovery_shows_its_progress_is_paused_goes_on_and_is_stopped(tab: Tab, app: App) -> None:
     page = tab()
     page.locator(".ss-new").click()
     page.locator(".ss-ask [name=prompt]").fill("a --out <b>")
     page.locator(".ss-ask [name=sliders]").fill("2")
     page.locator(".ss-ask [type=submit]").click()
-    page.wait_for_function("() => /sample \\d+\\/\\d+/.test(document.querySelector('.ss-said').textContent)")
+    sampling = "() => /sample \\d+\\/\\d+/.test(document.querySelector('.ss-said').textContent)"
+    page.wait_for_function(sampling)
+    page.locator(".ss-pause").click()
+    page.get_by_text("paused; nothing is lost").wait_for()
+    assert not page.locator(".ss-ask [type=submit]").is_visible()
+    assert (app[1][0].parent / "a-out-b" / "config.json").is_file()
+    page.reload()  # and another tab finds it as it is
+    page.locator(".ss-go-on").click()
+    page.wait_for_function(sampling)
     page.locator(".ss-stop").click()
     page.get_by_text("start it again to go on from here").wait_for()
-    assert (app[1][0].parent / "a-out-b" / "config.json").is_file()
+    assert page.locator(".ss-ask [type=submit]").is_visible()
+    assert not page.locator(".ss-go-on").is_visible()

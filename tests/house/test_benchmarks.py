@@ -16,6 +16,9 @@ ROOT = Path(__file__).parents[2]
     [
         ("kills.py", "--kills", "3"),
         ("shards.py", "--processes", "2"),
+        ("catalogue.py", "--concepts", "300", "--workers", "8", "--samples", "20", "--updates", "3"),
+        ("cluster.py", "--tiny"),
+        ("faults.py", "--faults", "4", "--mutations", "100"),
         ("memory.py", "sample", "--trajectories", "32"),
         ("memory.py", "train", "--trajectories", "512"),
         ("memory.py", "measure", "--sliders", "4"),

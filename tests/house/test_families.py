@@ -5,7 +5,9 @@ make test-families
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.single_file import save_single
 from support.tiny import Tiny
 from support.tiny_flow import save_flux, save_zimage
 from support.tiny_unet import save_sdxl, save_small_decoder
@@ -40,6 +43,7 @@ def _sd(kind: str) -> Build:
 # Random weights that predict noise make fourteen times the first step's noise of a picture, and nothing shows in it. What
 # predicts velocity stays in range, as a trained model does; `sd15` is a model of the other kind.
 VELOCITY = {"prediction_type": "v_prediction"}
+EULER = {"timestep_spacing": "leading", "steps_offset": 1}
 
 
 def louder(unet: Path) -> None:
@@ -47,6 +51,18 @@ def louder(unet: Path) -> None:
     (file,) = unet.glob("*.safetensors")
     weights = load_file(file)
     save_file({n: 5 * t if n.endswith("attn2.to_out.0.weight") else t for n, t in weights.items()}, file)
+
+
+def _one_file(folder: Path, tiny: Tiny, **predicts: str) -> dict[str, str]:
+    """Its weights in one file, and nothing but configurations and words in the folder."""
+    whole = save_sdxl(folder / "whole", **EULER, **predicts)
+    louder(whole / "unet")
+    bare = shutil.copytree(whole, folder / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
+    return {
+        "location": str(bare),
+        "decoder": str(save_small_decoder(folder / "small")),
+        "file": str(save_single(whole, folder / "model.safetensors")),
+    }
 
 
 def _sdxl(scheduler: str, *, weights: str = "", told: int | None = None, **options: Any) -> Build:
@@ -76,7 +92,6 @@ def _flow(save: Callable[[Path], object]) -> Build:
     return build
 
 
-EULER = {"timestep_spacing": "leading", "steps_offset": 1}
 FAMILIES: dict[str, Build] = {
     "sd15": _sd("noise"),
     "sd21": _sd("velocity"),
@@ -85,6 +100,10 @@ FAMILIES: dict[str, Build] = {
     "sdxl-turbo": _sdxl("EulerAncestralDiscreteScheduler", timestep_spacing="trailing"),
     "sdxl-lightning": _sdxl("EulerDiscreteScheduler", weights="file", **EULER),
     "sdxl-lcm": _sdxl("EulerDiscreteScheduler", weights="folder", told=16, **EULER),
+    "illustrious": partial(_one_file, **VELOCITY),
+    "noobai": partial(_one_file, **VELOCITY),
+    "noobai-v": _one_file,  # what it predicts is said by the preset, not by SDXL's configuration
+    "pony": partial(_one_file, **VELOCITY),
     "flux-schnell": _flow(lambda folder: save_flux(folder, dev=False)),
     "flux-dev": _flow(lambda folder: save_flux(folder, dev=True)),
     "z-image-turbo": _flow(save_zimage),
@@ -92,7 +111,7 @@ FAMILIES: dict[str, Build] = {
 
 
 def test_every_preset_is_here() -> None:
-    assert set(FAMILIES) == set(PRESETS) - {"mini"}
+    assert set(FAMILIES) == set(PRESETS) - {"mini", "mini-turbo"}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -103,7 +122,7 @@ def test_discovery_export_and_round_trip(
     places = FAMILIES[name](tmp_path, tiny)
     steps = min(PRESETS[name].steps, 5)
     preset = dataclasses.replace(
-        PRESETS[name], encoder=str(tiny.clip), revision="", resolution=0, steps=steps, **places
+        PRESETS[name], encoder=str(tiny.clip), revision="", resolution=32, steps=steps, **places
     )
     monkeypatch.setitem(PRESETS, name, preset)
     call(
@@ -146,29 +165,36 @@ def in_diffusers(preset: Preset, lora: Path) -> "np.ndarray[Any, np.dtype[np.uin
     """What the plain pipeline draws with the file, set up as the model's authors say; uint8 [N, H, W, 3]."""
     import diffusers
 
-    pipe: Any = diffusers.DiffusionPipeline.from_pretrained(preset.location, torch_dtype=torch.float32)
+    if preset.file:
+        options: dict[str, Any] = {"config": preset.location, "local_files_only": True}
+        pipe: Any = diffusers.StableDiffusionXLPipeline.from_single_file(preset.file, **options)
+    else:
+        pipe = diffusers.DiffusionPipeline.from_pretrained(preset.location, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     if preset.weights:
         pipe.unet = other_unet(Path(preset.weights), pipe.unet)
     if preset.sampler:
-        spacing = {"timestep_spacing": preset.spacing} if preset.spacing else {}
+        spacing: dict[str, Any] = {"timestep_spacing": preset.spacing} if preset.spacing else {}
+        if preset.prediction == "v-zero-snr":
+            spacing |= {**VELOCITY, "rescale_betas_zero_snr": True}
         pipe.scheduler = getattr(diffusers, SAMPLERS[preset.sampler][0]).from_config(pipe.scheduler.config, **spacing)
     pipe.load_lora_weights(lora)
     count = {"timesteps": list(preset.timesteps)} if preset.timesteps else {"num_inference_steps": preset.steps}
     window = {"max_sequence_length": 256} if preset.name == "flux-schnell" else {}
-    guidance = (
-        preset.guidance - 1 if preset.name == "z-image-turbo" else preset.guidance
-    )  # diffusers counts from 0 there
+    from_0 = preset.name.startswith(("z-image", "krea2"))  # where diffusers counts guidance from 0
+    guidance = {"guidance_scale": preset.guidance - from_0}
+    if preset.name == "qwen-image":
+        guidance = {"true_cfg_scale": preset.guidance, "negative_prompt": [""] * len(SEEDS)}
     generators = [torch.Generator().manual_seed(s) for s in SEEDS]
     images = pipe(
-        ["a robot"] * len(SEEDS),
-        guidance_scale=guidance,
+        prompt=["a robot"] * len(SEEDS),
         generator=generators,
         output_type="np",
         height=32,
         width=32,
         **count,
         **window,
+        **guidance,
     )
     return (images.images * 255).round().astype(np.uint8)
 

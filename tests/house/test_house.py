@@ -198,11 +198,14 @@ def test_help_is_instant() -> None:
     assert min(_seconds("-m", "sliderspace.cli", "--help") for _ in range(3)) < 0.5
 
 
-def test_the_command_line_imports_no_torch() -> None:
-    done = _run(
-        "-c",
-        "import sys, sliderspace.cli; print(sorted({'torch', 'diffusers', 'transformers', 'numpy'} & "
-        "set(sys.modules)))",
-    )
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("sliderspace.cli", ("torch", "diffusers", "transformers", "numpy", "ray")),
+        ("sliderspace.engine.local, sliderspace.engine.worker, sliderspace.cli.engines, sliderspace.api", ("ray",)),
+    ],
+)
+def test_what_is_not_needed_is_not_imported(module: str, heavy: tuple[str, ...]) -> None:
+    done = _run("-c", f"import sys, {module}; print(sorted({set(heavy)} & set(sys.modules)))")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"

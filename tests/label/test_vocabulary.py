@@ -57,12 +57,12 @@ def test_both_ends_of_a_planted_change_are_named() -> None:
     assert turned.proposed == "word 5 ↔ …" and turned.low == "word 5"
 
 
-def test_random_directions_get_a_sure_name_once_in_twenty() -> None:
+def test_random_directions_get_a_sure_name_once_in_forty() -> None:
     """However steadily they move the pictures: that is no sign that a word fits."""
     rng = np.random.default_rng(3)
     labels = labels_by_words(Texts(), moves(rng.normal(size=(400, D)), noise=0.1), WORDS)
     sure = sum(label.passed for label in labels) / len(labels)
-    assert 0.01 < sure < 0.1
+    assert 0.005 < sure < 0.05
     assert all(label.proposed and label.proposed.count("↔") == 1 for label in labels if not label.passed)
 
 

@@ -194,6 +194,19 @@ def run_as(folder: Path, preset: str, seeds: list[int], **changed: Any) -> Tenso
     return torch.cat(list(render(backbone, None, backbone.encode(["a robot"]), seeds, [0] * len(seeds))))
 
 
+def test_noobai_v_runs_as_its_authors_say(sdxl: Path) -> None:
+    """Laxhar/noobai-XL-Vpred-1.0's card: EulerDiscreteScheduler.from_config, v-prediction, zero terminal SNR."""
+    from diffusers import EulerDiscreteScheduler
+
+    def scheduler(config: Any) -> Any:
+        return EulerDiscreteScheduler.from_config(config, prediction_type="v_prediction", rescale_betas_zero_snr=True)
+
+    preset = PRESETS["noobai-v"]
+    image = run_as(sdxl, "noobai-v", [3], steps=4, prediction=preset.prediction)
+    torch.testing.assert_close(image, theirs(sdxl, 4, preset.guidance, [3], scheduler), rtol=0, atol=1e-4)
+    assert (image - run_as(sdxl, "noobai-v", [3], steps=4)).abs().max() > 0.05, "SDXL's own prediction is of the noise"
+
+
 def test_dmd2_runs_as_its_authors_say(sdxl: Path) -> None:
     """tianweiy/DMD2's card: LCMScheduler.from_config, timesteps=[999, 749, 499, 249], guidance_scale=0."""
     from diffusers import LCMScheduler

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from threading import Thread
 from urllib.parse import unquote
 
 import pytest
@@ -111,6 +112,39 @@ def test_links_to_other_places_bring_nothing_of_them(runs: Path, tmp_path: Path)
     (runs / "loop").symlink_to(runs)
     page, count, _ = write_gallery(runs)
     assert count == 1 and "password" not in page.read_text(encoding="utf-8")
+
+
+def test_a_link_in_the_pages_place_is_not_written_through(runs: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.html"
+    mine.write_text("mine")
+    (runs / NAME).symlink_to(mine)
+    with pytest.raises(BadInput, match="not replaced"):
+        write_gallery(runs)
+    (runs / "two" / "report.html").symlink_to(mine)
+    report_run(RunFolder(runs / "two"))
+    assert mine.read_text() == "mine" and not (runs / "two" / "report.html").is_symlink()
+
+
+def test_endless_numbers_do_no_harm(runs: Path) -> None:
+    path = runs / "one" / "measures.json"
+    measures = json.loads(path.read_text())
+    for slider in [measures["mean"], *measures["sliders"]]:
+        slider |= {"alignment": 1e308, "consistency": -1e308, "explained_variance_ratio": 1e300}
+    for slider in measures["sliders"]:
+        slider["span"] = [-1e300, 1e300]
+    path.write_text(json.dumps(measures))
+    assert shown(runs).text.count("3 sliders") == 2
+    assert Page(report_run(RunFolder(runs / "one")).read_text(encoding="utf-8")).tags
+
+
+def test_two_writers_leave_a_whole_page(runs: Path) -> None:
+    writers = [Thread(target=write_gallery, args=(runs,)) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert (runs / NAME).read_text(encoding="utf-8").rstrip().endswith("</html>")
+    assert not list(runs.glob(".*.partial"))
 
 
 def test_folders_without_runs(tmp_path: Path, finished: Path) -> None:

@@ -33,7 +33,7 @@ from sliderspace.models.backbones.flux import FluxBackbone
 from sliderspace.models.backbones.unet import UNetBackbone
 from sliderspace.models.backbones.zimage import ZImageBackbone
 from sliderspace.models.identity import identity_of
-from sliderspace.share.export import export
+from sliderspace.share.export import export, export_mix
 from sliderspace.share.hub import prepare
 from sliderspace.share.importing import import_space
 from sliderspace.share.lora_files import load_file
@@ -78,7 +78,8 @@ def merged(denoiser: nn.Module, space: SliderSpace, strengths: Mapping[int, floa
 def check_against_weights(
     load: Pipelines, component: str, draw: Callable[[Any], Tensor], space: SliderSpace, folder: Path
 ) -> None:
-    """diffusers puts every layer where it belongs: as many layers as the space has, and the picture of W + s·unit·B A."""
+    """diffusers puts every layer where it belongs: as many layers as the space has, and the picture of W + s·unit·B A;
+    so it does with the file of the mix."""
     from peft.tuners.lora import LoraLayer
 
     pipe, strengths = load(), {0: 0.8, 2: -1.3}
@@ -88,9 +89,12 @@ def check_against_weights(
     assert landed == {name.rpartition(".")[0] for name in space.values}
     reference = load()
     merged(getattr(reference, component), space, strengths)
-    found = draw(pipe)
-    close(found, draw(reference))
+    found, due = draw(pipe), draw(reference)
+    close(found, due)
     assert (found - base).abs().max() > 0.05
+    pipe.unload_lora_weights()
+    load_adapters(pipe, {0: export_mix(space, folder / "lora", strengths)}, {0: 1.0})
+    close(draw(pipe), due)
 
 
 def tiny_vae(channels: int, **options: Any) -> Any:

@@ -25,12 +25,14 @@ from support.spaces import RANK, make_space, target_layers
 from torch import nn
 
 from sliderspace.core.settings import Targets
-from sliderspace.models.backbones.flow import FlowBackbone
-from sliderspace.models.backbones.flux import FluxBackbone
+from sliderspace.models.backbones.families import family_of
+from sliderspace.models.backbones.folder import read_config
+from sliderspace.models.backbones.pipeline import PipelineBackbone
 from sliderspace.models.backbones.unet import UNetBackbone
-from sliderspace.models.backbones.zimage import ZImageBackbone
+from sliderspace.models.configs import configs_of
 from sliderspace.share.export import export
 from sliderspace.share.lora_names import component_of, denoiser_layers, keys_for
+from sliderspace.share.lora_names import family_of as family_of_layers
 
 SDXL: dict[str, Any] = {
     "block_out_channels": (320, 640, 1280),
@@ -171,23 +173,85 @@ def test_every_unet_layer_comes_back_from_its_name(targets: Targets) -> None:
     assert denoiser_layers(tensors)[0].keys() == layers.keys()
 
 
-@pytest.mark.parametrize(
-    ("kind", "pipeline", "backbone", "known"),
-    [
-        ("FluxTransformer2DModel", "FluxPipeline", FluxBackbone, comfy_flux()),
-        ("ZImageTransformer2DModel", "ZImagePipeline", ZImageBackbone, comfy_zimage()),
-    ],
-    ids=["flux", "z-image"],
-)
+def comfy_joint(blocks: int, *ends: str) -> set[str]:
+    """Joint blocks: those of SD 3.5 (mmdit_to_diffusers), of Qwen-Image (whose own names ComfyUI takes as they are) and
+    of FLUX.2 (flux_to_diffusers)."""
+    attention = ("to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj", "to_out.0", "to_add_out")
+    parts = [*(f"attn.{end}" for end in attention), *ends]
+    return {f"transformer.transformer_blocks.{i}.{end}" for i in range(blocks) for end in parts}
+
+
+def comfy_sd35() -> set[str]:
+    """The last block gives no text, and the first thirteen attend to the image alone once more."""
+    context = tuple(f"ff_context{end.removeprefix('ff')}" for end in FORWARD)
+    last = {f"transformer.transformer_blocks.23.{end}" for end in ("attn.to_add_out", *context)}
+    alone = {f"transformer.transformer_blocks.{i}.attn2.{end}" for i in range(13) for end in LINEAR}
+    return (comfy_joint(24, *FORWARD, *context) | alone) - last
+
+
+def comfy_klein(double: int, single: int) -> set[str]:
+    forward = tuple(f"{ff}.linear_{way}" for ff in ("ff", "ff_context") for way in ("in", "out"))
+    return comfy_joint(double, *forward) | {
+        f"transformer.single_transformer_blocks.{i}.attn.{end}"
+        for i in range(single)
+        for end in ("to_qkv_mlp_proj", "to_out")
+    }
+
+
+def comfy_krea2() -> set[str]:
+    """krea2_to_diffusers."""
+    stacks = [f"transformer_blocks.{i}" for i in range(28)]
+    stacks += [f"text_fusion.{kind}_blocks.{i}" for kind in ("layerwise", "refiner") for i in (0, 1)]
+    ends = [*(f"attn.{end}" for end in (*LINEAR, "to_gate")), "ff.gate", "ff.up", "ff.down"]
+    return {f"transformer.{stack}.{end}" for stack in stacks for end in ends}
+
+
+TRANSFORMERS = {  # model -> the names ComfyUI knows, how many, the family that our metadata say
+    "black-forest-labs/FLUX.1-dev": (comfy_flux(), 418, "flux"),
+    "Tongyi-MAI/Z-Image-Turbo": (comfy_zimage(), 238, "z-image"),
+    "stabilityai/stable-diffusion-3.5-medium": (comfy_sd35(), 337, "sd35"),
+    "Qwen/Qwen-Image": (
+        comfy_joint(60, *(f"{mlp}_mlp.{end.removeprefix('ff.')}" for mlp in ("img", "txt") for end in FORWARD)),
+        720,
+        "qwen-image",
+    ),
+    "black-forest-labs/FLUX.2-klein-4B": (comfy_klein(5, 20), 100, "flux2"),
+    "black-forest-labs/FLUX.2-klein-9B": (comfy_klein(8, 24), 144, "flux2"),
+    "krea/Krea-2-Raw": (comfy_krea2(), 256, "krea2"),
+}
+
+
+@pytest.fixture(scope="module", params=TRANSFORMERS)
+def transformer(request: pytest.FixtureRequest) -> tuple[str, type[PipelineBackbone], nn.Module]:
+    """A model's name, its family and its denoiser at full size."""
+    folder = configs_of(request.param)
+    family = family_of(folder)
+    config = {k: v for k, v in read_config(folder, "transformer").items() if not k.startswith("_")}
+    return request.param, family, full_size(family.denoiser_class, config)
+
+
 def test_full_size_transformer_names_are_those_of_comfyui_and_diffusers(
-    tmp_path: Path, kind: str, pipeline: str, backbone: type[FlowBackbone], known: set[str]
+    tmp_path: Path, transformer: tuple[str, type[PipelineBackbone], nn.Module]
 ) -> None:
     """Both read the same names; diffusers changes none on the way in."""
     import diffusers
 
-    layers = target_layers(full_size(kind, {}), backbone.layers["linear"])
+    name, family, model = transformer
+    known, count, _ = TRANSFORMERS[name]
+    layers = target_layers(model, family.layers["linear"])
     [path] = export(make_space(tmp_path / "run", layers, count=1), tmp_path / "lora")
     found = load_values(path)
-    assert {re.sub(r"\.lora_[AB]\.weight$", "", key) for key in found} == known and len(found) == 2 * len(layers)
-    read = getattr(diffusers, pipeline).lora_state_dict(path.parent, weight_name=path.name)
+    assert {re.sub(r"\.lora_[AB]\.weight$", "", key) for key in found} == known and len(known) == count == len(layers)
+    read = getattr(diffusers, family.pipeline_class).lora_state_dict(path.parent, weight_name=path.name)
     assert read.keys() == found.keys() and all(torch.equal(read[key], found[key]) for key in found)
+    assert denoiser_layers(found)[0].keys() == layers.keys(), "and ours come back"
+
+
+@pytest.mark.parametrize("targets", ["cross-kv", "cross", "attention", "linear"])
+def test_the_family_is_told_by_the_layers(
+    transformer: tuple[str, type[PipelineBackbone], nn.Module], targets: Targets
+) -> None:
+    name, family, model = transformer
+    layers = target_layers(model, family.layers[targets])
+    down = {path: torch.zeros(1, layer.in_features) for path, layer in layers.items()}
+    assert family_of_layers(down) == TRANSFORMERS[name][2]

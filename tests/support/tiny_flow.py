@@ -54,7 +54,7 @@ def save_flux(folder: Path, *, dev: bool) -> None:
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
     from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-    clip, t5 = _clip_words(folder / "words"), _t5_words()
+    clip, t5 = clip_words(folder / "words"), t5_words()
     text = CLIPTextConfig(
         hidden_size=WIDTH,
         intermediate_size=64,
@@ -89,7 +89,7 @@ def save_flux(folder: Path, *, dev: bool) -> None:
     )
     FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0 if dev else 1.0, use_dynamic_shifting=dev),
-        vae=_vae(),
+        vae=flux_vae(),
         text_encoder=CLIPTextModel(text),
         tokenizer=clip,
         text_encoder_2=T5EncoderModel(long_text),
@@ -104,7 +104,7 @@ def save_zimage(folder: Path) -> None:
     from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
     from transformers import Qwen3Config, Qwen3Model
 
-    words = _qwen_words()
+    words = qwen_words()
     text = Qwen3Config(
         hidden_size=WIDTH,
         intermediate_size=64,
@@ -132,14 +132,14 @@ def save_zimage(folder: Path) -> None:
         torch.nn.init.normal_(padding)
     ZImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_vae(),
+        vae=flux_vae(),
         text_encoder=Qwen3Model(text),
         tokenizer=words,
         transformer=transformer,
     ).save_pretrained(folder)
 
 
-def _vae() -> Any:
+def flux_vae() -> Any:
     """FLUX's own kind, which Z-Image shares: a shift as well as a scale, and no quantisation convolutions."""
     from diffusers import AutoencoderKL
 
@@ -164,7 +164,7 @@ def _letters() -> list[str]:
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def _clip_words(folder: Path) -> Any:
+def clip_words(folder: Path) -> Any:
     """Every byte is a token. CLIPTokenizer can be made from files only."""
     import shutil
 
@@ -179,14 +179,14 @@ def _clip_words(folder: Path) -> Any:
     return made
 
 
-def _t5_words() -> Any:
+def t5_words() -> Any:
     from transformers import T5Tokenizer
 
     pieces = ["<pad>", "</s>", "<unk>", "▁", *(chr(c) for c in range(33, 127))]
     return T5Tokenizer(vocab=[(piece, -1.0) for piece in pieces], extra_ids=0)
 
 
-def _qwen_words() -> Any:
+def qwen_words() -> Any:
     from transformers import Qwen2Tokenizer
 
     tokens = [*_letters(), "<|endoftext|>", "<|im_start|>", "<|im_end|>"]

@@ -14,9 +14,11 @@ def save_sdxl(
     *,
     told_guidance: int | None = None,
     zeros: bool = True,
+    attends: bool = False,
     **options: Any,
 ) -> Path:
-    """A StableDiffusionXLPipeline at toy size, every part of the real class."""
+    """A StableDiffusionXLPipeline at toy size, every part of the real class. `attends`: its autoencoder, as the large
+    one's."""
     import diffusers
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -57,7 +59,7 @@ def save_sdxl(
         up_block_types=("UpDecoderBlock2D",) * 3,
         layers_per_block=1,
         norm_num_groups=4,
-        mid_block_add_attention=False,
+        mid_block_add_attention=attends,
         scaling_factor=0.13025,
     )
     diffusers.StableDiffusionXLPipeline(

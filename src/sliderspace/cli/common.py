@@ -1,6 +1,7 @@
 """What the verbs share: running stages on a folder, answers, and errors in two lines."""
 
 import json
+import math
 from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sliderspace.storage.run_folder import RunFolder
 
 Values = dict[str, Any]
-FOLDERS = ("backbone", "encoder", "decoder", "images")  # settings that may name a folder
+FOLDERS = ("backbone", "encoder", "decoder", "lora", "images")  # settings that may name a folder or file
 FEW = 6  # words named in a warning
 
 
@@ -74,13 +75,15 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
     An expansion by a language model is kept in the folder; a dry run makes none, and plans for the concept as it is.
     """
     from sliderspace.core.settings import CONCEPT_RECIPES, RECIPES, Settings, recipe
+    from sliderspace.models.backbones.lora import split
 
     typed = given(values, Settings.model_fields)
     if nothing := [name for name, value in typed.items() if value == ""]:
         raise BadInput(f"{spelling(nothing[0])} is empty: name something, or leave it out")
     for name in FOLDERS:  # stored whole, so that it is found from anywhere
         if name in typed and typed[name] not in _known(name):
-            typed[name] = _whole(typed[name], spelling(name))
+            place, strength = split(typed[name]) if name == "lora" else (typed[name], "")
+            typed[name] = _whole(place, spelling(name)) + strength
     with naming_options(typed):
         among = CONCEPT_RECIPES if "pairs" in typed else RECIPES
         settings = _settings(recipe(values.get("recipe") or "", among) | typed, values, run, dry=dry)
@@ -97,10 +100,11 @@ def _known(setting: str) -> Collection[str]:
 
 
 def _whole(place: str, option: str) -> str:
-    """The full path where this is a folder, else as it is: a name or a repository. BadInput for what can be neither."""
+    """The full path where this is a folder or file, else as it is: a name or a repository. BadInput for what can be
+    neither."""
     try:
         folder = Path(place).expanduser()
-        return str(folder.resolve()) if folder.is_dir() else place
+        return str(folder.resolve()) if folder.exists() else place
     except (OSError, RuntimeError, ValueError) as error:  # too long, or the home of nobody
         raise BadInput(f"{option}: '{place[:60]}' is neither a folder nor the name of a model") from error
 
@@ -138,6 +142,13 @@ def warn_of_unknown_words(settings: "Settings") -> None:
         typer.echo(f"warning: {preset.name} does not know {words}{more}; it draws {preset.knows}", err=True)
 
 
+def memory_of(values: Values) -> float | None:
+    """The GB of the card to plan for, where they are said."""
+    if not math.isfinite(values["memory"] or 0):
+        raise BadInput("--memory: say how many GB, such as 24")
+    return values["memory"]
+
+
 def fitted(settings: "Settings", asked: "Speed") -> "Speed":
     """What was left open about memory as the card holds it, and a line that says so where that is another thing."""
     from sliderspace.plan.fit import fit_to_card
@@ -154,20 +165,24 @@ def run_stages(values: Values, *stages: str, report: bool = True) -> None:
     redone."""
 
     def body() -> None:
+        from sliderspace.cli.engines import address_of, engine_at, shared
         from sliderspace.engine.bars import watch
         from sliderspace.engine.begin import begin
         from sliderspace.engine.local import ALL, run
         from sliderspace.report.from_run import report_run
 
         share = parsing.shard(values["shard"]) if values.get("shard") else ALL
+        address = address_of(values)
         folder, speed = run_of(values), speed_of(**values)
         settings = settings_of(values, folder)
         speed = fitted(settings, speed)
-        with folder.open_for_writing(share):
+        with folder.open_for_writing(share), engine_at(address, values) as (engine, workers):
+            if {"discover", "train"} & set(stages) and values["lanes"] is None:
+                speed = shared(settings, speed, workers)
             models, changes = begin(settings, speed, folder, replace=bool(values.get("replace")))
             for line in changes:
                 typer.echo(f"changed since the last run: {shown(line)}", err=True)
-            watch(run(models, stages, share), quiet=values["as_json"])
+            watch(run(models, stages, share, engine), quiet=values["as_json"])
             answer: Values = {"folder": str(folder.root)}
             if report and folder.whole_space():
                 answer["report"] = str(report_run(folder))

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from sliderspace.core.settings import Speed
     from sliderspace.experiments.paper.experiment import Asked, Experiment
 
-COMMON = ("encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize", "samples", "updates")
+COMMON = (
+    *("encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize", "lora"),
+    *("samples", "updates"),
+)
 
 
 @verb(

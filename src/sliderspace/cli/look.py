@@ -13,12 +13,18 @@ from sliderspace.cli.options import Folder, Json
 
 @app.command(epilog="Example: sliderspace info runs/monster --json")
 def info(folder: Folder, as_json: Json = False) -> None:
-    """Say what a run folder holds: the concept, the model, how far it got, and its sliders with their measures."""
+    """Say what a run folder holds: the concept, the model, how far it got, and its sliders with their measures. Of a
+    folder of runs, a line about each."""
 
     def body() -> None:
-        from sliderspace.cli.tables import print_run
+        from sliderspace.cli.tables import print_overview, print_run
+        from sliderspace.engine.overview import overview
         from sliderspace.engine.status import describe_run
+        from sliderspace.storage.run_folder import RunFolder
 
+        if not RunFolder(folder).is_ours() and (rows := overview(folder)):
+            answer_with({"runs": [row.plain() for row in rows]}, True) if as_json else print_overview(rows)
+            return
         status = describe_run(folder)
         answer_with(status.plain(), True) if as_json else print_run(status)
 

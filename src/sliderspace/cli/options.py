@@ -24,8 +24,8 @@ Replace = Annotated[
 
 # The fields of `Settings` and `Speed` by the stage that first needs them.
 SAMPLED = (
-    *("backbone", "encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize", "seed", "images"),
-    *("samples", "embed"),
+    *("backbone", "encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize", "lora"),
+    *("seed", "images", "samples", "embed"),
 )
 FITTED = ("sliders", "centring", "rotation", "control")
 TRAINED = ("rank", "targets", "up", "objective", "both_signs", "until", "hold", "updates", "lr")
@@ -33,9 +33,11 @@ DRAWING = ("device", "batch")
 UPDATING = (*DRAWING, "lanes", "checkpointing")
 WORDS = ("eta",)  # of sliders asked for in words
 PANELS = {"Model and sampling": SAMPLED, "Directions": FITTED, "Training": (*TRAINED, *WORDS), "This machine": UPDATING}
+ENGINE = ("engine", "workers", "gpus")
 SPELLED = {"both_signs": "--both-signs/--one-sign", "checkpointing": "--checkpointing"}
 
 PROMPTS = "Prompts"
+WORKERS = "Workers"
 OWN: dict[str, tuple[Any, object]] = {  # what is no setting: its annotation and its default
     "prompts": (
         Annotated[
@@ -91,6 +93,18 @@ OWN: dict[str, tuple[Any, object]] = {  # what is no setting: its annotation and
         ],
         None,
     ),
+    "concepts": (
+        Annotated[
+            Path | None,
+            Option(
+                metavar="FILE",
+                help="Many concepts: one a line, its prompts with | between them, or a column of .csv or .jsonl; each "
+                "gets its own folder in --out.",
+                rich_help_panel=PROMPTS,
+            ),
+        ],
+        None,
+    ),
     "recipe": (
         Annotated[
             str | None,
@@ -113,6 +127,43 @@ OWN: dict[str, tuple[Any, object]] = {  # what is no setting: its annotation and
             ),
         ],
         None,
+    ),
+    "engine": (
+        Annotated[
+            str,
+            Option(
+                metavar="local|ray|ray://HOST:PORT",
+                help="Who does the work: this process, or workers: of a Ray cluster that is started on this machine "
+                "(or that RAY_ADDRESS names), or of the one at an address.",
+                rich_help_panel=WORKERS,
+            ),
+        ],
+        "local",
+    ),
+    "workers": (
+        Annotated[
+            int | None,
+            Option(
+                min=1,
+                max=10_000,
+                help="For --engine ray: how many workers; left out: as many as the cluster has room for.",
+                rich_help_panel=WORKERS,
+                show_default=False,
+            ),
+        ],
+        None,
+    ),
+    "gpus": (
+        Annotated[
+            float,
+            Option(
+                min=0.01,
+                max=1,
+                help="For --engine ray on GPUs: the part of one that a worker takes; at 0.5 two share it.",
+                rich_help_panel=WORKERS,
+            ),
+        ],
+        1.0,
     ),
     "dry_run": (
         Annotated[

@@ -14,6 +14,15 @@ def shard(text: str) -> tuple[int, int]:
     return int(part), int(count)
 
 
+def cluster(text: str) -> str | None:
+    """The text of --engine -> the address of a Ray cluster, "" for the nearest; None for this process."""
+    if text in ("local", "ray"):
+        return "" if text == "ray" else None
+    if re.fullmatch(r"ray://[\w.\-\[\]:]+:[0-9]{1,5}", text):
+        return text
+    raise BadInput(f"--engine: '{text}' is none: use local, ray or ray://HOST:PORT")
+
+
 def number(text: str, option: str) -> float:
     """A number, or BadInput that names the option."""
     try:

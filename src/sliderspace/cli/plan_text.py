@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import typer
 
 from sliderspace.core.settings import Measuring
+from sliderspace.plan.catalogue import CARDS, CataloguePlan
 from sliderspace.plan.memory import RESERVE
 from sliderspace.plan.plan import Plan
 
@@ -21,6 +22,24 @@ def print_plan(plan: Plan) -> None:
     for heading, lines in _sections(plan):
         for i, line in enumerate(lines):
             typer.echo(f"{'' if i else heading:9}{line}")
+
+
+def print_catalogue_plan(plan: CataloguePlan) -> None:
+    """What one concept costs, and what is left of all by how many cards share it."""
+    one = plan.one
+    in_stages = ", ".join(f"{count} {stage}" for stage, count in plan.stages.items())
+    by_cards = ", ".join(f"{cards}: {_duration(plan.hours_on(cards))}" for cards in CARDS)
+    lines = {
+        "Concepts": f"{plan.concepts} on {one.backbone}: {in_stages}. Nothing is fetched, drawn or trained.",
+        "One": f"{one.sliders.count} sliders, {one.work.samples:,} trajectories: {_duration(sum(one.hours.values()))}",
+        "Time": f"of what is left, by cards that share it: {by_cards}",
+        "": f"on this machine's processor: {_duration(plan.hours_on_cpu)}",
+        "Disk": f"{plan.disk_gb:.1f} GB in all",
+        "Run": _command(one),
+        "Card": f"{one.card.name}; `discover` of one prompt with --dry-run says how all this is reckoned",
+    }
+    for heading, line in lines.items():
+        typer.echo(f"{heading:9}{line}")
 
 
 def _sections(plan: Plan) -> Iterator[tuple[str, list[str]]]:

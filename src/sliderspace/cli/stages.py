@@ -1,26 +1,39 @@
 """The verbs that make a run: the whole discovery, or a stage of it."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from sliderspace.cli.app import verb
-from sliderspace.cli.common import Values, answer_with, guarded, run_of, run_stages, settings_of, speed_of
-from sliderspace.cli.options import ABOUT, DRAWING, FITTED, SAMPLED, TRAINED, UPDATING, WORDS
+from sliderspace.cli.catalogue import discover_catalogue
+from sliderspace.cli.common import Values, answer_with, guarded, memory_of, run_of, run_stages, settings_of, speed_of
+from sliderspace.cli.options import ABOUT, DRAWING, ENGINE, FITTED, SAMPLED, TRAINED, UPDATING, WORDS
 from sliderspace.core.errors import BadInput
 
 
 @verb(
     *ABOUT,
-    *("recipe", "replace", "dry_run", "memory", "as_json"),
-    *(*SAMPLED, *FITTED, *TRAINED, *UPDATING),
+    *("concepts", "shard", "recipe", "replace", "dry_run", "memory", "as_json"),
+    *(*SAMPLED, *FITTED, *TRAINED, *UPDATING, *ENGINE),
     epilog='Example: sliderspace discover "a monster" --backbone mini --sliders 16 --out runs/monster',
 )
 def discover(**values: Any) -> None:
-    """Discover sliders for a prompt: sample, fit, train, measure, and write a report."""
-    show_plan(values) if values["dry_run"] else run_stages(values, "discover")
+    """Discover sliders for a prompt: sample, fit, train, measure, and write a report. With --concepts FILE, for each of
+    many: a folder a concept, models loaded once, and a gallery at the end."""
+    if values["concepts"]:
+        discover_catalogue(values)
+    elif values["shard"]:
+        guarded(_shard_of_one)
+    else:
+        show_plan(values) if values["dry_run"] else run_stages(values, "discover")
+
+
+def _shard_of_one() -> None:
+    raise BadInput(
+        "--shard deals out the concepts of --concepts FILE.\n"
+        "One discovery is shared stage by stage: sample, train and measure have a --shard of their own."
+    )
 
 
 @verb(
@@ -70,7 +83,7 @@ def concept(
 @verb(
     *ABOUT,
     *("replace", "shard", "as_json"),
-    *(*SAMPLED, *DRAWING),
+    *(*SAMPLED, *DRAWING, *ENGINE),
     epilog='Example: sliderspace sample "a dragon" --samples 500 --out runs/dragon',
 )
 def sample(**values: Any) -> None:
@@ -86,7 +99,7 @@ def fit(**values: Any) -> None:
 
 @verb(
     *("folder", "replace", "shard", "as_json"),
-    *(*TRAINED, *UPDATING),
+    *(*TRAINED, *UPDATING, *ENGINE),
     epilog="Example: sliderspace train runs/dragon --updates 600 --lr 1e-3",
 )
 def train(**values: Any) -> None:
@@ -96,7 +109,7 @@ def train(**values: Any) -> None:
     run_stages(values, *(("train",) if values["shard"] else ("train", "measure")), report=not values["shard"])
 
 
-@verb("folder", "shard", "as_json", *UPDATING, epilog="Example: sliderspace measure runs/dragon")
+@verb("folder", "shard", "as_json", *UPDATING, *ENGINE, epilog="Example: sliderspace measure runs/dragon")
 def measure(**values: Any) -> None:
     """Stage 4: set the natural unit of each trained slider, measure it, and write the report; `train` does it too."""
     run_stages(values, "measure")
@@ -109,10 +122,8 @@ def show_plan(values: Values) -> None:
         from sliderspace.cli.plan_text import print_plan
         from sliderspace.plan.plan import plan_for
 
-        if not math.isfinite(values["memory"] or 0):
-            raise BadInput("--memory: say how many GB, such as 24")
         run, speed = run_of(values), speed_of(**values)
-        plan = plan_for(settings_of(values, run, dry=True), speed, memory_gb=values["memory"])
+        plan = plan_for(settings_of(values, run, dry=True), speed, memory_gb=memory_of(values))
         answer_with(plan.as_dict(), True) if values["as_json"] else print_plan(plan)
 
     guarded(body)

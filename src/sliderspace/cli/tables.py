@@ -1,5 +1,6 @@
 """What is known of a run, as tables on a terminal."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from sliderspace.core.text import shown
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sliderspace.engine.overview import Row
     from sliderspace.engine.status import Status
     from sliderspace.measure.protocols.records import Observability, Protocol, Protocols
     from sliderspace.measure.results import EvaluatedFactors, Evaluation, Interval, Measures
@@ -25,6 +27,8 @@ COLUMNS = {  # measure -> its heading: all fit beside each other in 80 columns
     "explained_variance_ratio": "variance",
     "unit": "unit",
 }
+
+MEANS = ("alignment", "consistency", "realism")
 
 VIEWED = {  # what each encoder sees of sliders together and on the way
     "pairs": "pairs that both move",
@@ -53,6 +57,21 @@ def print_run(status: "Status") -> None:
         _print_measures(status.measures)
     if any(label.name for label in status.labels):
         print_labels(status.labels)
+
+
+def print_overview(rows: "Sequence[Row]") -> None:
+    """A line a run: how far it is, and its means; then how many are in each stage."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("concept", "stage", *MEANS)
+    for row in rows:
+        stage = Text(shown(row.trouble) or row.stage)
+        table.add_row(Text(shown(row.name)), stage, *(_number(row.means[name]) for name in MEANS))
+    Console().print(table)
+    counts = Counter(row.stage for row in rows)
+    Console().print(f"{len(rows)} runs: " + ", ".join(f"{n} {stage}" for stage, n in counts.items()), highlight=False)
 
 
 def _observability(seen: "Observability") -> str:

@@ -5,6 +5,14 @@ class SliderSpaceError(Exception):
     """A failure with a plain explanation; the command line prints it without a traceback and exits with 1."""
 
 
+class Held(SliderSpaceError):
+    """Another process writes to the folder: what it does need not be done here."""
+
+
+class DiskFull(SliderSpaceError):
+    """No room to write: whatever else goes to that disk would fail too."""
+
+
 class BadInput(SliderSpaceError):
     """What the user asked for or handed in cannot be used; the command line exits with 2."""
 

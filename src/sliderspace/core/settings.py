@@ -65,7 +65,8 @@ class Settings(BaseModel):
     backbone: str = Field(
         default="mini",
         min_length=1,
-        description="A preset (see `sliderspace backbones`), a Hub repository, or the folder of a diffusers pipeline.",
+        description="A preset (see `sliderspace backbones`), a Hub repository, a diffusers pipeline's folder, or a "
+        ".safetensors file.",
     )
     encoder: str = Field(
         default="",
@@ -94,6 +95,9 @@ class Settings(BaseModel):
     )
     quantize: Quantize = Field(
         default="none", description="The base model in 8 or 4 bits (needs the extra `quantize`)."
+    )
+    lora: str = Field(
+        default="", description="A LoRA that becomes part of the base model, FILE or FILE:STRENGTH; left out: none."
     )
     seed: int = Field(default=0, ge=0, le=2**63 - 1, description="The run's seed: everything random follows from it.")
     images: str = Field(

@@ -5,7 +5,7 @@ from typing import Any
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Settings, Speed, settings_from
 from sliderspace.core.text import shown
-from sliderspace.engine.models import Models
+from sliderspace.engine.models import Loaded, Models
 from sliderspace.measure.results import SpaceFile
 from sliderspace.storage.files import exists, load_json, save_json
 from sliderspace.storage.run_folder import RunFolder
@@ -31,7 +31,19 @@ def space_settings(run: RunFolder) -> Settings:
     return SpaceFile.read(files["space"]).settings
 
 
-def begin(settings: Settings, speed: Speed, run: RunFolder, *, replace: bool = False) -> tuple[Models, list[str]]:
+def models_for(settings: Settings, speed: Speed, run: RunFolder, loaded: Loaded | None = None) -> Models:
+    """What the stages of a run need. Which precision `auto` stands for differs from machine to machine; a run keeps the
+    one it began with."""
+    before = load_json(run.config, kind="config") if exists(run.config) else {}
+    kept = {"precision": before["precision"]} if settings.precision == "auto" and "precision" in before else {}
+    models = Models(settings.model_copy(update=kept), speed, run, loaded)
+    settled = settings.model_copy(update={"precision": models.point.precision})
+    return Models(settled, speed, run, models.loaded)
+
+
+def begin(
+    settings: Settings, speed: Speed, run: RunFolder, *, replace: bool = False, loaded: Loaded | None = None
+) -> tuple[Models, list[str]]:
     """Store what a run is to become; returns what its stages need, and what differs from before, as lines to show.
 
     Model, encoder, prompts and all settings are tried first, so that a typing error never replaces good settings.
@@ -39,15 +51,11 @@ def begin(settings: Settings, speed: Speed, run: RunFolder, *, replace: bool = F
     be replaced unasked.
     """
     before = load_json(run.config, kind="config") if exists(run.config) else {}
-    # Which precision `auto` stands for differs from machine to machine; a run keeps the one it began with.
-    kept = {"precision": before["precision"]} if settings.precision == "auto" and "precision" in before else {}
-    models = Models(settings.model_copy(update=kept), speed, run)
-    settled = settings.model_copy(update={"precision": models.point.precision})
-    models = Models(settled, speed, run)
+    models = models_for(settings, speed, run, loaded)
     _ = models.prints, models.condition
     if not replace:
-        _check_replaced(settled, run)
-    now = settled.model_dump(mode="json")
+        _check_replaced(models.settings, run)
+    now = models.settings.model_dump(mode="json")
     save_json(run.config, now, kind="config", fingerprint=models.prints.trained)
     return models, [f"{key}: {before[key]} → {now[key]}" for key in now if key in before and before[key] != now[key]]
 

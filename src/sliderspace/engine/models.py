@@ -1,8 +1,9 @@
 """What the stages of a run share: its settings, its folder, and the models, each loaded when first needed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -27,14 +28,30 @@ from sliderspace.models.working_point import WorkingPoint
 from sliderspace.storage.files import load_tensors
 from sliderspace.storage.run_folder import RunFolder
 
+Found = TypeVar("Found")
+
+
+class Loaded:
+    """What one process has loaded, for all runs in it that ask for the same: weights stay between concepts."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[object, ...], Any] = {}
+
+    def once(self, key: tuple[object, ...], load: Callable[[], Found]) -> Found:
+        """What was loaded under this key, or is now. The key holds all that decides it."""
+        if key not in self._found:
+            self._found[key] = load()
+        return cast("Found", self._found[key])
+
 
 class Models:
     """A run as its stages see it. `batch` and `lanes` are halved where memory does not suffice, for all stages."""
 
-    def __init__(self, settings: Settings, speed: Speed, run: RunFolder) -> None:
+    def __init__(self, settings: Settings, speed: Speed, run: RunFolder, loaded: Loaded | None = None) -> None:
         self.settings = settings
         self.speed = speed
         self.run = run
+        self.loaded = loaded or Loaded()
         self.batch = BatchSize(speed.batch)
         self.lanes = BatchSize(speed.lanes)
 
@@ -46,7 +63,8 @@ class Models:
 
     @cached_property
     def point(self) -> WorkingPoint:
-        return WorkingPoint.of(self.settings, self.device)
+        key = ("point", self.settings.model_copy(update={"prompts": ()}), self.device)
+        return self.loaded.once(key, lambda: WorkingPoint.of(self.settings, self.device))
 
     @cached_property
     def measuring(self) -> Measuring:
@@ -83,21 +101,24 @@ class Models:
 
     @cached_property
     def backbone(self) -> Backbone:
-        return backbone_at(self.point, device=self.device, checkpointing=self.speed.checkpointing)
+        point, checkpointing = self.point, self.speed.checkpointing
+        key = ("backbone", point.identity, point.decoder_for_people, self.device, checkpointing)
+        return self.loaded.once(key, lambda: backbone_at(point, device=self.device, checkpointing=checkpointing))
 
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder that finds directions and trains sliders."""
-        return encoder_at(self.point.encoder, device=self.device, dtype=self.point.dtype)
+        return self.encoder_at(self.point.encoder, self.point.dtype)
 
     @cached_property
     def judge(self) -> Encoder | None:
         """An encoder that trained nothing, where the model's preset has one."""
         return self.encoder_at(self.point.judge) if self.point.judge else None
 
-    def encoder_at(self, location: str) -> Encoder:
-        """The float32 encoder of a name, repository or folder. Raises BadInput when there is none."""
-        return encoder_at(location, device=self.device, dtype=torch.float32)
+    def encoder_at(self, location: str, dtype: torch.dtype = torch.float32) -> Encoder:
+        """The encoder of a name, repository or folder. Raises BadInput when there is none."""
+        key = ("encoder", location, dtype, self.device)
+        return self.loaded.once(key, lambda: encoder_at(location, device=self.device, dtype=dtype))
 
     def bank(self, sliders: range | None = None) -> SliderBank:
         """Untrained sliders of the settings' shape: all, or some of them."""

@@ -130,7 +130,7 @@ def train_group(models: Models, index: int) -> Iterator[Update]:
         seed=seed,
         lanes=models.lanes,
         checkpoint=checkpoint,
-        fingerprint=made_from,
+        fingerprint=_of(made_from, f"{group.start} to {group.stop}"),  # with other lanes the groups are others
     ):
         history += [update] if update.held_out_K else []
         yield update

@@ -1,27 +1,39 @@
-"""Named sliders -> how many names are of the factor that a judge says moved most.
+"""Named sliders -> how many names are of the factor that a judge says moved most, and how many sliders trained toward
+random directions get a sure name.
 
-    python -m sliderspace.experiments.names runs/monster runs/dragon
+    python -m sliderspace.experiments.names --out runs/names       # three concepts and a control of each, from nothing
+    python -m sliderspace.experiments.names runs/monster           # a finished run, named by `sliderspace label`
 
-Names are those of labels.json (`sliderspace label DIR` first), factors those of measures.json. A name is right where a
-phrase in it is one that the world's table has for that factor.
+Names are those of labels.json, by the vocabulary where the run is made here; factors those of measures.json. A name is
+right where a phrase in it is one that the world's table has for that factor.
 """
 
 import argparse
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sliderspace.core.errors import BadInput
+from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.numbers import number
+from sliderspace.core.settings import Settings, Speed, settings_from
+from sliderspace.engine.bars import watch
+from sliderspace.engine.progress import Progress
+from sliderspace.experiments.runs import discovered, folder_of
+from sliderspace.experiments.studies.questions import CONCEPTS, FULL
+from sliderspace.label.naming import name_sliders
 from sliderspace.label.vocabulary import OPEN
-from sliderspace.measure.results import Factors, FactorTable, Measures
+from sliderspace.measure.results import FactorTable, Measures, SpaceFile
 from sliderspace.report.verdicts import warnings_for
 from sliderspace.space.labels import Label, labels_of
+from sliderspace.space.space import SliderSpace
 from sliderspace.storage.run_folder import RunFolder
+
+CONTROL = "random"  # directions that nothing found
 
 COLOUR = "red|orange|yellow|green|teal|blue|purple|pink|brown|gr[ea]y|white|black|dark|pale|bright|dull"
 GROUND = "(?:.* )?(?:background|ground|sky)"
@@ -93,28 +105,81 @@ def _moved(factors: FactorTable, slider: int) -> bool:
     return any((number(effect) or 0.0) > 0 for effect in factors.effects[slider])
 
 
-def of_run(run: RunFolder) -> dict[str, Score]:
-    """The score of all sliders of a run, and of those that earn no warning in the report."""
-    measured = Measures.read(run.measures)
-    factors: Factors | None = measured.factors
-    if factors is None:
+@dataclass(frozen=True)
+class Row:
+    """One run: all its sliders that moved some factor, and those of them that earn no warning in the report."""
+
+    prompt: str
+    control: bool
+    whole: Score
+    passing: Score
+
+
+def of_run(run: RunFolder) -> Row:
+    """The scores of a finished run with names. BadInput where no judge named its factors."""
+    measured, settings = Measures.read(run.measures), SpaceFile.read(run.space).settings
+    if measured.factors is None:
         raise BadInput(f"no judge named the factors of {run.root}")
     labels = labels_of(run).sliders
     passing = [
         k for k, slider in enumerate(measured.sliders) if not warnings_for(slider, measured.mean, measured.leakage[k])
     ]
-    return {"all": score(labels, factors, CREATURES), "without warnings": score(labels, factors, CREATURES, passing)}
+    found = [score(labels, measured.factors, CREATURES, among) for among in (None, passing)]
+    return Row(settings.prompts[0], settings.control == CONTROL, *found)
 
 
-def main() -> None:
+def table(rows: Sequence[Row]) -> str:
+    """Markdown: a line a run, and the names that are not of the factor moved most."""
+    lines = [
+        "| concept | sliders | right | without a warning | of them right | sure | of them right |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        name = f"{row.prompt}, random directions" if row.control else row.prompt
+        counts = (row.whole.sliders, row.whole.right, row.passing.sliders, row.passing.right)
+        lines.append(f"| {' | '.join(map(str, (name, *counts, row.whole.sure, row.whole.sure_right)))} |")
+    for row in rows:
+        if not row.control:
+            lines += ["", f"{row.prompt}, not the factor moved most:"]
+            lines += [f"- slider {k}: {name}, where it is {factor}" for k, name, factor in row.whole.wrong]
+    return "\n".join(lines)
+
+
+def asked_for(backbone: str, **changed: object) -> list[Settings]:
+    """Three concepts, and for each a discovery whose axes are random instead of found."""
+    return [
+        settings_from({"backbone": backbone, **FULL, **changed, "prompts": (prompt,), "control": control})
+        for prompt in CONCEPTS.values()
+        for control in ("none", CONTROL)
+    ]
+
+
+def discoveries(asked: Sequence[Settings], out: Path, speed: Speed) -> Iterator[Progress]:
+    """Each where it is not there yet; a control shares the trajectories of its concept."""
+    for place, settings in enumerate(asked):
+        for progress in discovered(settings, folder_of(settings, out), out / "trajectories", speed):
+            yield Progress("names", place, len(asked), f"{settings.prompts[0]}: {progress.stage}")
+        yield Progress("names", place + 1, len(asked), settings.prompts[0])
+
+
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folders", nargs="+", type=Path)
-    for folder in parser.parse_args().folders:
-        try:
-            found = {name: asdict(part) for name, part in of_run(RunFolder(folder)).items()}
-        except BadInput as error:
-            parser.error(str(error))
-        print(folder, json.dumps(found, indent=1, ensure_ascii=False))
+    parser.add_argument("folders", nargs="*", type=Path, help="finished runs; none: make them in --out")
+    parser.add_argument("--out", type=Path, default=Path("runs/names"))
+    parser.add_argument("--backbone", default="mini")
+    asked = parser.parse_args(words)
+    speed = Speed()
+    try:
+        folders = [RunFolder(folder) for folder in asked.folders]
+        if not folders:
+            grid = asked_for(asked.backbone)
+            watch(discoveries(grid, asked.out, speed))
+            folders = [folder_of(settings, asked.out) for settings in grid]
+            for run in folders:
+                deque(name_sliders(SliderSpace.load(run.root, speed)), maxlen=0)
+        print(table([of_run(run) for run in folders]))
+    except SliderSpaceError as error:
+        sys.exit(f"{error}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.errors import Held
 from sliderspace.core.settings import Settings, Speed
 from sliderspace.engine.begin import begin
 from sliderspace.engine.local import discover
@@ -23,9 +23,7 @@ def discovered(settings: Settings, run: RunFolder, trajectories: Path, speed: Sp
     """Discover and measure in a folder, going on where it stopped. One that another process holds is left to it."""
     try:
         run.open_for_writing()
-    except BadInput:
-        raise
-    except SliderSpaceError:
+    except Held:
         return
     with run:
         models, _ = begin(settings, speed, run)

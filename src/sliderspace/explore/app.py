@@ -11,7 +11,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.explore.session import Session
 
 if TYPE_CHECKING:
-    import gradio  # pyright: ignore[reportMissingImports]
+    import gradio
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 NO_UPLOADS = 1  # bytes: nothing on the page takes a file
@@ -63,6 +63,7 @@ def served(
             share=False,
             inbrowser=False,
             ssr_mode=False,
+            _frontend=False,  # no probe of the page, which gives up after 3 s on a busy machine
             footer_links=[],
             allowed_paths=[],
             max_file_size=NO_UPLOADS,
@@ -87,8 +88,8 @@ def served(
 def _guards(*, local: bool) -> list[Any]:
     """No page of another site may act here: neither from its own address, nor under a name that leads to this machine
     (DNS rebinding)."""
-    from starlette.middleware import Middleware  # pyright: ignore[reportMissingImports]
-    from starlette.middleware.trustedhost import TrustedHostMiddleware  # pyright: ignore[reportMissingImports]
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     names = [Middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])] if local else []
     return [*names, Middleware(OwnPagesOnly)]
@@ -101,7 +102,7 @@ class OwnPagesOnly:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        from starlette.responses import PlainTextResponse  # pyright: ignore[reportMissingImports]
+        from starlette.responses import PlainTextResponse
 
         headers = dict(scope.get("headers", ()))
         origin = headers.get(b"origin", b"").decode("latin-1")
@@ -113,7 +114,7 @@ class OwnPagesOnly:
 
 def _gradio() -> Any:
     try:
-        import gradio  # pyright: ignore[reportMissingImports]
+        import gradio
     except ImportError:
         raise BadInput("the app needs Gradio: pip install 'sliderspace[explore]'") from None
     return gradio

@@ -1,6 +1,6 @@
 """A discovery that is started from the page: the command line in a process of its own, watched by its log.
 
-Stopped, or killed with the app, it leaves a folder that the same request continues.
+Paused, stopped, or killed with the app, it leaves a folder that the same request continues.
 """
 
 import re
@@ -10,6 +10,7 @@ import time
 from collections import deque
 from pathlib import Path
 from threading import Lock, Thread
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,8 +21,9 @@ from sliderspace.explore.mix import MOST_TEXT
 
 LINE = re.compile(r"(\w+) (\d+)/(\d+) \(\d+ %\)")  # of the log that `discover` writes where there is no terminal
 STAGES = {"sample": 0.15, "fit": 0.02, "train": 0.6, "measure": 0.23}  # shares of the time, roughly
-AS_BEFORE = ("encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize")  # settings that go on
+AS_BEFORE = ("encoder", "steps", "guidance", "precision", "resolution", "decoder", "quantize", "lora")  # goes on
 KEPT = 40  # lines of the log
+SAID = {"paused": "paused; nothing is lost", "stopped": "stopped; start it again to go on from here"}
 PATIENCE_S = 10.0  # between asking a process to end and making it
 
 
@@ -57,6 +59,7 @@ class State(BaseModel):
     share: float = 0.0
     said: str = ""
     finished: bool = False
+    paused: bool = False
     stopped: bool = False
 
 
@@ -69,7 +72,8 @@ class Discovery:
         self._process: subprocess.Popen[str] | None = None
         self._lines: deque[str] = deque(maxlen=KEPT)
         self._state = State()
-        self._stopped = False
+        self._asked: tuple[Asked, Settings | None] | None = None
+        self._end: Literal["paused", "stopped"] | None = None  # how a person ended it
 
     def start(self, asked: Asked, like: Settings | None = None) -> Path:
         """Begin, or go on where an earlier one of this prompt was stopped; returns the folder. BadInput without a
@@ -82,7 +86,7 @@ class Discovery:
             folder = self.base / folder_name([one_line(asked.prompt)])
             pipe = subprocess.PIPE
             self._lines.clear()
-            self._stopped = False
+            self._asked, self._end = (asked, like), None
             self._process = subprocess.Popen(
                 asked.command(folder, like),
                 stdin=subprocess.DEVNULL,
@@ -94,6 +98,12 @@ class Discovery:
             self._state = State(running=True, prompt=one_line(asked.prompt), folder=str(folder), said="starting …")
             Thread(target=self._read, args=(self._process,), daemon=True).start()
         return folder
+
+    def go_on(self) -> None:
+        """Begin again what was paused. BadInput where nothing is."""
+        if self._asked is None or not self.state().paused:
+            raise BadInput("no discovery is paused")
+        self.start(*self._asked)
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
@@ -108,21 +118,35 @@ class Discovery:
             if process is None:
                 return self._state
             code = process.poll()
-            told = {"running": code is None, "finished": code == 0, "stopped": self._stopped and code != 0}
+            ended = None if code in (None, 0) else self._end
+            told = {"running": code is None, "finished": code == 0}
+            told |= {"paused": ended == "paused", "stopped": ended == "stopped"}
             share = 1.0 if code == 0 else max((share_of(line) for line in lines), default=0.0)
             said = lines[-1] if lines else self._state.said
             if code not in (None, 0):
-                said = "stopped; start it again to go on from here" if self._stopped else "\n".join(_error(lines))
+                said = SAID[ended] if ended else "\n".join(_error(lines))
             self._state = self._state.model_copy(update={**told, "share": share, "said": said})
             return self._state
 
+    def pause(self) -> None:
+        """Free the machine until `go_on`."""
+        self._let_go("paused")
+
     def stop(self) -> None:
+        """End it; the page lets go of it, and its folder stays."""
+        self._let_go("stopped")
+
+    def _let_go(self, end: Literal["paused", "stopped"]) -> None:
         """Every file is written whole or not at all, so it may end at any moment."""
         with self._lock:
             process = self._process
-            if process is None or process.poll() is not None:
+            if process is None or process.poll() == 0:
                 return
-            self._stopped = True
+            running = process.poll() is None
+            if running or self._end == "paused":
+                self._end = end
+            if not running:
+                return
             process.terminate()
         until = time.monotonic() + PATIENCE_S
         while process.poll() is None and time.monotonic() < until:

@@ -24,7 +24,7 @@ from sliderspace.explore.studio import Stale, Studio, scales_within
 from sliderspace.explore.view import change_view, with_hidden, with_preset, without_preset
 from sliderspace.measure.results import SpaceFile
 from sliderspace.models.backbones import PRESETS
-from sliderspace.share.export import export
+from sliderspace.share.export import export, export_mix
 from sliderspace.space.labels import labels_of, rename
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.run_folder import RunFolder
@@ -50,7 +50,8 @@ class Session:
             action.__name__: action
             for action in (
                 *(self.runs, self.open, self.draw, self.sweep, self.rename, self.hide, self.save_preset),
-                *(self.delete_preset, self.export, self.discover, self.progress, self.stop),
+                *(self.delete_preset, self.export, self.export_whole, self.discover, self.progress),
+                *(self.pause, self.go_on, self.stop),
             )
         }
 
@@ -132,6 +133,19 @@ class Session:
         paths = export(SliderSpace.load(folder, self.studio.speed), folder / "lora", sliders=sorted(set(sliders)))
         return {"folder": str(folder / "lora"), "files": [path.name for path in paths]}
 
+    @checked
+    def export_whole(self, run: int, mix: Mix, name: str = "") -> Answer:
+        """A mix as one LoRA file in the folder's `lora`, with the pictures that the file itself draws."""
+        folder = self._run(run).root
+        if not mix.active:
+            raise BadInput("turn a slider first: a mix without one is the model as it was")
+        at_all_steps = mix.model_copy(update={"start": 0, "end": None})
+        drawn = self.studio.draw(folder, at_all_steps, f"{folder} export")
+        space = SliderSpace.load(folder, self.studio.speed)
+        path = export_mix(space, folder / "lora", mix.active, name=name, pictures=drawn.pairs)
+        note = "" if at_all_steps == mix else "A file acts at every step, not only at those chosen here."
+        return {"folder": str(folder / "lora"), "files": [path.name], "note": note}
+
     # ---- discovering
 
     @checked
@@ -146,6 +160,17 @@ class Session:
 
     @checked
     def progress(self) -> Answer:
+        return self._progress()
+
+    @checked
+    def pause(self) -> Answer:
+        self.discovery.pause()
+        return self._progress()
+
+    @checked
+    def go_on(self) -> Answer:
+        self.discovery.go_on()
+        self.studio.forget()
         return self._progress()
 
     @checked

@@ -10,7 +10,7 @@ from sliderspace.core.arrays import Images
 from sliderspace.core.numbers import number, written
 from sliderspace.core.seeds import seed_for
 from sliderspace.core.text import shown
-from sliderspace.explore.mix import Mix
+from sliderspace.explore.mix import FARTHEST, Mix
 from sliderspace.explore.view import view_of
 from sliderspace.measure.results import Measures, SliderMeasures, SpaceFile
 from sliderspace.method.sweeps import both_ways
@@ -117,7 +117,8 @@ def limits(slider: SliderMeasures) -> tuple[float, float]:
     found = span(slider)
     if found is None or found[1] <= found[0]:
         return -WIDEST, WIDEST
-    return min(found[0], -LEAST), max(found[1], LEAST)
+    low, high = min(found[0], -LEAST), max(found[1], LEAST)
+    return max(low, -FARTHEST), min(high, FARTHEST)
 
 
 def sheet(strip_SMHWC: Images) -> str:

@@ -33,6 +33,11 @@ class Drawn:
     base: Images
     edited: Images
 
+    @property
+    def pairs(self) -> Images:
+        """[N, 2, H, W, 3]"""
+        return np.stack([self.base, self.edited], axis=1)
+
 
 class Studio:
     """Draws for all tabs. Spaces of one working point share a model; the model of another one takes its place."""

@@ -17,7 +17,10 @@ from typing import Any
 from safetensors import safe_open
 
 from sliderspace.core.settings import Settings
-from sliderspace.models.backbones.presets import PRESETS, family_of, preset_for
+from sliderspace.models.backbones.families import family_of
+from sliderspace.models.backbones.folder import vae_scale
+from sliderspace.models.backbones.preset import PARTS
+from sliderspace.models.backbones.presets import PRESETS, preset_for
 from sliderspace.models.configs import configs_of
 from sliderspace.models.sources import resolve
 
@@ -80,7 +83,6 @@ class EncoderCosts:
     part: Part
 
 
-PARTS = {"text_encoder", "text_encoder_2", "vae", "unet", "transformer"}  # of a pipeline's folder
 _TOLD = {"time_cond_proj_dim", "guidance_embeds"}
 
 
@@ -198,10 +200,10 @@ def _in_folder(like: Costs, folder: Path) -> Costs:
 def _image_of(folder: Path) -> tuple[int, int]:
     """Pixels a side, and values of its latents."""
     vae, denoiser = _json(folder / "vae" / "config.json"), _denoiser_config(folder)
-    scale = 2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1)
+    scale = vae_scale(folder)
     is_unet = (folder / "unet").is_dir()
     side = int(denoiser["sample_size"]) if is_unet else int(vae.get("sample_size", 1024)) // scale
-    return side * scale, side * side * int(vae.get("latent_channels", 4))
+    return side * scale, side * side * int(vae.get("latent_channels") or vae.get("z_dim", 4))
 
 
 def _layers(folder: Path, shapes: Mapping[str, list[int]]) -> dict[str, Layers]:

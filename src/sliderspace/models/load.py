@@ -10,6 +10,8 @@ from sliderspace.models.encoders.unloaded import encoder_identity
 from sliderspace.models.sources import find
 from sliderspace.models.working_point import WorkingPoint, point_for
 
+OF_MODEL = {"steps", "guidance", "precision", "resolution", "decoder", "quantize", "lora"}  # of the settings
+
 
 def load_backbone(
     model: str,
@@ -21,13 +23,14 @@ def load_backbone(
     resolution: int | None = None,
     decoder: str = "auto",
     quantize: Quantize = "none",
+    lora: str = "",
     checkpointing: bool = False,
 ) -> PipelineBackbone:
     """The model of a preset name, pipeline folder or repository, its weights loaded part by part when first needed.
 
     `decoder`: "auto" (the preset's small one where it has one), "full", or the folder or repository of an
-    AutoencoderTiny. Raises BadInput: unknown name, missing or damaged files, no such device, a repository that cannot
-    be had.
+    AutoencoderTiny. `lora`: "FILE" or "FILE:STRENGTH", which becomes part of the model. Raises BadInput: unknown name,
+    missing or damaged files, no such device, a repository that cannot be had.
     """
     where = device_for(device)
     point = point_for(
@@ -39,13 +42,14 @@ def load_backbone(
         resolution=resolution,
         decoder=decoder,
         quantize=quantize,
+        lora=lora,
     )
     return backbone_at(point, device=where, checkpointing=checkpointing)
 
 
 def backbone_for(settings: Settings, speed: Speed) -> PipelineBackbone:
     """The model of some settings, its weights loaded when first needed."""
-    chosen = settings.model_dump(include={"steps", "guidance", "precision", "resolution", "decoder", "quantize"})
+    chosen = settings.model_dump(include=OF_MODEL)
     return load_backbone(settings.backbone, device=speed.device, checkpointing=speed.checkpointing, **chosen)
 
 
@@ -61,9 +65,11 @@ def backbone_at(point: WorkingPoint, *, device: torch.device, checkpointing: boo
         sampler=point.preset.sampler,
         timesteps=point.preset.timesteps,
         spacing=point.spacing,
+        prediction=point.preset.prediction,
         resolution=point.resolution,
+        file=point.preset.single_file,
         weights=point.preset.weights_file,
-        lora=point.preset.lora_file,
+        loras=point.loras,
         decoder=find(point.decoder, ["config.json", "*.safetensors"]) if point.decoder else None,
         decoder_for_people=point.decoder_for_people,
         quantize=point.quantize,

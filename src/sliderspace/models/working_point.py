@@ -16,8 +16,12 @@ import torch
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Precision, Quantize, Settings
-from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup, check_parts, read_config, vae_scale
-from sliderspace.models.backbones.presets import Preset, family_of, preset_for
+from sliderspace.models.backbones.families import family_of
+from sliderspace.models.backbones.folder import check_parts, read_config, vae_scale
+from sliderspace.models.backbones.lora import Lora, split, strength_of
+from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
+from sliderspace.models.backbones.preset import Preset, file_at, identity_at
+from sliderspace.models.backbones.presets import preset_for
 from sliderspace.models.backbones.samplers import Schedule
 from sliderspace.models.configs import configs_of
 from sliderspace.models.device import precision_for
@@ -43,6 +47,7 @@ class WorkingPoint:
     decoder_for_people: bool  # it draws the pictures that people look at, too
     precision: Literal["float32", "bfloat16"]
     quantize: Quantize
+    lora: str  # under everything: FILE or FILE:STRENGTH; "": none
     encoder: str
     judge: str
     embed_T: tuple[int, ...]  # the sampler steps whose previews are embedded
@@ -59,6 +64,7 @@ class WorkingPoint:
             resolution=settings.resolution,
             decoder=settings.decoder,
             quantize=settings.quantize,
+            lora=settings.lora,
             encoder=settings.encoder,
             embed=settings.embed,
         )
@@ -95,7 +101,8 @@ class WorkingPoint:
         times = ",".join(f"{t:.1f}" for t in self.times)
         parts = [source_identity(self.preset.source), f"{self.sampler} {self.spacing} at {times}".replace("  ", " ")]
         parts += [f"guidance {self.guidance:g}", f"{self.image_size} px", self.precision]
-        parts += self.preset.other_identities
+        parts += [*filter(None, [self.preset.prediction]), *self.preset.other_identities]
+        parts += [self.lora_identity] if self.lora else []
         parts += [f"decoder {source_identity(self.decoder)}"] if self.decoder else []
         parts += [self.quantize] if self.quantize != "none" else []
         return "/".join(parts)
@@ -103,7 +110,18 @@ class WorkingPoint:
     @cached_property
     def text_identity(self) -> str:
         """What decides an encoded prompt."""
-        return f"{source_identity(self.preset.source)}/{self.precision}"
+        parts = [source_identity(self.preset.source), *self.preset.file_identity, self.precision]
+        return "/".join([*parts, *([self.lora_identity] if self.lora else [])])
+
+    @property
+    def loras(self) -> tuple[Lora, ...]:
+        """The preset's own and the one asked for, fetched when they are not here yet."""
+        own, asked = self.preset.lora_file, file_at(split(self.lora)[0])
+        return (*([Lora(own)] if own else []), *([Lora(asked, strength_of(self.lora))] if asked else []))
+
+    @cached_property
+    def lora_identity(self) -> str:
+        return f"lora {identity_at(split(self.lora)[0])} x {strength_of(self.lora):g}"
 
     @cached_property
     def encoder_identity(self) -> str:
@@ -125,6 +143,7 @@ def point_for(
     resolution: int | None = None,
     decoder: str = "auto",
     quantize: Quantize = "none",
+    lora: str = "",
     encoder: str = "",
     embed: str | Sequence[int] = "all",
 ) -> WorkingPoint:
@@ -141,6 +160,7 @@ def point_for(
         sampler=preset.sampler,
         timesteps=preset.timesteps,
         spacing=preset.spacing,
+        prediction=preset.prediction,
         resolution=resolution or preset.resolution,
     )
     sampler, schedule = family.sampling_of(configs, setup)
@@ -158,7 +178,8 @@ def point_for(
         decoder=_decoder_of(preset, decoder, channels=shape[0]),
         decoder_for_people=decoder != "auto",
         precision="bfloat16" if setup.dtype == torch.bfloat16 else "float32",
-        quantize=_quantize_of(preset, quantize, here=True),
+        quantize=_quantize_of(preset, quantize, lora, here=True),
+        lora=_lora_of(lora),
         encoder=encoder or preset.encoder,
         judge=preset.judge,
         embed_T=embedded_steps(embed, len(schedule)),
@@ -175,7 +196,8 @@ def check_settings(settings: Settings, *, here: bool = True) -> None:
     configs, family = _pipeline_of(preset)
     channels = family.latent_shape_of(configs, settings.resolution or preset.resolution)[0]
     _decoder_of(preset, settings.decoder, channels)
-    _quantize_of(preset, settings.quantize, here=here)
+    _quantize_of(preset, settings.quantize, settings.lora, here=here)
+    _lora_of(settings.lora)
     embedded_steps(settings.embed, settings.steps or preset.steps)
     for location in {settings.encoder or preset.encoder, *filter(None, [preset.judge])}:
         check_encoder(location)
@@ -206,16 +228,25 @@ def _finite(guidance: float) -> float:
     return guidance
 
 
-def _quantize_of(preset: Preset, quantize: Quantize, *, here: bool) -> Quantize:
+def _quantize_of(preset: Preset, quantize: Quantize, lora: str, *, here: bool) -> Quantize:
     """What can be quantised, and `here` only with the library that does it."""
-    if quantize != "none" and preset.other_weights:
+    if quantize != "none" and (preset.other_weights or lora):
+        what = "a LoRA" if lora else preset.name
         raise BadInput(
-            f"{preset.name} puts other weights into the pipeline, which cannot be done in 4 or 8 bits: leave "
-            f"--quantize out"
+            f"{what} puts other weights into the pipeline, which cannot be done in 4 or 8 bits: leave --quantize out"
         )
     if quantize != "none" and here and find_spec("bitsandbytes") is None:
         raise BadInput("a base in 4 or 8 bits needs bitsandbytes: pip install 'sliderspace[quantize]'")
     return quantize
+
+
+def _lora_of(lora: str) -> str:
+    """A LoRA found to be there, or a file of the Hub."""
+    place = split(lora)[0]
+    strength_of(lora)
+    if place and not is_repo(place.partition(":")[0]) and not resolve(place).is_file():
+        raise BadInput(f"--lora {place}: there is no such file")
+    return lora
 
 
 def _decoder_of(preset: Preset, decoder: str, channels: int) -> str:

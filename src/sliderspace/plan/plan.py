@@ -131,7 +131,8 @@ def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None
     steps = settings.steps or preset.steps
     work = work_of(settings, steps, costs, encoder)
     measuring = chosen_for(work, settings.sliders)
-    may = card.cuda and not preset.other_weights  # bitsandbytes needs CUDA, and a base whose weights are its own
+    # bitsandbytes needs CUDA, and a base whose weights are its own
+    may = card.cuda and not (preset.other_weights or settings.lora)
     options = tuple(options_for(settings, speed, costs, encoder, card, 4 if wide else 2, may_quantize=may))
     as_asked = [o for o in options if o.fits and o.quantize == settings.quantize]
     chosen, fitting = next(iter(as_asked), None), next((o for o in options if o.fits), None)
@@ -192,8 +193,8 @@ def _disk_gb(settings: Settings, costs: Costs, encoder: EncoderCosts, steps: int
 
 def _model(preset: Preset, settings: Settings, costs: Costs, precision: str) -> Model:
     source = (
-        preset.location
-        + f" at {preset.revision[:12]}" * bool(preset.revision)
+        (preset.file or preset.location)
+        + f" at {preset.revision[:12]}" * bool(preset.revision and not preset.file)
         + f", denoiser of {preset.weights}" * bool(preset.weights)
         + f", with the LoRA {preset.lora}" * bool(preset.lora)
     )
@@ -223,10 +224,14 @@ def _sliders(settings: Settings, costs: Costs) -> Sliders:
 def _downloads(preset: Preset, settings: Settings, costs: Costs, encoder: EncoderCosts) -> Iterator[Download]:
     """Values × bytes a value of everything on the Hub that the run reads; what its cache holds already is not fetched
     again."""
-    if is_repo(preset.location):
-        parts = {n: v for n, v in costs.stored_values.items() if n not in ("unet", "transformer") or not preset.weights}
+    held = {"unet", "transformer"} if preset.weights else set(preset.held)
+    parts = {n: v for n, v in costs.stored_values.items() if n not in held}
+    if is_repo(preset.location) and parts:
         size = 2 if preset.variant == "fp16" else _bytes_a_value(configs_of(preset.location) / "text_encoder")
         yield Download(preset.location, ", ".join(parts), sum(parts.values()) * size / GB)
+    repo, _, file = preset.file.partition(":")
+    if is_repo(repo):
+        yield Download(repo, file, 2 * sum(v for n, v in costs.stored_values.items() if n in held) / GB)
     repo, _, file = preset.weights.partition(":")
     if is_repo(repo):
         yield Download(repo, file or "unet", 2 * costs.denoiser.values / GB)

@@ -46,7 +46,8 @@ def base_model(settings: Settings, licence: str = "", repo: str = "") -> BaseMod
     """The model that settings name; `licence` and `repo` (a Hub id) where somebody says them."""
     preset = PRESETS.get(settings.backbone)
     place = place_name(settings.backbone, digest=False)
-    parts = [repo] if repo else [preset.location, preset.weights.partition(":")[0]] if preset else [place]
+    base = [preset.file or preset.location, preset.weights] if preset else [place]
+    parts = [repo] if repo else [part.partition(":")[0] for part in base]
     repos = [part.partition("@")[0] for part in parts if repo or is_repo(part)]
     name = preset.name if preset else repos[0] if repos else short_name(place)
     return BaseModel(name, repos, licence or (preset.licence if preset else ""))

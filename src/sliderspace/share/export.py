@@ -1,5 +1,5 @@
-"""Sliders as LoRA files for other programs, one file a slider, each with a picture and notes beside it. `importing`
-reads them back.
+"""Sliders as LoRA files for other programs, one file a slider or one of a whole mix, each with a picture and notes
+beside it. `importing` reads them back.
 
 In a file, strength 1.0 is `unit` natural units: the scale is multiplied into the up-projection, since not every layout
 carries one.
@@ -19,7 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sliderspace.core.arrays import Images
 from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
+from sliderspace.core.text import one_line
 from sliderspace.measure.results import Measures, SpaceFile
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.sources import is_repo
@@ -27,13 +29,15 @@ from sliderspace.share import modelspec, sidecars
 from sliderspace.share.lora_names import component_of, family_of, keys_for
 from sliderspace.share.metadata import CHECKSUM, ENTRY, About, about, about_in, checksum_of
 from sliderspace.share.modelspec import Family, family
-from sliderspace.share.pictures import Strips, stored_strips
+from sliderspace.share.pictures import before_and_after, square, stored_strips
 from sliderspace.share.places import shareable, short_name
-from sliderspace.space.labels import labels_of
+from sliderspace.space.labels import Label, labels_of
 from sliderspace.space.space import SliderSpace
-from sliderspace.storage.files import save_bytes, stored_fingerprint
-from sliderspace.storage.images import encode_jpeg, writable
+from sliderspace.storage.files import fingerprint, save_bytes, stored_fingerprint
+from sliderspace.storage.images import encode_jpeg, scale_label, writable
 from sliderspace.storage.run_folder import RunFolder
+
+Pictures = tuple[Images, Images] | None  # a sheet to read, and a small square
 
 
 def export(
@@ -65,9 +69,59 @@ def export(
     for k, path in zip(chosen, paths, strict=True):
         _remove_other_names(path, file_name(settings.prompts[0], settings.backbone, k, None), made_from)
         said = about(settings, space.directions, k, **shared, **notes[k])
-        save_bytes(path, _lora_file(space, k, said, known, date, _pictures(strips, k)))
-        sidecars.write(path, said, known, strips and strips.cover(k))
+        pictures = strips and (strips.cover(k), strips.icon(k))
+        save_bytes(path, _lora_file(space, {k: unit}, said, known, date, pictures))
+        sidecars.write(path, said, known, pictures and pictures[0])
     return paths
+
+
+def export_mix(
+    space: SliderSpace,
+    folder: str | Path,
+    strengths: Mapping[int, float],
+    *,
+    name: str = "",
+    pictures: Images | None = None,
+) -> Path:
+    """Write the sliders of a mix {slider: natural units} into `folder` as one LoRA file, which draws at strength 1.0
+    what `SliderSpace.generate` draws with these strengths. Its rank is the sum of theirs.
+
+    `name` is a part of the file's name; without one, the sliders are. `pictures` uint8 [S, 2, H, W, 3], of S seeds
+    without and with the mix, lie beside it and in it. Raises BadInput as `export`, and where no slider is turned.
+    """
+    turned = {int(k): float(value) for k, value in sorted(strengths.items()) if value}
+    space.strengths(turned)  # raises for sliders there are not, and what is no number
+    if not turned:
+        raise BadInput("no slider is turned: a mix needs at least one, for example --set 3=1.5")
+    run, settings, known = RunFolder(space.folder), shareable(space.settings), known_as(space)
+    labels = space.labels
+    named = [labels[k].sure_name for k in turned]
+    said = about(
+        settings,
+        None,
+        None,
+        space=stored_fingerprint(run.sliders) or "",
+        unit=1.0,
+        component=component_of(_layers(space)),
+        label=_label_of_mix(one_line(name), named, turned),
+        mix=turned,
+    )
+    parts = [own or f"{k:02d}" for k, own in zip(turned, named, strict=True)]
+    title = name if _slug(name) else " ".join([fingerprint(mix=list(turned.items()))[:6], *parts])
+    path = writable(Path(folder)) / file_name(settings.prompts[0], settings.backbone, "mix", title)
+    _check_replaceable(path, said.space)
+    images = None if pictures is None else (before_and_after(pictures), square(pictures))
+    save_bytes(path, _lora_file(space, turned, said, known, _date_of(run.sliders), images))
+    sidecars.write(path, said, known, images and images[0])
+    return path
+
+
+def _label_of_mix(name: str, named: Sequence[str | None], strengths: Mapping[int, float]) -> Label:
+    """Its name, and what it is made of in a sentence."""
+    listed = zip(named, strengths.items(), strict=True)
+    parts = [f"{known or f'slider {k}'} {scale_label(round(value, 2))}" for known, (k, value) in listed]
+    title = name or f"mix of {len(parts)} slider{'' if len(parts) == 1 else 's'}"
+    return Label(name=title, proposed=title, passed=True, sentence=f"A mix: {', '.join(parts)}.")
 
 
 def known_as(space: SliderSpace) -> Family:
@@ -90,11 +144,11 @@ def _date_of(path: Path) -> str:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
 
 
-def _pictures(strips: Strips | None, k: int) -> dict[str, str]:
+def _pictures(images: Pictures) -> dict[str, str]:
     """A small square for ModelSpec, and the strip for programs that read `ssmd_cover_images`."""
-    if strips is None:
+    if images is None:
         return {}
-    icon, cover = (base64.b64encode(encode_jpeg(image)).decode() for image in (strips.icon(k), strips.cover(k)))
+    cover, icon = (base64.b64encode(encode_jpeg(image)).decode() for image in images)
     return {"modelspec.thumbnail": f"data:image/jpeg;base64,{icon}", "ssmd_cover_images": json.dumps([cover])}
 
 
@@ -109,10 +163,11 @@ def slider_notes(space: SliderSpace) -> list[dict[str, Any]]:
     return [{"label": label, "measures": m} for label, m in zip(labels_of(run).sliders, found, strict=True)]
 
 
-def file_name(prompt: str, model: str, index: int, name: str | None) -> str:
+def file_name(prompt: str, model: str, which: int | str, name: str | None) -> str:
     """What a user sees in the LoRA menus of other programs: a-robot--sdxl-03-red-hair.safetensors."""
     concept = f"{_slug(prompt) or 'slider'}--{_slug(short_name(model)) or 'model'}"
-    return "-".join([concept, f"{index:02d}", *filter(None, [_slug(name or "")])]) + ".safetensors"
+    part = which if isinstance(which, str) else f"{which:02d}"
+    return "-".join([concept, part, *filter(None, [_slug(name or "")])]) + ".safetensors"
 
 
 def _slug(text: str) -> str:
@@ -152,20 +207,22 @@ def _about_at(path: Path) -> About | None:
 
 
 def _lora_file(
-    space: SliderSpace, k: int, about: About, known: Family, date: str, pictures: Mapping[str, str]
+    space: SliderSpace, strengths: Mapping[int, float], about: About, known: Family, date: str, images: Pictures
 ) -> bytes:
-    scale = float(space.units_K[k]) * about.unit
+    """Σₖ sₖ·Bₖ Aₖ is one product: the Aₖ below each other, times the sₖ·Bₖ beside each other."""
     tensors: dict[str, Tensor] = {}
     for path in _layers(space):
-        keys, a_RI = keys_for(path, about.component), space.values[f"{path}.down"][k].float()
-        tensors |= {keys.down: a_RI, keys.up: space.values[f"{path}.up"][k].float() * scale}
+        keys, down_KRI, up_KOR = keys_for(path, about.component), *(space.values[f"{path}.{h}"] for h in ("down", "up"))
+        a_RI = torch.cat([down_KRI[k].float() for k in strengths])
+        b_OR = torch.cat([up_KOR[k].float() * (float(space.units_K[k]) * s) for k, s in strengths.items()], dim=1)
+        tensors |= {keys.down: a_RI, keys.up: b_OR}
         if keys.alpha:
             tensors[keys.alpha] = torch.tensor(float(len(a_RI)))
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     ours = {"format": "pt", ENTRY: json.dumps(about.model_dump())}
     ours[CHECKSUM] = checksum_of(ours, ready)
     return _serialised(
-        ready, lambda digest: {**ours, **modelspec.keys(about, known, date=date, digest=digest), **pictures}
+        ready, lambda digest: {**ours, **modelspec.keys(about, known, date=date, digest=digest), **_pictures(images)}
     )
 
 

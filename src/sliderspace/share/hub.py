@@ -15,7 +15,7 @@ from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.measure.results import SpaceFile
 from sliderspace.share.card import card
 from sliderspace.share.export import export
-from sliderspace.share.importing import backbone_here
+from sliderspace.share.importing import base_here
 from sliderspace.share.pictures import SEEDS, stored_strips
 from sliderspace.share.places import shareable
 from sliderspace.space.labels import labels_of, write_labels
@@ -66,19 +66,20 @@ def pull(
     folder: str | Path,
     *,
     backbone: str | None = None,
+    lora: str | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> SliderSpace:
     """Download a space that `push` uploaded into the run folder `folder`: new, empty, or filled by an earlier pull.
 
-    `backbone` names the base model where it lies elsewhere on this machine. Raises BadInput: no such repository or
-    revision, gated, without a space in it, other files in `folder`, or no such base model. SliderSpaceError: no
-    network.
+    `backbone` and `lora` name the base model, and the LoRA under it, where they lie elsewhere on this machine. Raises
+    BadInput: no such repository or revision, gated, without a space in it, other files in `folder`, or no such base
+    model. SliderSpaceError: no network.
     """
     from huggingface_hub import HfApi
 
     folder = Path(folder)
-    named = {"backbone": backbone_here(backbone)} if backbone else {}
+    named = base_here(backbone, lora)
     if folder.exists() and not (
         folder.is_dir() and (not any(folder.iterdir()) or (folder / ".cache" / "huggingface").is_dir())
     ):

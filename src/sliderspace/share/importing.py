@@ -17,6 +17,7 @@ from sliderspace.core.settings import Settings, settings_from
 from sliderspace.measure.results import MadeFrom, SliderMeasures, SpaceEntry, SpaceFile
 from sliderspace.method.directions import Directions
 from sliderspace.models.backbones import PRESETS, preset_for
+from sliderspace.models.backbones.lora import split
 from sliderspace.models.sources import is_repo
 from sliderspace.share.lora_files import LoraFile, load_file
 from sliderspace.share.metadata import damaged, directions_of
@@ -30,21 +31,23 @@ from sliderspace.storage.run_folder import RunFolder
 
 
 def load_files(source: str | Path) -> list[LoraFile]:
-    """The LoRA files of a folder, or one file: ours by their number, then the others by name. Raises BadInput when they
-    do not belong together."""
+    """The LoRA files of a folder, or one file: our sliders by their number, then mixes and the others by name. Raises
+    BadInput when they do not belong together."""
     source = Path(source)
     paths = sorted(source.glob("*.safetensors")) if source.is_dir() else [source]
     if not paths:
         raise BadInput(f"no .safetensors file in {source}: give a LoRA file, or a folder of them.")
     files = [load_file(path) for path in paths]
-    ours = sorted((f for f in files if f.about), key=_index)
-    for one, next_ in itertools.pairwise(ours):
+    ours = sorted((f for f in files if _index(f) is not None), key=lambda file: _index(file) or 0)
+    mixes = [f for f in files if f.about and _index(f) is None]
+    for one, next_ in itertools.pairwise([*ours, *mixes]):
         _check_pair(one, next_, source)
-    return ours + [f for f in files if not f.about]
+    return ours + [f for f in files if _index(f) is None]
 
 
-def _index(file: LoraFile) -> int:
-    return file.about.index if file.about else 0
+def _index(file: LoraFile) -> int | None:
+    """Its slider's number; None of a mix, and of a file of other origin."""
+    return file.about.index if file.about else None
 
 
 def _check_pair(one: LoraFile, next_: LoraFile, source: Path) -> None:
@@ -53,7 +56,7 @@ def _check_pair(one: LoraFile, next_: LoraFile, source: Path) -> None:
             f"{one.path.name} and {next_.path.name} are sliders of different spaces: give each space a folder of its "
             f"own, or import one file."
         )
-    if _index(one) == _index(next_):
+    if _index(one) is not None and _index(one) == _index(next_):
         raise BadInput(f"{one.path.name} and {next_.path.name} are the same slider: keep one of them in {source}.")
 
 
@@ -77,7 +80,12 @@ def notes_on(files: Sequence[LoraFile], settings: Settings) -> list[str]:
 
 
 def import_space(
-    source: str | Path, folder: str | Path, *, backbone: str | None = None, prompt: str | None = None
+    source: str | Path,
+    folder: str | Path,
+    *,
+    backbone: str | None = None,
+    lora: str | None = None,
+    prompt: str | None = None,
 ) -> SliderSpace:
     """Make `folder` the run folder of the LoRA files in `source` (a folder or one file): a space that loads, draws and
     exports like any other.
@@ -87,14 +95,19 @@ def import_space(
     directions. Raises BadInput: files that do not belong together, no such base model, or a `folder` that holds
     another run or other files.
     """
-    return make_space(load_files(source), folder, backbone=backbone, prompt=prompt)
+    return make_space(load_files(source), folder, backbone=backbone, lora=lora, prompt=prompt)
 
 
 def make_space(
-    files: Sequence[LoraFile], folder: str | Path, *, backbone: str | None = None, prompt: str | None = None
+    files: Sequence[LoraFile],
+    folder: str | Path,
+    *,
+    backbone: str | None = None,
+    lora: str | None = None,
+    prompt: str | None = None,
 ) -> SliderSpace:
     """`import_space` of files read already."""
-    settings = _settings(files, backbone, prompt)
+    settings = _settings(files, base_here(backbone, lora), prompt)
     directions = _directions(files)
     values = _values(files)
     made = fingerprint(imported=[file.digest for file in files])  # so that the same files can be given another model
@@ -123,14 +136,20 @@ def backbone_here(backbone: str) -> str:
     return folder
 
 
-def _settings(files: Sequence[LoraFile], backbone: str | None, prompt: str | None) -> Settings:
+def base_here(backbone: str | None, lora: str | None) -> dict[str, str]:
+    """The settings that say where a base model lies on this machine, and the LoRA under it, where they are given."""
+    place, strength = split(lora or "")
+    found = {"lora": str(Path(place).expanduser().resolve()) + strength} if lora else {}
+    return found | ({"backbone": backbone_here(backbone)} if backbone else {})
+
+
+def _settings(files: Sequence[LoraFile], base: dict[str, str], prompt: str | None) -> Settings:
     """Those of the discovery, where a file of ours has them; keys that later versions dropped are left out."""
     about = next((file.about for file in files if file.about), None)
     known = {key: value for key, value in (about.settings if about else {}).items() if key in Settings.model_fields}
     if known.get("pairs"):  # some of the sliders may be here, and each has its name with it
         known = {key: value for key, value in known.items() if key not in ("pairs", "objective", "eta")}
-    chosen: dict[str, Any] = {"backbone": backbone_here(backbone)} if backbone else {}
-    chosen |= {"prompts": (prompt,)} if prompt else {}
+    chosen: dict[str, Any] = base | ({"prompts": (prompt,)} if prompt else {})
     missing = {"backbone": "--backbone sdxl", "prompts": '--prompt "a robot"'}
     if asked := [example for key, example in missing.items() if key not in known | chosen]:
         raise BadInput(

@@ -18,6 +18,7 @@ from sliderspace.core.errors import BadInput
 UNET_PARTS = ("down_blocks.", "mid_block.", "up_blocks.")
 TRANSFORMER_PARTS = (
     "transformer_blocks.",
+    "text_fusion.",
     "single_transformer_blocks.",
     "layers.",
     "noise_refiner.",
@@ -47,12 +48,32 @@ def keys_for(path: str, component: str) -> Keys:
 
 
 def family_of(down: Mapping[str, Tensor]) -> str:
-    """ "sd1", "sd2", "sdxl", "flux", "z-image" or "": the models these layers [r, in] fit. A UNet is told by the text
-    width that the inputs of its cross-attention have."""
+    """ "sd1", "sd2", "sdxl", "flux", "z-image", … or "": the models these layers [r, in] fit. A UNet is told by the
+    text width that the inputs of its cross-attention have, a transformer by its blocks."""
     if component_of(down) == "transformer":
-        return "flux" if any("transformer_blocks." in path for path in down) else "z-image"
+        return _transformer_of(down)
     widths = {value.shape[-1] for path, value in down.items() if path.endswith(("attn2.to_k", "attn2.to_v"))}
     return {768: "sd1", 1024: "sd2", 2048: "sdxl"}.get(widths.pop(), "") if len(widths) == 1 else ""
+
+
+WIDTHS = {1536: "sd35", 2432: "sd35", 4096: "flux2", 6144: "krea2"}  # of joint blocks, where it is one family's
+TEXT_BLOCKS = 8  # FLUX.2 has no more blocks that read text alone; Qwen-Image, of the same width, has sixty
+
+
+def _transformer_of(down: Mapping[str, Tensor]) -> str:
+    if not any(path.startswith(("transformer_blocks.", "single_transformer_blocks.", "text_fusion.")) for path in down):
+        return "z-image"
+    if any(path.endswith("to_qkv_mlp_proj") for path in down):
+        return "flux2"
+    if any(path.startswith("single_transformer_blocks.") for path in down):
+        return "flux"
+    if any(path.startswith("text_fusion.") for path in down):
+        return "krea2"
+    widths = {value.shape[-1] for path, value in down.items() if ".attn.to_k" in path or ".attn.add_k_proj" in path}
+    blocks = {path.split(".")[1] for path in down if path.startswith("transformer_blocks.")}
+    if widths == {3072}:
+        return "qwen-image" if len(blocks) > TEXT_BLOCKS else "flux2"
+    return WIDTHS.get(widths.pop(), "") if len(widths) == 1 else ""
 
 
 # ---- reading
@@ -71,7 +92,7 @@ OTHER_KINDS = {
 # (part of a key, the pipeline of diffusers that reads such files)
 READERS = (
     (r"(down|up|input|output)_blocks|(mid|middle)_block", "StableDiffusionXLPipeline"),
-    (r"(double|single|transformer)_blocks", "FluxPipeline"),
+    (r"(double|single|transformer)_blocks|text_fusion", "FluxPipeline"),
     (r"layers[._]\d|refiner", "ZImagePipeline"),
 )
 TEXT = r"(base_model\.model\.)?(lora_te\d?_|te\d?\.|text_encoder|text_model)"

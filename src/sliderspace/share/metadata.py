@@ -58,7 +58,8 @@ class About(BaseModel):
     format: str
     package: str
     space: str  # the same for all sliders of one space
-    index: int
+    index: int | None  # none of a mix
+    mix: dict[int, float] | None = None  # natural units of the sliders that it is made of
     name: str | None  # where it is sure
     label: Label | None = None  # all that is known of the name
     base_model: str
@@ -72,27 +73,30 @@ class About(BaseModel):
     component: str
     measures: dict[str, Measure] | None
     settings: dict[str, Any]  # read as `Settings` by whoever makes a space of the file
-    direction: Direction | None  # of sliders that nothing discovered there is none
+    direction: Direction | None  # of sliders that nothing discovered there is none, nor of a mix
 
 
 def about(
     settings: Settings,
     directions: Directions | None,
-    k: int,
+    k: int | None,
     *,
     space: str,
     unit: float,
     component: str,
     label: Label,
-    measures: dict[str, Measure] | None,
+    measures: dict[str, Measure] | None = None,
+    mix: dict[int, float] | None = None,
 ) -> About:
-    """What slider `k`'s file says. `settings` must hold no path of this machine (`places.shareable`)."""
-    direction = None if directions is None else _row(directions, k)
+    """What slider `k`'s file says, or that of a `mix` (then `k` is None). `settings` must hold no path of this machine
+    (`places.shareable`)."""
+    direction = None if directions is None or k is None else _row(directions, k)
     return About(
         format=f"{KIND}/{NUMBER}",
         package=package_version(),
         space=space,
         index=k,
+        mix=mix,
         name=label.sure_name,
         label=label if label.name else None,
         base_model=settings.backbone,
@@ -101,7 +105,7 @@ def about(
         encoder=direction.encoder if direction else "",
         explained_variance_ratio=direction.explained_variance_ratio if direction else None,
         unit=unit,
-        rank=settings.rank,
+        rank=settings.rank * len(mix or [k]),
         targets=settings.targets,
         component=component,
         measures=measures,

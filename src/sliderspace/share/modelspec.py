@@ -44,6 +44,10 @@ FAMILIES = {
         1024,
     ),
     "flux": Family("flux-1", "https://github.com/black-forest-labs/flux", "flux1", "Flux", 1024),
+    "sd35": Family("stable-diffusion-v3.5", "https://github.com/Stability-AI/sd3.5", "sd3.5", "Unknown", 1024),
+    "qwen-image": Family("Qwen-Image", "https://github.com/QwenLM/Qwen-Image", "qwen_image", "Unknown", 1024),
+    "flux2": Family("flux-2", "https://github.com/black-forest-labs/flux2", "flux2", "Unknown", 1024),
+    "krea2": Family("Krea-2", "https://github.com/krea-ai/krea-2", "krea2", "Unknown", 1024),
     "z-image": Family("Z-Image", "https://github.com/Tongyi-MAI/Z-Image", "zimage", "Unknown", 1024),
 }
 
@@ -105,6 +109,8 @@ def sentence(about: About) -> str:
 
 
 def _units(about: About) -> str:
+    if about.mix:
+        return "the mix as it was made"
     return f"{about.unit:g} natural unit{'' if about.unit == 1 else 's'}"
 
 
@@ -125,11 +131,13 @@ def hint(about: About, family: Family) -> str:
 def description(about: About, family: Family) -> str:
     """What a person should know of the slider, in paragraphs."""
     label, usable, measures = about.label, span(about), about.measures or {}
-    unit = f"Strength 1.0 is {_units(about)}; one is a standard deviation of the model's own pictures."
+    unit = f"Strength 1.0 is {_units(about)}"
+    unit += "." if about.mix else "; one is a standard deviation of the model's own pictures."
+    kind = "Sliders" if about.mix else f"Slider {about.index}"
     numbers = [f"{key} {written(measures[key])}" for key in SHOWN if measures.get(key) is not None]
     paragraphs = [
         sentence(about) + (" The name is unsure." if label and not label.sure else ""),
-        f"Slider {about.index} of “{prompt(about)}”, found by SliderSpace; it can be turned both ways. {unit}"
+        f"{kind} of “{prompt(about)}”, found by SliderSpace; it can be turned both ways. {unit}"
         + (f" Usable from {' to '.join(scale_label(round(s, 2)) for s in usable)}." if usable else ""),
         f"Measured: {', '.join(numbers)}." if numbers else "",
         f"Base model: {about.base or about.base_model}." + ("" if family.elsewhere else f" {ONLY_DIFFUSERS}"),

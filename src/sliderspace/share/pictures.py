@@ -31,19 +31,32 @@ class Strips:
     def cover(self, k: int) -> Images:
         """A labelled sheet of slider `k` that is still read at the size of a menu: two seeds, turned down, off, up."""
         columns = self._columns()
-        rows_SMHWC = thumbnails(self.sliders_KSMHWC[k, :SEEDS][:, columns], SIDE)
-        return labelled_strip(rows_SMHWC, [self.labels[m] for m in columns])
+        return _sheet(self.sliders_KSMHWC[k][:, columns], [self.labels[m] for m in columns])
 
     def icon(self, k: int) -> Images:
         """A square of slider `k`, two seeds turned down and up."""
         low, _, high = self._columns()
-        ends_SMHWC = thumbnails(self.sliders_KSMHWC[k, :SEEDS][:, [low, high]], ICON // 2 - 1)
-        return grid(ends_SMHWC.reshape(-1, *ends_SMHWC.shape[2:]), 2)
+        return square(self.sliders_KSMHWC[k][:, [low, high]])
 
     def _columns(self) -> list[int]:
         """Those of ±2, where images still hold together, or of the ends where there is no 2; and of 0."""
         largest = 2.0 if {-2.0, 2.0} <= set(self.scales) else max(self.scales)
         return [self.scales.index(scale) for scale in (-largest, 0.0, largest)]
+
+
+def before_and_after(images_S2HWC: Images) -> Images:
+    """A labelled sheet of a mix, two seeds, without and with it."""
+    return _sheet(images_S2HWC, ["without", "with"])
+
+
+def square(images_S2HWC: Images) -> Images:
+    """An icon of two seeds, two pictures of each."""
+    small_S2HWC = thumbnails(images_S2HWC[:SEEDS], ICON // 2 - 1)
+    return grid(small_S2HWC.reshape(-1, *small_S2HWC.shape[2:]), 2)
+
+
+def _sheet(images_SMHWC: Images, labels: list[str]) -> Images:
+    return labelled_strip(thumbnails(images_SMHWC[:SEEDS], SIDE), labels)
 
 
 def stored_strips(run: RunFolder) -> Strips | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sliderspace.core.settings import Settings
 from sliderspace.models.backbones import PRESETS
+from sliderspace.models.backbones.lora import split
 from sliderspace.models.encoders.catalogue import ENCODERS
 from sliderspace.models.identity import identity_of, source_identity
 from sliderspace.models.sources import COMMIT, is_repo
@@ -21,10 +22,16 @@ def shareable(settings: Settings) -> Settings:
             "backbone": place_name(settings.backbone),
             "encoder": place_name(settings.encoder),
             "decoder": place_name(settings.decoder),
+            "lora": _lora_name(settings.lora),
             # Pictures are a person's own, and nothing of them goes along: neither needs their digest.
             "images": place_name(settings.images, digest=False),
         }
     )
+
+
+def _lora_name(lora: str) -> str:
+    place, strength = split(lora)
+    return place_name(place) + strength
 
 
 def place_name(location: str, *, digest: bool = True) -> str:
@@ -57,7 +64,8 @@ def _digest(path: Path) -> str:
 
 def short_name(location: str) -> str:
     """A model's name for people and for file names: "sdxl", or the last part of a repository's or folder's name."""
-    return place_name(location, digest=False).removeprefix(ELSEWHERE).partition("@")[0].rpartition("/")[2]
+    name = place_name(location, digest=False).removeprefix(ELSEWHERE).partition("@")[0].rpartition("/")[2]
+    return name.removesuffix(".safetensors")
 
 
 def base_identity(backbone: str) -> str:

@@ -82,6 +82,11 @@ class SliderSpace:
                 f"another machine.\nSay where it lies here: give `import` or `pull` again with --backbone FOLDER."
             )
         s = self.settings
+        if s.lora.startswith(ELSEWHERE):
+            raise BadInput(
+                f"these sliders were found on top of the LoRA '{s.lora.removeprefix(ELSEWHERE)}', a file of another "
+                f"machine.\nSay where it lies here: give `import` or `pull` again with --lora FILE."
+            )
         return point_for(
             s.backbone,
             device_for(self.speed.device),
@@ -91,6 +96,7 @@ class SliderSpace:
             resolution=s.resolution,
             decoder="full" if s.decoder == "auto" else s.decoder,
             quantize=s.quantize,
+            lora=s.lora,
         )
 
     @cached_property

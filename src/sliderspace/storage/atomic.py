@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.errors import BadInput, DiskFull, SliderSpaceError
 from sliderspace.core.numbers import bytes_in_words
 
 if LOCKS := sys.platform != "win32":
@@ -28,7 +28,7 @@ def replacing(path: Path, size: int) -> Generator[Path]:
     """A temporary name beside `path`, which takes its place, flushed to the disk, when the block ends well and vanishes
     otherwise.
 
-    SliderSpaceError when the disk is full (`size` bytes are needed), BadInput when `path` cannot be written.
+    DiskFull when there is no room (`size` bytes are needed), BadInput when `path` cannot be written.
     """
     temporary = path
     try:
@@ -102,12 +102,12 @@ def flush_folder(folder: Path) -> None:
 
 
 def explained(error: Exception, path: Path, size: int | None = None) -> SliderSpaceError:
-    """The error of a failed write of `size` bytes in words: SliderSpaceError for a full disk, else BadInput."""
+    """The error of a failed write of `size` bytes in words: DiskFull, else BadInput."""
     if not isinstance(error, OSError):
         return BadInput(f"cannot write {str(path)!r}: {error}")
     if error.errno in DISK_FULL:
         needed = "" if size is None else f"it needs {bytes_in_words(size)} and "
-        return SliderSpaceError(
+        return DiskFull(
             f"no room to write {path}: {needed}{_free(path)}.\n"
             "Make room (or choose another disk with --out), then give the same command again: it goes on where it "
             "stopped."

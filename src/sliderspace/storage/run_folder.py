@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 from filelock import FileLock, Timeout
 
-from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.errors import BadInput, Held
 from sliderspace.storage.atomic import explained, flush_folder, remove_stale
 from sliderspace.storage.files import exists, is_done, load_json, save_json, stored_fingerprint
 from sliderspace.storage.stamps import damaged
@@ -80,8 +80,7 @@ class RunFolder(Places):
 
         With `share` = (i, n) it is held as worker i of n: beside the others of them, and beside nobody else.
 
-        BadInput if it cannot be written, is a file, or holds other people's files; SliderSpaceError if another run
-        holds it.
+        BadInput if it cannot be written, is a file, or holds other people's files; Held if another run holds it.
         """
         if self._held is None:
             try:
@@ -123,7 +122,7 @@ class RunFolder(Places):
                     pass
             lock.acquire()
         except Timeout:
-            raise SliderSpaceError(
+            raise Held(
                 f"another run is writing to {self.root}.\nWait until it ends, or choose another folder with --out."
             ) from None
         except OSError as error:

@@ -11,7 +11,7 @@ from sliderspace.method.sweeps import Seen
 from sliderspace.models.backbones.presets import preset_for
 
 JUDGE = "dinov2"  # of a model whose preset has none: it trained nothing
-OF_MODEL = ("encoder", "precision", "resolution", "decoder", "quantize")  # hold for a teacher too
+OF_MODEL = ("encoder", "precision", "resolution", "decoder", "quantize", "lora")  # hold for a teacher too
 OF_STUDENT = ("steps", "guidance")
 Row = dict[str, float | None]
 

@@ -76,7 +76,7 @@ class Pictures:
 def data_of(settings: Settings, teacher: str) -> Pictures:
     """The pictures that a discovery in `TAUGHT` is made in: its prompts by the teacher, one a trajectory, held-out
     ones included."""
-    kept = settings.model_dump(include={"precision", "resolution", "decoder", "quantize", "prompts"})
+    kept = settings.model_dump(include={"precision", "resolution", "decoder", "quantize", "lora", "prompts"})
     model = settings_from({**kept, "backbone": teacher})
     return Pictures(model, settings.samples + settings.held_out, settings.seed, noise="data")
 

@@ -3,7 +3,7 @@ const find = (selector) => element.querySelector(selector);
 const tab = Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(16)).join("");
 const FARTHEST = 10, MIXED = 3, SHOWN = 2, POLL_MS = 1000;
 const empty = () => ({ strengths: {}, off: [], prompt: "", seeds: "", start: 0, end: null });
-let run = 0, page = null, mix = empty(), history = [], ticket = 0, loaded = false, drawn = null;
+let run = 0, page = null, mix = empty(), history = [], ticket = 0, loaded = false, drawn = null, polling = 0;
 
 function make(tag, props = {}, ...children) {
   const node = Object.assign(document.createElement(tag), props);
@@ -206,10 +206,19 @@ function pads() {
 }
 function point(event) {
   const box = pad.getBoundingClientRect(), share = (at, size) => Math.max(-1, Math.min(1, 2 * at / size - 1));
-  const places = [share(event.clientX - box.left, box.width), -share(event.clientY - box.top, box.height)];
+  move([share(event.clientX - box.left, box.width), -share(event.clientY - box.top, box.height)]);
+}
+function move(places) {  // shares of how far each slider reaches, −1 … 1
   axes().forEach((k, i) => turn(k, Math.round(places[i] * reach(page.rows[k]) * 20) / 20));
   refresh();
 }
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+pad.onkeydown = (event) => {
+  const by = ARROWS[event.key];
+  if (!by) return;
+  event.preventDefault();
+  change(() => move(axes().map((k, i) => Math.max(-1, Math.min(1, strength(k) / reach(page.rows[k]) + by[i] / 10)))));
+};
 pad.onpointerdown = (event) => { pad.setPointerCapture(event.pointerId); history.push(JSON.stringify(mix)); point(event); };
 pad.onpointermove = (event) => { if (event.buttons) point(event); };
 pad.onpointerup = () => change(() => {}, { remember: false });
@@ -257,11 +266,17 @@ find(".ss-save").onsubmit = async (event) => {
   const answer = await ask("save_preset", { run, name: event.target.name.value, mix });
   if (!answer.error) { page.presets = answer.presets; event.target.reset(); say(""); presets(); }
 };
-find(".ss-export").onclick = async () => {
+async function exported(action, values) {
+  const answer = await ask(action, { run, ...values });
+  const count = answer.error || answer.stale ? 0 : answer.files.length;
+  find(".ss-exported").textContent = count ? `${count} ${count === 1 ? "file" : "files"} in ${answer.folder}: ${answer.files.join(", ")}. ${answer.note ?? ""}` : "";
+  if (count) say("");
+}
+find(".ss-export").onclick = () => {
   const chosen = active().length ? active() : page.rows.map((row) => row.index).filter((k) => !page.hidden.includes(k));
-  const answer = await ask("export", { run, sliders: chosen });
-  find(".ss-exported").textContent = answer.error ? "" : `${answer.files.length} ${answer.files.length === 1 ? "file" : "files"} in ${answer.folder}: ${answer.files.join(", ")}`;
+  return exported("export", { sliders: chosen });
 };
+find(".ss-export-mix").onclick = () => exported("export_whole", { mix, name: find(".ss-save [name=name]").value });
 find(".ss-order").onchange = refresh;
 find(".ss-all").onchange = refresh;
 find(".ss-close").onclick = () => find(".ss-sheet").close();
@@ -291,15 +306,17 @@ async function listed(chosen) {
   box.replaceChildren(...answer.runs.map((name, i) => make("option", { value: i, textContent: name })));
   box.value = chosen; box.hidden = answer.runs.length < 2;
   find(".ss-ask [name=backbone]").replaceChildren(...answer.models.map((name) => make("option", { value: name, textContent: name })));
-  if (answer.discovery.running) { find(".ss-discover").hidden = false; progress(answer.discovery); }
+  if (answer.discovery.running || answer.discovery.paused) { find(".ss-discover").hidden = false; progress(answer.discovery); }
 }
 function progress(now) {
   find(".ss-bar i").style.width = `${Math.round(now.share * 100)}%`;
   find(".ss-bar").setAttribute("aria-valuenow", Math.round(now.share * 100));
   find(".ss-said").textContent = now.prompt ? `${now.prompt}: ${now.said}` : now.said;
-  find(".ss-stop").hidden = !now.running;
-  find(".ss-ask [type=submit]").hidden = now.running;
-  if (now.running) setTimeout(async () => {
+  find(".ss-pause").hidden = !now.running; find(".ss-go-on").hidden = !now.paused;
+  find(".ss-stop").hidden = !now.running && !now.paused;
+  find(".ss-ask [type=submit]").hidden = now.running || now.paused;
+  clearTimeout(polling);
+  if (now.running) polling = setTimeout(async () => {
     const next = await ask("progress");
     if (next.error) { progress({ ...now, said: "waiting for the app …" }); return; }
     progress(next);
@@ -314,7 +331,17 @@ find(".ss-ask").onsubmit = async (event) => {
   const answer = await ask("discover", { asked });
   if (!answer.error) { say(""); loaded = false; progress(answer); }
 };
-find(".ss-stop").onclick = async () => { find(".ss-stop").disabled = true; const answer = await ask("stop"); find(".ss-stop").disabled = false; if (!answer.error) progress(answer); };
+for (const action of ["pause", "go_on", "stop"]) {
+  const button = find(`.ss-${action.replace("_", "-")}`);
+  button.onclick = async () => {
+    button.disabled = true;
+    const answer = await ask(action);
+    button.disabled = false;
+    if (answer.error) return;
+    if (action === "go_on") loaded = false;
+    progress(answer);
+  };
+}
 find(".ss-runs").onchange = (event) => open(+event.target.value);
 listed(0);
 open(0);

@@ -5,9 +5,12 @@ x̃₀, the model's present guess of the clean image in scaled latents, is the o
 flow predictions become x̃₀ inside a backbone and nowhere else. Any backbone works with any encoder.
 """
 
+import gc
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,10 +60,28 @@ class Backbone(ABC):
     latent_shape: tuple[int, int, int]
     image_size: int  # pixels
     device: torch.device
+    text_encoders: dict[str, Any]  # those that are loaded now, by their folders
+    keeps_text_encoders = False
 
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Condition:
         """Prompts -> condition. The text encoders are loaded for it and let go of afterwards."""
+
+    @contextmanager
+    def keeping_text_encoders(self) -> Generator[None]:
+        """Within the block they stay loaded, for the prompts of many concepts in turn."""
+        self.keeps_text_encoders = True
+        try:
+            yield
+        finally:
+            self.keeps_text_encoders = False
+            self.let_go_of_text_encoders()
+
+    def let_go_of_text_encoders(self) -> None:
+        """Free their memory, unless they are to be kept."""
+        if not self.keeps_text_encoders:
+            self.text_encoders.clear()
+            gc.collect()
 
     @abstractmethod
     def predict(self, x_BCHW: Tensor, step_B: Tensor, condition: Condition) -> Tensor:
@@ -92,13 +113,7 @@ class Backbone(ABC):
     def noise(self, seeds: Sequence[int], draw: int = 0) -> Tensor:
         """Normal latents [B, C, H, W]; row b is draw number `draw` of a generator of its own, and diffusers draws the
         same ones."""
-        rows: list[Tensor] = []
-        for seed in seeds:
-            generator = torch.Generator().manual_seed(seed)
-            for _ in range(draw):
-                torch.randn((1, *self.latent_shape), generator=generator)
-            rows.append(torch.randn((1, *self.latent_shape), generator=generator))
-        return torch.cat(rows).to(self.device)
+        return draws(self.latent_shape, seeds, draw).to(self.device)
 
     def start(self, seeds: Sequence[int]) -> Tensor:
         """The latents a trajectory begins with."""
@@ -116,3 +131,14 @@ class Backbone(ABC):
     def diffuse(self, z_BCHW: Tensor, index: int, seeds: Sequence[int]) -> Tensor:
         """Clean scaled latents, noised as they would be at sampler step `index`."""
         return self.schedule.a_T[index] * z_BCHW + self.schedule.s_T[index] * self.noise(seeds)
+
+
+def draws(shape: tuple[int, ...], seeds: Sequence[int], draw: int) -> Tensor:
+    """Normal numbers [B, *shape]; row b is draw number `draw` of a generator of its own."""
+    rows: list[Tensor] = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(draw):
+            torch.randn((1, *shape), generator=generator)
+        rows.append(torch.randn((1, *shape), generator=generator))
+    return torch.cat(rows)

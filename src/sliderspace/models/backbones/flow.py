@@ -15,14 +15,8 @@ from torch import Tensor
 
 from sliderspace.core.errors import BadInput
 from sliderspace.models.backbones.base import Condition
-from sliderspace.models.backbones.pipeline import (
-    PipelineBackbone,
-    Setup,
-    check_size,
-    check_steps,
-    read_config,
-    vae_scale,
-)
+from sliderspace.models.backbones.folder import check_size, check_steps, read_config, vae_scale
+from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
 from sliderspace.models.backbones.samplers import Schedule, flow
 
 
@@ -55,11 +49,27 @@ class FlowBackbone(PipelineBackbone):
         return bool(self.config("transformer").get("guidance_embeds", False))
 
     @classmethod
+    def channels_of(cls, vae: Mapping[str, Any]) -> int:
+        """Channels of latents, by the autoencoder's configuration."""
+        return int(vae["latent_channels"])
+
+    @classmethod
+    def shift_of(cls, folder: Path, tokens: int, steps: int) -> float:
+        """μ of dynamic shifting, for images of so many tokens."""
+        return shift_for(tokens, read_config(folder, "scheduler"))
+
+    @classmethod
+    def set_times(cls, scheduler: Any, folder: Path, tokens: int, steps: int) -> None:
+        """Give a scheduler its steps, as the model's pipeline does."""
+        sigmas = [1 - i / steps for i in range(steps)]
+        scheduler.set_timesteps(sigmas=sigmas, mu=cls.shift_of(folder, tokens, steps))
+
+    @classmethod
     def latent_shape_of(cls, folder: Path, pixels: int) -> tuple[int, int, int]:
         vae, scale = read_config(folder, "vae"), vae_scale(folder)
         check_size(pixels, 2 * scale)
         side = (pixels or int(vae.get("sample_size", 1024))) // scale
-        return int(vae["latent_channels"]), side, side
+        return cls.channels_of(vae), side, side
 
     @classmethod
     def sampling_of(cls, folder: Path, setup: Setup) -> tuple[str, Schedule]:
@@ -71,7 +81,7 @@ class FlowBackbone(PipelineBackbone):
         check_steps(steps, config)
         _, height, width = cls.latent_shape_of(folder, setup.resolution)
         scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(config)
-        scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], mu=shift_for(height * width // 4, config))
+        cls.set_times(scheduler, folder, height * width // 4, steps)
         return "flow", flow(scheduler)
 
     def predict(self, x_BCHW: Tensor, step_B: Tensor, condition: Condition) -> Tensor:
@@ -83,5 +93,9 @@ class FlowBackbone(PipelineBackbone):
         else:
             both = self.velocity(torch.cat([x, x]), torch.cat([time_B, time_B]), condition.beside_empty()).float()
             without, with_text = both.chunk(2)
-            v = without + self.guidance * (with_text - without)
+            v = self.guided(without, with_text)
         return self.schedule.preview(x_BCHW, clean_from_flow(x_BCHW, v, sigma), step_B)
+
+    def guided(self, without: Tensor, with_text: Tensor) -> Tensor:
+        """Classifier-free guidance: the velocity of the prompt, led away from that of the empty one."""
+        return without + self.guidance * (with_text - without)

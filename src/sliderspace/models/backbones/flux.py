@@ -11,7 +11,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from sliderspace.core.settings import Targets
 from sliderspace.models.backbones.base import Condition
 from sliderspace.models.backbones.flow import FlowBackbone
-from sliderspace.models.backbones.pipeline import read_config
+from sliderspace.models.backbones.folder import read_config
 
 
 class FluxBackbone(FlowBackbone):
@@ -23,6 +23,7 @@ class FluxBackbone(FlowBackbone):
     """
 
     denoiser_class = "FluxTransformer2DModel"
+    pipeline_class = "FluxPipeline"
     layers: Mapping[Targets, str] = {
         "cross-kv": r"transformer_blocks\.\d+\.attn\.add_[kv]_proj|single_transformer_blocks\.\d+\.attn\.to_[kv]",
         "cross": r"transformer_blocks\.\d+\.attn\.(add_[qkv]_proj|to_add_out)|"

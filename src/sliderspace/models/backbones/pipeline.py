@@ -1,9 +1,7 @@
 """What every diffusers pipeline folder shares: its parts, loaded one at a time when needed, and its autoencoder."""
 
-import gc
-import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +14,10 @@ from torch import Tensor
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Quantize
 from sliderspace.models.backbones.base import Backbone, Condition
+from sliderspace.models.backbones.folder import check_parts, read_config, read_weights, vae_scale, variant_of
+from sliderspace.models.backbones.lora import Lora, attach, fuse
 from sliderspace.models.backbones.samplers import Schedule
+from sliderspace.models.backbones.single_file import part_of, read_header
 from sliderspace.models.quiet import quiet_loading
 
 Read = TypeVar("Read")
@@ -43,16 +44,15 @@ class Setup:
     sampler: str = ""  # empty: the folder's own
     timesteps: tuple[int, ...] = ()  # the times a distilled model was trained at, where they are not evenly spaced
     spacing: str = ""  # diffusers' timestep_spacing in place of the folder's own
+    prediction: str = ""  # what the denoiser predicts, in place of what the folder says
     resolution: int = 0  # pixels; 0: the folder's own
+    file: Path | None = None  # one file that holds the weights of all or most parts; the folder has the others
     weights: Path | None = None  # a file of denoiser weights in place of the folder's (DMD2, Lightning)
-    lora: Path | None = None  # a file of a LoRA fused into the denoiser's weights
+    loras: tuple[Lora, ...] = ()  # fused into the denoiser's weights, in this order
     decoder: Path | None = None  # the folder of a small AutoencoderTiny that decodes in place of the VAE ...
     decoder_for_people: bool = False  # ... the pictures that people look at, too
     quantize: Quantize = "none"
     checkpointing: bool = False
-
-
-MOST_PIXELS = 8192
 
 
 class PipelineBackbone(Backbone):
@@ -60,6 +60,7 @@ class PipelineBackbone(Backbone):
 
     needs: tuple[str, ...]  # files without which the libraries would make something up
     denoiser_class: str
+    pipeline_class: str  # of diffusers, that runs such a folder
 
     @classmethod
     @abstractmethod
@@ -82,6 +83,7 @@ class PipelineBackbone(Backbone):
         self.folder, self.setup = folder, setup
         self.name, self.identity = setup.name, setup.identity
         self.device, self.dtype = setup.device, setup.dtype
+        self.text_encoders = {}
         self.guidance = setup.guidance
         self.latent_shape = self.latent_shape_of(folder, setup.resolution)
         self.image_size = self.latent_shape[-1] * vae_scale(folder)
@@ -93,14 +95,17 @@ class PipelineBackbone(Backbone):
 
     @cached_property
     def denoiser(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
-        if self.setup.lora is not None:
-            model = self._with_lora(self.setup.lora)
-        elif self.setup.weights is not None:
-            model = self._with_other_weights(self.setup.weights)
+        dtype = torch.float32 if self.setup.loras else self.dtype
+        if self.setup.weights is not None:
+            model = self._with_other_weights(self.setup.weights, dtype)
         else:
-            model = self.part(
-                self.denoiser_class, self.component, self.dtype, **quantization(self.setup.quantize, self.dtype)
-            )
+            options = quantization(self.setup.quantize, self.dtype)
+            model = self.part(self.denoiser_class, self.component, dtype, **options)
+        for lora in self.setup.loras:
+            self._apply(fuse, model, lora, self.component)
+        if self.setup.loras:
+            with quiet_loading():  # diffusers warns of a cast that it would do itself while loading
+                model = _frozen(model.to(self.dtype), self.device)
         if self.setup.checkpointing:
             model.enable_gradient_checkpointing()
         return self.tuned(model)
@@ -109,40 +114,28 @@ class PipelineBackbone(Backbone):
         """The denoiser with what makes it quicker on this device, and changes no more than a rounding."""
         return denoiser
 
-    def _with_other_weights(self, file: Path) -> Any:
+    def _with_other_weights(self, file: Path, dtype: torch.dtype) -> Any:
         import diffusers
 
         if file.is_dir():
-            return self.part(self.denoiser_class, "", self.dtype, folder=file)
+            return self.part(self.denoiser_class, "", dtype, folder=file)
         try:
             with torch.device("meta"):  # its own random values would be twice the size of what replaces them
                 model = getattr(diffusers, self.denoiser_class).from_config(self.config(self.component))
-            model.load_state_dict(_read_weights(file), assign=True)
-            model = model.to(self.dtype)
+            model.load_state_dict(read_weights(file), assign=True)
+            model = model.to(dtype)
         except BROKEN as error:
             raise BadInput(
                 f"{file} does not fit the {self.component} of {self.folder}: {str(error).splitlines()[0]}"
             ) from error
         return _frozen(model, self.device)
 
-    def _with_lora(self, file: Path) -> Any:
-        """The folder's own denoiser with a LoRA in diffusers' names added to its weights, in float32."""
-        if not file.is_file():
-            raise BadInput(f"{file} is not there, and {self.name} is made of it: install sliderspace again")
-        model = self.part(self.denoiser_class, self.component, torch.float32)
+    def _apply(self, add: Callable[[Any, Lora, str, str], None], model: Any, lora: Lora, part: str) -> None:
         try:
-            model.load_lora_adapter(state := _read_weights(file), prefix=self.component)
-            said, found = (sum(".lora_A." in name for name in names) for names in (state, model.state_dict()))
-            if not said or found != said:  # diffusers leaves out what it does not find
-                raise ValueError(f"{found} of its {said} layers are there")
-            model.fuse_lora()
+            add(model, lora, self.pipeline_class, part)
         except BROKEN as error:
-            raise BadInput(
-                f"{file} does not fit the {self.component} of {self.folder}: {str(error).splitlines()[0]}"
-            ) from error
-        model.unload_lora()
-        with quiet_loading():  # diffusers warns of a cast that it would do itself while loading
-            return _frozen(model.to(self.dtype), self.device)
+            why = str(error).splitlines()[0]
+            raise BadInput(f"{lora.file} does not fit the {part} of {self.name}: {why}") from error
 
     @cached_property
     def decoder(self) -> Any:
@@ -155,7 +148,7 @@ class PipelineBackbone(Backbone):
     def vae(self) -> Any:
         """The folder's own autoencoder, which also encodes: a small decoder's encoder need not be trained."""
         vae = self.part(self.config("vae").get("_class_name", "AutoencoderKL"), "vae", self.dtype)
-        if self.setup.checkpointing:
+        if self.setup.checkpointing and vae._supports_gradient_checkpointing:
             vae.enable_gradient_checkpointing()
         return vae
 
@@ -165,11 +158,13 @@ class PipelineBackbone(Backbone):
         import diffusers
         import transformers
 
+        if folder is None and subfolder in self.in_file:
+            return self._part_in_file(name, subfolder, dtype, **options)
         folder = folder or self.folder
         library: Any = diffusers if hasattr(diffusers, name) else transformers
         key = "torch_dtype" if library is diffusers else "dtype"
         try:
-            variant = _variant(folder / subfolder)
+            variant = variant_of(folder / subfolder)
             with quiet_loading():
                 model, found = getattr(library, name).from_pretrained(
                     folder,
@@ -191,6 +186,19 @@ class PipelineBackbone(Backbone):
             )
         return model.eval().requires_grad_(False) if "quantization_config" in options else _frozen(model, self.device)
 
+    @cached_property
+    def in_file(self) -> frozenset[str]:
+        """The parts that lie in the single file; none without one."""
+        return read_header(self.setup.file).parts if self.setup.file else frozenset()
+
+    def _part_in_file(self, name: str, part: str, dtype: torch.dtype, **options: Any) -> Any:
+        assert self.setup.file
+        try:
+            model = part_of(self.setup.file, self.folder, self.pipeline_class, name, part, dtype, **options)
+        except BROKEN as error:
+            raise BadInput(f"the {part} in {self.setup.file} cannot be loaded: {str(error).splitlines()[0]}") from error
+        return model.eval().requires_grad_(False) if options else _frozen(model, self.device)
+
     def tokenizer(self, name: str, subfolder: str = "tokenizer") -> Any:
         import transformers
 
@@ -207,11 +215,14 @@ class PipelineBackbone(Backbone):
         self, kind: str, subfolder: str, dtype: torch.dtype, ids_PL: Tensor, read: Callable[[Any, Tensor], Read]
     ) -> list[Read]:
         """`read(encoder, ids_BL)` of a text encoder for each batch of rows; the encoder is loaded once and then let go
-        of."""
-        encoder = self.part(kind, subfolder, dtype)
-        rows = [read(encoder, ids_BL.to(self.device)) for ids_BL in ids_PL.split(TEXTS)]
-        del encoder
-        gc.collect()
+        of, unless it is to be kept."""
+        if subfolder not in self.text_encoders:
+            encoder = self.part(kind, subfolder, dtype)
+            for lora in self.setup.loras:
+                self._apply(attach, encoder, lora, subfolder)
+            self.text_encoders[subfolder] = encoder
+        rows = [read(self.text_encoders[subfolder], ids_BL.to(self.device)) for ids_BL in ids_PL.split(TEXTS)]
+        self.let_go_of_text_encoders()
         return rows
 
     def condition_of(self, **batches: Sequence[Tensor]) -> Condition:
@@ -256,35 +267,6 @@ class PipelineBackbone(Backbone):
         return (z - (getattr(config, "shift_factor", None) or 0)) * (config.scaling_factor or 1)
 
 
-def read_config(folder: Path, part: str) -> dict[str, Any]:
-    """A part's configuration. Raises BadInput when it is missing or damaged."""
-    path = folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise BadInput(f"{folder} lacks {part}/{path.name}: give a whole diffusers pipeline folder") from error
-    except ValueError as error:
-        raise BadInput(f"{path} is not JSON: the pipeline folder is damaged") from error
-
-
-def vae_scale(folder: Path) -> int:
-    """Pixels a latent."""
-    return 2 ** (len(read_config(folder, "vae").get("block_out_channels", [0] * 4)) - 1)
-
-
-def check_size(pixels: int, step: int) -> None:
-    """Raises BadInput for a side that is no multiple of `step`, or beyond what any model here was trained at."""
-    if pixels < 0 or pixels > MOST_PIXELS or pixels % step:
-        raise BadInput(f"--resolution {pixels}: take a multiple of {step} of at most {MOST_PIXELS} pixels")
-
-
-def check_steps(steps: int, scheduler: Mapping[str, Any]) -> None:
-    """Raises BadInput for more sampling steps than the model has times, or none."""
-    most = int(scheduler.get("num_train_timesteps", 1000))
-    if not 1 <= steps <= most:
-        raise BadInput(f"--steps {steps}: this model takes 1 to {most} sampling steps")
-
-
 def quantization(quantize: Quantize, dtype: torch.dtype) -> dict[str, Any]:
     """What `from_pretrained` wants for a base in 4 or 8 bits (bitsandbytes). Raises BadInput without that extra."""
     if quantize == "none":
@@ -304,37 +286,6 @@ def quantization(quantize: Quantize, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def _read_weights(file: Path) -> dict[str, Tensor]:
-    """A state dict from safetensors, or from a .bin, which some authors publish only: torch's restricted reader takes
-    tensors alone."""
-    from safetensors.torch import load_file
-
-    if file.suffix == ".safetensors":
-        return load_file(file)
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # the reader's own error class lives in a module that nothing here may import
-        raise ValueError(f"it is not a file of tensors ({type(error).__name__})") from error
-
-
-def _variant(folder: Path) -> str | None:
-    """ "fp16" where a repository holds (or was fetched with) the half-size files only."""
-    files = [p.name for p in folder.glob("*.safetensors")]
-    return "fp16" if files and all(".fp16" in name for name in files) else None
-
-
-def check_parts(folder: Path, needs: tuple[str, ...]) -> None:
-    """transformers makes an empty tokenizer, or a default text encoder, of a folder that lacks one: better to say
-    so."""
-    missing = [part for part in needs if not (folder / part).is_file()]
-    words = ("tokenizer.json", "vocab.json", "spiece.model")
-    empty = [
-        p.name for p in sorted(folder.glob("tokenizer*")) if p.is_dir() and not any((p / w).is_file() for w in words)
-    ]
-    if missing or empty:
-        what = ", ".join(missing) or f"the words of its {empty[0]}"
-        raise BadInput(f"{folder} lacks {what}: give a whole diffusers pipeline folder")
-
-
 def _frozen(module: Any, device: torch.device) -> Any:
-    return module.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    flat = all(p.ndim < 5 for p in module.parameters())  # a layer over video frames has no such format
+    return module.to(device, memory_format=torch.channels_last if flat else None).eval().requires_grad_(False)

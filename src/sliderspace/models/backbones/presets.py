@@ -1,25 +1,19 @@
 """The table of models: where each is, how it is sampled, what it knows. A pipeline folder or a Hub repository works in
 place of a name."""
 
-import json
-import re
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sliderspace.core.errors import BadInput
-from sliderspace.models.backbones.pipeline import PipelineBackbone
+from sliderspace.models.backbones.families import family_of
+from sliderspace.models.backbones.preset import CLIP_L, NOT_RUN, Preset
+from sliderspace.models.backbones.single_file import read_header
 from sliderspace.models.configs import configs_of
-from sliderspace.models.identity import source_identity
-from sliderspace.models.sources import find, is_repo, resolve
+from sliderspace.models.sources import is_repo, resolve
 
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 SDXL_COMMIT = "462165984030d82259a11f4367a4eed129e94a7b"
-CLIP_L = "clip"
-ANYTHING = "photographs, paintings, drawings: most things that have an English name"
-NOT_RUN = "not run by us at full size (no weights on the build machines)"
-TRY = ("a toy", "a portrait of a person", "artwork in the style of a famous artist")
 # The miniature's world (docs/miniature.md), and what joins words into a prompt and names nothing.
 MINI_WORDS = (
     "creature monster robot toy dragon bunny bunnies clay vinyl cartoon ink pixel art pastel neon blueprint woodcut "
@@ -27,94 +21,6 @@ MINI_WORDS = (
     "small big thin fat shiny one two three long short horn ear eye antenna antennae tail leg head belly spike spot "
     "stripe sleepy smiling frowning mouth open arm up turned left right light from"
 )
-JOINING = "a an the of in on with and or to at is no very style drawing picture image photo painting"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One model and its working point."""
-
-    name: str
-    location: str  # "asset:…" inside the package, a local folder, or owner/repository
-    steps: int
-    guidance: float  # classifier-free guidance; 1 is none
-    knows: str = ANYTHING
-    examples: tuple[str, ...] = TRY
-    expected: str = NOT_RUN  # what a discovery costs and gives, and who said so
-    licence: str = ""
-    revision: str = ""  # the commit these settings are meant for; empty: the newest
-    encoder: str = CLIP_L  # the image encoder used when none is asked for
-    judge: str = ""  # an encoder that trains nothing, for measures; empty: the training encoder judges
-    resolution: int = 0  # pixels; 0: the model's own
-    sampler: str = ""  # empty: the model's own
-    timesteps: tuple[int, ...] = ()
-    spacing: str = ""
-    weights: str = ""  # "repository[@revision]:file" or a path: denoiser weights in place of the pipeline's
-    lora: str = ""  # "repository[@revision]:file" or a path: a LoRA fused into the denoiser's weights
-    decoder: str = ""  # a small AutoencoderTiny for discovery
-    variant: str = ""  # "fp16": fetch the half-size files only
-    teacher: str = ""  # the preset that it was distilled from
-    words: tuple[str, ...] = ()  # all that it knows, where that is little; empty: everything
-
-    @property
-    def source(self) -> str:
-        """Where it is, with the commit that these settings are meant for."""
-        return f"{self.location}@{self.revision}" if self.revision else self.location
-
-    def unknown_words(self, prompt: str) -> tuple[str, ...]:
-        """The words of a prompt that mean nothing to this model; none where it knows everything."""
-        if not self.words:
-            return ()
-        known = {*self.words, *JOINING.split()}
-        found = re.findall(r"[^\W\d_]+", prompt.lower())
-        return tuple(dict.fromkeys(word for word in found if not known & {word, word.removesuffix("s")}))
-
-    @property
-    def folder(self) -> Path:
-        """The pipeline's folder, fetched when it is not here yet. Raises BadInput when that fails."""
-        return find(self.source, _patterns(self))
-
-    @property
-    def weights_file(self) -> Path | None:
-        """The denoiser weights that replace the pipeline's (a file, or a folder with its own config)."""
-        return _file_at(self.weights)
-
-    @property
-    def lora_file(self) -> Path | None:
-        """The LoRA that is fused into the denoiser's weights."""
-        return _file_at(self.lora)
-
-    @property
-    def other_weights(self) -> tuple[str, ...]:
-        """Where the files are that change the pipeline's denoiser, named as `weights` and `lora` are."""
-        return tuple(filter(None, (self.weights, self.lora)))
-
-    @property
-    def other_identities(self) -> tuple[str, ...]:
-        """The commit and file of each of `other_weights`, or a digest of its contents."""
-        return tuple(map(_identity_at, self.other_weights))
-
-
-def _file_at(location: str) -> Path | None:
-    """ "repository[@revision]:file", "repository", or a path -> the file or folder, fetched when it is not here yet;
-    None of ""."""
-    repo, _, file = location.partition(":")
-    if not location or not is_repo(repo):
-        return resolve(location) if location else None
-    return find(repo, [file] if file else ["config.json", "*.fp16.safetensors"]) / file
-
-
-def _identity_at(location: str) -> str:
-    repo, _, file = location.partition(":")
-    return f"{source_identity(repo)}:{file}" if is_repo(repo) else source_identity(location)
-
-
-def _patterns(preset: Preset) -> list[str]:
-    """What to fetch of a pipeline's repository: configurations, words, and one set of weights of each part that is
-    used."""
-    weights = f"*.{preset.variant}.safetensors" if preset.variant else "*.safetensors"
-    parts = ["text_encoder*", "vae", *([] if preset.weights else ["unet", "transformer"])]
-    return ["model_index.json", "*/*.json", "tokenizer*/*", *(f"{part}/{weights}" for part in parts)]
 
 
 def _sdxl(name: str, steps: int, guidance: float, expected: str, licence: str, **other: Any) -> Preset:
@@ -144,6 +50,10 @@ MINI: dict[str, Any] = {
     ),
     "licence": "see docs/miniature.md",
     "words": tuple(MINI_WORDS.split()),
+}
+ANIME: dict[str, Any] = {
+    "knows": "anime and illustration, in the tags of Danbooru: 1girl, solo, upper body",
+    "examples": ("1girl, solo, upper body", "scenery, no humans"),
 }
 PRESETS = {
     preset.name: preset
@@ -229,6 +139,48 @@ PRESETS = {
             sampler="lcm",
             teacher="sdxl",
         ),
+        _sdxl(
+            "illustrious",
+            28,
+            5.5,
+            NOT_RUN,
+            "Fair AI Public License 1.0-SD",
+            file="OnomaAIResearch/Illustrious-xl-early-release-v0:Illustrious-XL-v0.1.safetensors",
+            sampler="euler-ancestral",
+            **ANIME,
+        ),
+        _sdxl(
+            "noobai",
+            28,
+            5.0,
+            NOT_RUN,
+            "Fair AI Public License 1.0-SD, not for profit",
+            file="Laxhar/noobai-XL-1.1:NoobAI-XL-v1.1.safetensors",
+            sampler="euler-ancestral",
+            **ANIME,
+        ),
+        _sdxl(
+            "noobai-v",
+            28,
+            4.5,
+            NOT_RUN,
+            "Fair AI Public License 1.0-SD, not for profit",
+            file="Laxhar/noobai-XL-Vpred-1.0:NoobAI-XL-Vpred-v1.0.safetensors",
+            sampler="euler",
+            prediction="v-zero-snr",
+            **ANIME,
+        ),
+        _sdxl(
+            "pony",
+            25,
+            7.0,
+            NOT_RUN,
+            "Fair AI Public License 1.0-SD, changed by its author",
+            file="LyliaEngine/Pony_Diffusion_V6_XL:ponyDiffusionV6XL_v6StartWithThisOne.safetensors",
+            sampler="euler-ancestral",
+            knows="ponies, furry, anime and cartoons, in tags: begin with “score_9, score_8_up, score_7_up”",
+            examples=("score_9, score_8_up, score_7_up, a robot",),
+        ),
         Preset(
             name="flux-schnell",
             location="black-forest-labs/FLUX.1-schnell",
@@ -260,40 +212,18 @@ PRESETS = {
     )
 }
 
-# A pipeline class of diffusers -> the backbone that runs it. A new family is a new file and a line here.
-FAMILIES = {
-    "StableDiffusionPipeline": "unet:UNetBackbone",
-    "LatentConsistencyModelPipeline": "unet:UNetBackbone",
-    "StableDiffusionXLPipeline": "unet:SDXLBackbone",
-    "FluxPipeline": "flux:FluxBackbone",
-    "ZImagePipeline": "zimage:ZImageBackbone",
-}
-
-
-def family_of(folder: Path) -> type[PipelineBackbone]:
-    """The backbone class of a pipeline folder. Raises BadInput when the folder is none, damaged, or of a family not
-    known here."""
-    try:
-        name = str(json.loads((folder / "model_index.json").read_text())["_class_name"])
-    except FileNotFoundError as error:
-        raise BadInput(f"{folder} is not the folder of a diffusers pipeline: it has no model_index.json") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{folder / 'model_index.json'} is damaged: it names no pipeline class") from error
-    if name not in FAMILIES:
-        raise BadInput(f"{folder} holds a {name}; known are {', '.join(FAMILIES)}")
-    module, _, backbone = FAMILIES[name].partition(":")
-    return getattr(import_module(f"sliderspace.models.backbones.{module}"), backbone)
-
 
 def preset_for(model: str) -> Preset:
     """A preset by name, or one made up for a pipeline folder or Hub repository. Raises BadInput with the names that
     exist."""
     if model in PRESETS:
         return PRESETS[model]
+    if model.endswith(".safetensors"):
+        return _of_file(model)
     if not is_repo(model) and not (Path(model).expanduser() / "model_index.json").is_file():
         raise BadInput(
             f"no backbone '{model}': choose one of {', '.join(PRESETS)},\n"
-            "or give a Hub repository (owner/name) or the folder of a diffusers pipeline"
+            "or give a Hub repository (owner/name), the folder of a diffusers pipeline, or a .safetensors file"
         )
     folder = configs_of(model)
     steps, guidance = family_of(folder).usual(folder)
@@ -306,6 +236,22 @@ def preset_for(model: str) -> Preset:
         examples=(),
         expected="",
         encoder=_encoder_with(folder),
+    )
+
+
+def _of_file(location: str) -> Preset:
+    """The preset of a file's base model with the weights in the file."""
+    file = resolve(location)
+    found = read_header(file)
+    return replace(
+        PRESETS[found.base],
+        name=file.stem,
+        file=location,
+        prediction=found.prediction,
+        knows="a checkpoint of your own",
+        examples=(),
+        expected="",
+        licence="",
     )
 
 

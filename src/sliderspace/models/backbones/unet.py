@@ -13,14 +13,8 @@ from torch import Tensor
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Targets
 from sliderspace.models.backbones.base import Condition
-from sliderspace.models.backbones.pipeline import (
-    PipelineBackbone,
-    Setup,
-    check_size,
-    check_steps,
-    read_config,
-    vae_scale,
-)
+from sliderspace.models.backbones.folder import check_size, check_steps, read_config, vae_scale
+from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
 from sliderspace.models.backbones.samplers import Schedule, sampler_of, schedule_for
 
 
@@ -35,6 +29,11 @@ def clean_from_velocity(x: Tensor, v: Tensor, a: Tensor, s: Tensor) -> Tensor:
 
 
 FEW_PLACES = 256  # latent pixels up to which attention is computed plainly on a processor
+PREDICTIONS: dict[str, dict[str, Any]] = {  # a preset's word -> the scheduler's own
+    "": {},
+    "v": {"prediction_type": "v_prediction"},
+    "v-zero-snr": {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True},
+}
 KINDS = {"epsilon": clean_from_noise, "v_prediction": clean_from_velocity}
 
 
@@ -42,6 +41,7 @@ class UNetBackbone(PipelineBackbone):
     """SD-type pipelines, with classifier-free guidance above 1 and the folder's own sampler where it is one of ours."""
 
     component = "unet"
+    pipeline_class = "StableDiffusionPipeline"
     denoiser_class = "UNet2DConditionModel"
     # `attn2` is cross-attention. Matching by class name broke silently in other code when a library renamed its
     # classes.
@@ -83,7 +83,7 @@ class UNetBackbone(PipelineBackbone):
 
     @classmethod
     def sampling_of(cls, folder: Path, setup: Setup) -> tuple[str, Schedule]:
-        config = {**read_config(folder, "scheduler"), **cls.forced}
+        config = {**read_config(folder, "scheduler"), **cls.forced, **PREDICTIONS[setup.prediction]}
         sampler = setup.sampler or sampler_of(config.get("_class_name", ""))
         check_steps(setup.steps, config)
         if (prediction := config.get("prediction_type", "epsilon")) not in KINDS:
@@ -96,7 +96,8 @@ class UNetBackbone(PipelineBackbone):
     @cached_property
     def to_clean(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
         """x̃₀ of (xₜ, the network's output, a, s)."""
-        return KINDS[self.config("scheduler").get("prediction_type", "epsilon")]
+        said = self.config("scheduler") | PREDICTIONS[self.setup.prediction]
+        return KINDS[said.get("prediction_type", "epsilon")]
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
@@ -136,6 +137,7 @@ class SDXLBackbone(UNetBackbone):
     """Two text encoders, a pooled text and the image's size as conditions. SDXL base, Turbo, Lightning, LCM, DMD2."""
 
     needs = (*UNetBackbone.needs, "tokenizer_2/tokenizer_config.json", "text_encoder_2/config.json")
+    pipeline_class = "StableDiffusionXLPipeline"
     full_steps = (30, 5.0)
     forced: Mapping[str, Any] = {}
 

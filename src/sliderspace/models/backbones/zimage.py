@@ -10,6 +10,7 @@ from torch import Tensor
 from sliderspace.core.settings import Targets
 from sliderspace.models.backbones.base import Condition
 from sliderspace.models.backbones.flow import FlowBackbone
+from sliderspace.models.backbones.folder import read_config
 
 
 class ZImageBackbone(FlowBackbone):
@@ -21,6 +22,7 @@ class ZImageBackbone(FlowBackbone):
     """
 
     denoiser_class = "ZImageTransformer2DModel"
+    pipeline_class = "ZImagePipeline"
     layers: Mapping[Targets, str] = {
         "cross-kv": r"layers\.\d+\.attention\.to_[kv]",
         "cross": r"layers\.\d+\.attention\.to_(q|k|v|out\.0)",
@@ -38,7 +40,8 @@ class ZImageBackbone(FlowBackbone):
 
     @classmethod
     def usual(cls, folder: Path) -> tuple[int, float]:
-        return 8, 1.0  # Turbo's; the base model of the same class wants more of both
+        """Turbo's noise levels are shifted by 3, the base model's by 6."""
+        return (8, 1.0) if read_config(folder, "scheduler").get("shift") == 3.0 else (50, 5.0)
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:

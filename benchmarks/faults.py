@@ -1,0 +1,110 @@
+"""Nothing is lost: discoveries on a Ray cluster of two workers while their processes are killed, and spoiled files.
+
+    python benchmarks/faults.py --faults 200 --mutations 10000
+
+A fault is a SIGKILL at a random moment, of a worker, of the driver, or of Ray itself. A lost worker is replaced; after
+the others the same run is begun again. Each run has to end with the bytes of the plain engine, and no task that was
+done may be done again. A mutation spoils a file of a finished run before one of its readers: that has to be an error of
+a few lines, or harmless. Models are tiny and random; the code is the real one.
+"""
+
+import argparse
+import json
+import os
+import random
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # a process that is forked must not have begun threads
+
+import kills
+import mutations
+import torch
+from kills import Moment, tell
+from tiny_models import save_tiny
+
+from sliderspace.core.settings import Speed, settings_from
+from sliderspace.engine.begin import begin
+from sliderspace.engine.local import discover
+from sliderspace.engine.models import Models
+from sliderspace.engine.ray import started
+from sliderspace.share.export import export
+from sliderspace.space.space import SliderSpace
+from sliderspace.storage.run_folder import RunFolder
+
+STAGES = ("sample", "fit", "train", "measure")
+VICTIMS = ("worker", "worker", "driver", "head")
+FAULTS_A_RUN = 4
+ONE_LANE = Speed(device="cpu", lanes=1)
+
+
+def on_workers(folder: Path, settings: dict[str, Any], say: int) -> None:
+    """A discovery by two workers of a cluster of its own."""
+    run = RunFolder(folder)
+    with run.open_for_writing(), started(workers=2) as workers:
+        models, _ = begin(settings_from(settings), ONE_LANE, run)
+        for record in discover(models, workers):
+            tell(say, record.stage)
+
+
+def disturbed_runs(root: Path, settings: dict[str, Any], count: int, rng: random.Random) -> dict[str, Any]:
+    """As many runs as it takes to meet so many faults. Raises SystemExit at the first byte that is another."""
+    alone = RunFolder(root / "alone")
+    with alone.open_for_writing():
+        for _ in discover(begin(settings_from(settings), ONE_LANE, alone)[0]):
+            pass
+    start = time.monotonic()
+    kills.attempt(root / "first", settings, None, on_workers)
+    took = time.monotonic() - start
+    met: list[Moment] = []
+    runs = 0
+    while len(met) < count:
+        # Most of the time goes by before the first task: so anywhere in a random stage.
+        due = min(FAULTS_A_RUN, count - len(met))
+        drawn = [Moment(rng.choice(STAGES), rng.uniform(0, 0.2 * took), rng.choice(VICTIMS)) for _ in range(due)]
+        met += kills.disturbed(root / f"run-{runs}", settings, drawn, on_workers)
+        kills.check_same(root / f"run-{runs}", alone.root)
+        runs += 1
+    counted = Counter(f"{fault.victim} in {fault.stage}" for fault in met)
+    return {"faults": len(met), "runs": runs, "undisturbed_s": round(took, 1), **counted}
+
+
+def mutated_files(root: Path, settings: dict[str, Any], count: int) -> int:
+    """Spoil the files of a finished run so often, or a few more, dealt out to all cases; how often that was. Raises
+    SystemExit where a reader breaks."""
+    kills.work(root / "run", settings)
+    export(SliderSpace.load(root / "run"), root / "exported")
+    each = -(-count // len(mutations.CASES))
+    for name, reader in mutations.CASES:
+        if found := mutations.faults(root / "run", name, reader, range(each)):
+            raise SystemExit("\n".join([f"{name}, {reader.__name__}:", *found]))
+    return each * len(mutations.CASES)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--mutations", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        os.environ["RAY_TMPDIR"] = str(root / "ray")
+        model, encoder = save_tiny(root / "models")
+        settings = {"prompts": ("a robot", "a person"), "backbone": str(model), "encoder": str(encoder), **kills.SMALL}
+        warm = Models(settings_from(settings), Speed(device="cpu"), RunFolder(root / "warm"))
+        warm.backbone.encode(settings["prompts"])  # so that a forked process has its imports
+        if options.faults:
+            print(json.dumps(disturbed_runs(root, settings, options.faults, random.Random(options.seed))))
+            print("every run ended with the bytes of the plain engine, and no task that was done was done again")
+        if options.mutations:
+            print(json.dumps({"mutations": mutated_files(root / "whole", settings, options.mutations)}))
+            print("no traceback, no hang, and nothing was read as something else")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""A whole run folder on an object store: any file system that fsspec knows, such as s3://, gs://, az:// or file://.
+
+Unlike what the Hub gets (`hub`), this is the run itself, trajectories and all: pulled, it goes on where it was.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.text import is_unsafe, shown
+from sliderspace.storage.atomic import replacing
+from sliderspace.storage.run_folder import RunFolder
+
+PULLED = {".json", ".safetensors"}  # no page that a browser would run: `sliderspace report` writes it again
+
+
+def is_url(place: str) -> bool:
+    return "://" in place
+
+
+def push(folder: str | Path, url: str) -> int:
+    """Copy the files of a run to a folder of an object store; returns how many.
+
+    Files are whole or not there, so a run may go on meanwhile. Raises BadInput: no run, an unknown kind of address.
+    SliderSpaceError: it cannot be reached or written.
+    """
+    run = RunFolder(folder)
+    run.check_exists()
+    with _explained(url):
+        files, root = _opened(url)
+        sent = sorted(_own_files(run.root))
+        for path in sent:
+            target = f"{root}/{path.relative_to(run.root).as_posix()}"
+            files.makedirs(target.rpartition("/")[0], exist_ok=True)
+            files.put_file(str(path), target)
+    return len(sent)
+
+
+def pull(url: str, folder: str | Path) -> int:
+    """Copy a run from an object store into a folder that is new, empty, or of a run; returns how many files.
+
+    Only JSON and safetensors are taken. Raises BadInput: no run there, other files in `folder`, or a name that leads
+    out of it, before anything is written. SliderSpaceError: it cannot be reached.
+    """
+    with _explained(url):
+        files, root = _opened(url)
+        found = {_inside(name, root): (name, size) for name, size in _listed(files, root)}
+        found = {path: about for path, about in found.items() if path.suffix in PULLED}
+        if PurePosixPath("config.json") not in found:
+            raise BadInput(f"{url} holds no run that `sliderspace push` copied there")
+        with RunFolder(folder).open_for_writing() as run:
+            for path, (name, size) in found.items():
+                target = run.root / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(target, size) as temporary:
+                    files.get_file(name, str(temporary))
+    return len(found)
+
+
+def _own_files(folder: Path) -> Iterator[Path]:
+    """All but locks and what is half-written."""
+    return (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _opened(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    files, root = url_to_fs(url)
+    return files, str(root).rstrip("/")
+
+
+def _listed(files: Any, root: str) -> list[tuple[str, int]]:
+    found: dict[str, dict[str, Any]] = files.find(root, detail=True)
+    return [(name, int(about.get("size") or 0)) for name, about in found.items()]
+
+
+def _inside(name: str, root: str) -> PurePosixPath:
+    """The place of a file below the folder. BadInput where its name leads anywhere else, or hides something."""
+    relative = name.removeprefix(f"{root}/")
+    parts = relative.split("/")
+    hidden = any(part.startswith(".") or not part or set(part) & set("\\:") for part in parts)
+    if relative == name or hidden or any(map(is_unsafe, relative)):
+        raise BadInput(f"there is a file called {shown(name)[:80]} there, which is none of a run; nothing was fetched")
+    return PurePosixPath(relative)
+
+
+@contextmanager
+def _explained(url: str) -> Generator[None]:
+    """What fsspec and its file systems raise, in one line that says what to do."""
+    try:
+        yield
+    except SliderSpaceError:
+        raise
+    except ImportError as error:  # the package of this kind of store
+        raise BadInput(f"{url}: {str(error).splitlines()[0]}") from error
+    except FileNotFoundError as error:
+        raise BadInput(f"there is nothing at {url}") from error
+    except ValueError as error:
+        raise BadInput(f"{url} cannot be used: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # each store has errors of its own, of no common class
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise SliderSpaceError(f"{url} cannot be reached or used: {said}") from error

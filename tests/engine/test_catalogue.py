@@ -1,0 +1,194 @@
+"""Many concepts in one folder: each run has the bytes of a discovery of its own, whatever fails, is held or is broken
+off on the way; models and text encoders are loaded once."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kills import contents
+from support.runs import go
+
+from sliderspace.core.errors import DiskFull, Held
+from sliderspace.core.settings import Settings, Speed, settings_from
+from sliderspace.engine import catalogue
+from sliderspace.engine.catalogue import Ended, Task, discover, discover_concept, furthest_first, run, stage_of
+from sliderspace.engine.models import Loaded, Models
+from sliderspace.engine.overview import overview
+from sliderspace.engine.progress import Progress
+from sliderspace.models.backbones.pipeline import PipelineBackbone
+from sliderspace.report.from_run import report_run
+from sliderspace.storage.run_folder import RunFolder
+
+MakeModels = Callable[..., Models]
+CPU = Speed(device="cpu")
+SHORT = {"samples": 20, "updates": 3, "sliders": 2}
+
+
+@pytest.fixture
+def tasks(small: dict[str, Any], tmp_path: Path) -> list[Task]:
+    """Three concepts of seconds."""
+    prompts = {"robot": ("a robot",), "person": ("a person", "a robot"), "both": ("a robot and a person",)}
+    return [
+        Task(settings_from({**small, **SHORT, "prompts": said}), tmp_path / "catalogue" / name)
+        for name, said in prompts.items()
+    ]
+
+
+def ends(events: Iterator[catalogue.Event]) -> dict[str, Ended]:
+    return {task.name: record for task, record in events if isinstance(record, Ended)}
+
+
+# ---- real discoveries
+
+
+def test_a_catalogue_holds_the_bytes_of_discoveries_alone(
+    tasks: list[Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And every part of the models is loaded once: of all concepts, text encoders before anything else."""
+    parts: list[str] = []
+    load = PipelineBackbone.part
+
+    def counted(self: PipelineBackbone, name: str, subfolder: str, *rest: Any, **more: Any) -> Any:
+        parts.append(subfolder)
+        return load(self, name, subfolder, *rest, **more)
+
+    monkeypatch.setattr(PipelineBackbone, "part", counted)
+    loaded = Loaded()
+    assert ends(discover(tasks, CPU, loaded)) == {task.name: Ended() for task in tasks}
+    assert parts[0] == "text_encoder" and len(parts) == len(set(parts)) == 3, parts
+    backbone = Models(tasks[0].settings, CPU, RunFolder(tasks[0].folder), loaded).backbone
+    assert backbone.text_encoders == {}, "they are let go of before training"
+
+    for task in tasks:
+        alone = RunFolder(tmp_path / "alone" / task.name)
+        go(Models(task.settings, CPU, alone))
+        report_run(alone)
+        assert contents(alone.root) == contents(task.folder), task.name
+    assert [row.stage for row in overview(tmp_path / "catalogue")] == ["done"] * 3
+
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "catalogue").rglob("*") if path.is_file()}
+    assert ends(discover(tasks, CPU, Loaded())) == {task.name: Ended() for task in tasks}
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "catalogue").rglob("*") if p.is_file()}
+
+
+def test_what_fails_is_told_of_and_the_rest_is_done(tasks: list[Task]) -> None:
+    """One prompt is longer than the model reads: found before anything is drawn. One folder is somebody else's."""
+    long = tasks[0].settings.model_copy(update={"prompts": ("a robot " * 200,)})
+    broken = [Task(long, tasks[0].folder), tasks[1], tasks[2]]
+    tasks[2].folder.mkdir(parents=True)
+    (tasks[2].folder / "thesis.txt").write_text("mine")
+    events = discover(broken, CPU, Loaded())
+    first = next(events)
+    assert first[0] is broken[0] and isinstance(first[1], Ended) and "tokens" in first[1].failed
+    found = ends(events)
+    assert found["person"] == Ended() and "holds other files" in found["both"].failed
+    assert [path.name for path in tasks[2].folder.iterdir()] == ["thesis.txt"]
+
+
+def test_what_another_process_holds_is_passed_over(tasks: list[Task]) -> None:
+    with RunFolder(tasks[0].folder).open_for_writing():
+        found = ends(discover(tasks, CPU, Loaded()))
+    assert found == {"robot": Ended(held=True), "person": Ended(), "both": Ended()}
+    assert ends(discover(tasks, CPU, Loaded()))["robot"] == Ended()
+
+
+def test_the_furthest_comes_first_and_goes_on(tasks: list[Task], tmp_path: Path) -> None:
+    """Broken off while the second concept trains."""
+    loaded = Loaded()
+    events = discover(tasks[1:2], CPU, loaded)
+    for _, record in events:
+        if isinstance(record, Progress) and record.stage == "train" and record.done:
+            break
+    events.close()
+    stages = {task: stage_of(task, CPU, loaded) for task in tasks}
+    assert list(stages.values()) == ["new", "training", "new"]
+    assert [task.name for task in furthest_first(tasks, stages)] == ["person", "robot", "both"]
+    sampled = [path.stat().st_mtime_ns for path in RunFolder(tasks[1].folder).trajectories.iterdir()]
+    assert ends(discover(tasks[1:2], CPU, Loaded())) == {"person": Ended()}
+    assert sampled == [path.stat().st_mtime_ns for path in RunFolder(tasks[1].folder).trajectories.iterdir()]
+    assert stage_of(tasks[1], CPU, Loaded()) == "done"
+
+
+def test_other_settings_make_a_concept_due_again(tasks: list[Task]) -> None:
+    ends(discover(tasks[:1], CPU, loaded := Loaded()))
+    assert stage_of(tasks[0], CPU, loaded) == "done"
+    changed = Task(tasks[0].settings.model_copy(update={"updates": 4}), tasks[0].folder)
+    assert stage_of(changed, CPU, loaded) == "training", "its directions serve again"
+    assert list(discover_concept(changed, CPU, loaded))
+    assert stage_of(changed, CPU, loaded) == "done" and stage_of(tasks[0], CPU, loaded) == "training"
+
+
+# ---- the loop over them, with work that is only told of
+
+
+def some(count: int, tmp_path: Path) -> list[Task]:
+    settings = Settings(prompts=("a robot",))
+    return [Task(settings, tmp_path / f"{index}") for index in range(count)]
+
+
+def test_held_concepts_are_tried_again_after_the_last(tmp_path: Path) -> None:
+    """The other process was lost meanwhile, and had done one of them."""
+    tries: list[str] = []
+
+    def work(task: Task) -> Iterator[Progress]:
+        tries.append(task.name)
+        if task.name in ("0", "1") and len(tries) < 4:
+            raise Held("another has it")
+        yield Progress("sample", 0, 1)
+
+    assert ends(run(some(4, tmp_path), work)) == {name: Ended() for name in ("0", "1", "2", "3")}
+    assert tries == ["0", "1", "2", "3", "0", "1"]
+
+
+def test_it_ends_where_all_that_is_left_is_held(tmp_path: Path) -> None:
+    def work(task: Task) -> Iterator[Progress]:
+        if task.name != "1":
+            raise Held("another has it")
+        yield Progress("sample", 0, 1)
+
+    held = Ended(held=True)
+    assert ends(run(some(3, tmp_path), work)) == {"0": held, "1": Ended(), "2": held}
+
+
+@pytest.mark.parametrize("error", [DiskFull("no room"), KeyboardInterrupt()])
+def test_a_full_disk_and_ctrl_c_end_it_all(tmp_path: Path, error: BaseException) -> None:
+    def work(task: Task) -> Iterator[Progress]:
+        yield Progress("sample", 0, 1)
+        raise error
+
+    with pytest.raises(type(error)):
+        list(run(some(2, tmp_path), work))
+
+
+def test_a_failure_that_nobody_foresaw_keeps_its_trace_and_no_frames(tmp_path: Path) -> None:
+    def work(task: Task) -> Iterator[Progress]:
+        if task.name == "0":
+            raise KeyError("unit")
+        yield Progress("sample", 0, 1)
+
+    found = ends(run(some(2, tmp_path), work))
+    assert found["0"].failed == "KeyError: 'unit'" and "in work" in found["0"].trace and found["1"] == Ended()
+    known = Ended.by(DiskFull("no room.\nMake \x1b[31mroom"))
+    assert known == Ended("no room. Make ␛[31mroom")
+
+
+# ---- what info says of a folder of runs
+
+
+def test_the_overview_says_how_far_each_is(finished: Path, tmp_path: Path, make_models: MakeModels) -> None:
+    for name in ("done", "redone", "damaged"):
+        shutil.copytree(finished, tmp_path / name)
+    (tmp_path / "damaged" / "config.json").write_text("{")
+    (tmp_path / "no run").mkdir()
+    again = make_models(tmp_path / "redone", updates=7)
+    with again.run.open_for_writing():
+        from sliderspace.engine.begin import begin
+
+        begin(again.settings, again.speed, again.run)
+    rows = {row.name: row for row in overview(tmp_path)}
+    assert {name: row.stage for name, row in rows.items()} == {"done": "done", "redone": "sampling", "damaged": "new"}
+    assert rows["done"].prompts == ("a robot", "a person") and rows["done"].means["alignment"] is not None
+    assert "config.json" in rows["damaged"].trouble and not rows["done"].trouble
+    assert overview(tmp_path / "not there") == []

@@ -1,0 +1,215 @@
+"""A real Ray cluster of this machine alone: whoever does the tasks, wherever, the bytes are those of the plain engine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import psutil
+import pytest
+from kills import contents
+from support.runs import go
+
+import sliderspace
+from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.settings import Speed
+from sliderspace.engine import local
+from sliderspace.engine.models import Models
+from sliderspace.engine.progress import Progress
+from sliderspace.engine.tasks import Task, in_turn
+
+pytest.importorskip("ray", reason="Ray is not installed: the extra `cluster`")
+
+MakeModels = Callable[..., Models]
+ONE_LANE = Speed(device="cpu", lanes=1)  # as many groups as sliders
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Any]:
+    """An engine on a cluster with room for four. Those that were started stay for the tests that follow."""
+    from sliderspace.engine.ray import started
+
+    with started(workers=4) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def make(make_models: MakeModels) -> MakeModels:
+    return partial(make_models, sliders=4, speed=ONE_LANE)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, make: MakeModels) -> dict[str, str]:
+    """What the plain engine leaves."""
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    go(make(folder))
+    return contents(folder)
+
+
+def discovered(models: Models, workers: Any, seen: Callable[[Progress], None] = lambda _: None) -> dict[str, str]:
+    """What the workers leave of the same discovery."""
+
+    def stages(models: Models) -> Iterator[Progress]:
+        for record in local.discover(models, workers):
+            seen(record)
+            yield record
+
+    go(models, stages)
+    return contents(models.run.root)
+
+
+def processes() -> list[psutil.Process]:
+    """Those of this process's workers, by the title that Ray gives them."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if any("ray::Worker" in word for word in child.cmdline()[:1])]
+
+
+def listening(family: list[psutil.Process]) -> set[str]:
+    """The addresses at which some processes can be reached."""
+    found: set[str] = set()
+    for process in family:
+        with suppress(psutil.Error):  # it may have ended
+            sockets = process.net_connections("inet")
+            found |= {socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN}
+    return found
+
+
+# ---- the same bytes
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_any_number_of_workers_leaves_the_bytes_of_the_plain_engine(
+    workers: Any, make: MakeModels, plain: dict[str, str], tmp_path: Path, count: int
+) -> None:
+    workers.count = count
+    records: list[Progress] = []
+    assert discovered(make(tmp_path / "run"), workers, records.append) == plain
+    assert len(workers.members) == count, "fewer would prove less"
+    for stage, total in {"sample": 138, "train": 4 * 60, "measure": 4}.items():
+        done = [record.done for record in records if record.stage == stage]
+        assert done == sorted(done) and done[-1] == total
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/cwd").exists(), reason="needs a path that means another folder in each process"
+)
+def test_workers_that_do_not_see_the_folder_send_their_files_back(
+    workers: Any, make: MakeModels, plain: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("/proc/self/cwd/run")
+    go(make(folder), partial(local.discover, engine=workers))
+    assert not any(worker.sees for worker in workers.members)
+    assert contents(tmp_path / "run") == plain
+
+
+# ---- what is lost
+
+
+def test_a_worker_that_is_killed_is_replaced(
+    workers: Any, make: MakeModels, plain: dict[str, str], tmp_path: Path
+) -> None:
+    """One in each stage, in the middle of a task."""
+    killed: set[str] = set()
+    before = workers.lost
+
+    def kill(record: Progress) -> None:
+        if record.done and record.stage not in killed and record.stage != "fit":
+            killed.add(record.stage)
+            processes()[0].kill()
+
+    assert discovered(make(tmp_path / "run"), workers, kill) == plain
+    assert killed == {"sample", "train", "measure"} and workers.lost > before
+
+
+def test_a_task_that_costs_every_worker_is_given_up(workers: Any, make: MakeModels, tmp_path: Path) -> None:
+    models = make(tmp_path / "run", updates=10**6)
+    go(models, lambda m: local.run(m, ["sample", "fit"]))
+    ended = False
+
+    def kill_all() -> None:
+        while not ended:
+            for process in processes():
+                process.kill()
+            time.sleep(0.1)
+
+    killer = Thread(target=kill_all)
+    killer.start()
+    try:
+        with pytest.raises(SliderSpaceError, match="3 workers were lost") as raised:
+            list(workers(models, [Task("group", 0, 10**6)]))
+    finally:
+        ended = True
+        killer.join()
+        workers.close()
+    assert str(raised.value).count("\n") == 1
+
+
+def test_bad_input_is_the_error_of_the_plain_engine_and_not_tried_again(
+    workers: Any, make: MakeModels, tmp_path: Path
+) -> None:
+    models = make(tmp_path / "run")
+    go(models, local.sample)
+    task, before = [Task("group", 0, 60)], workers.lost
+    said: list[str] = []
+    for engine in (in_turn, workers):
+        with pytest.raises(BadInput, match="sliderspace fit") as raised:
+            list(engine(models, task))
+        said.append(str(raised.value))
+    assert said[0] == said[1] and workers.lost == before
+
+
+# ---- the command
+
+
+@pytest.fixture
+def command(small: dict[str, Any], tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """`discover` on a cluster of its own."""
+
+    def start(*more: str) -> subprocess.Popen[str]:
+        options = [f"--{name}={value}" for name, value in {**small, "sliders": 4}.items() if name != "prompts"]
+        words = [
+            "discover",
+            *small["prompts"],
+            *options,
+            "--lanes",
+            "1",
+            "--device",
+            "cpu",
+            "--out",
+            str(tmp_path / "run"),
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
+        environment.pop("RAY_ADDRESS", None)
+        pipe = subprocess.PIPE
+        line = [sys.executable, "-m", "sliderspace.cli", *words, *more]
+        return subprocess.Popen(line, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+    return start
+
+
+def test_the_command_stopped_leaves_a_folder_that_goes_on(
+    command: Callable[..., subprocess.Popen[str]], make: MakeModels, plain: dict[str, str], tmp_path: Path
+) -> None:
+    """What Ctrl-C does; and while it runs, nobody else can reach its cluster."""
+    run = command("--engine", "ray", "--workers", "1")
+    made = tmp_path / "run" / "unfinished" / "directions.safetensors"
+    until = time.monotonic() + 300
+    while run.poll() is None and not made.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    family = psutil.Process(run.pid).children(recursive=True)
+    addresses = listening(family)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 130 and "give the same command again" in err, err
+    assert addresses <= {"127.0.0.1", "::1"} and addresses
+    assert psutil.wait_procs(family, timeout=30)[1] == [], "the cluster goes with the command"
+    go(make(tmp_path / "run"))
+    assert contents(tmp_path / "run") == plain

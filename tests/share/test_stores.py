@@ -1,0 +1,96 @@
+"""Whole runs to object stores and back, on real file systems of fsspec: one in memory, and folders by URL."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from kills import contents
+from typer.testing import CliRunner
+
+from sliderspace.cli import app
+from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.engine.status import describe_run
+from sliderspace.share.stores import pull, push
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    yield files
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_a_run_comes_back_as_it_was(finished: Path, tmp_path: Path, memory: Any, kind: str) -> None:
+    url = "memory://bucket/run" if kind == "memory" else f"file://{tmp_path}/store/run"
+    sent = push(finished, url)
+    fetched = pull(url, tmp_path / "back")
+    ours, theirs = contents(tmp_path / "back"), contents(finished)
+    assert "report.html" in theirs and theirs.pop("report.html") and ours == theirs
+    assert (sent, fetched) == (len(theirs) + 1, len(theirs))
+    stages = describe_run(tmp_path / "back").stages
+    assert stages["measure"] == "done" and stages["report"] == "missing"
+    assert pull(url, tmp_path / "back") == fetched, "again, onto itself"
+
+
+@pytest.mark.parametrize("name", ["../outside.json", "trajectories/../../outside.json", ".hidden.json", "a\\b.json"])
+def test_no_name_leads_out_of_the_folder(finished: Path, tmp_path: Path, memory: Any, name: str) -> None:
+    push(finished, "memory://bucket/run")
+    memory.store[f"/bucket/run/{name}"] = memory.store["/bucket/run/config.json"]
+    with pytest.raises(BadInput, match="nothing was fetched"):
+        pull("memory://bucket/run", tmp_path / "deep" / "back")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_that_could_run_is_taken(finished: Path, tmp_path: Path, memory: Any) -> None:
+    push(finished, "memory://bucket/run")
+    for name in ("run.sh", "model.pkl", "page.html", "trajectories/x.py"):
+        memory.pipe_file(f"/bucket/run/{name}", b"import os")
+    pull("memory://bucket/run", tmp_path / "back")
+    assert {path.suffix for path in (tmp_path / "back").rglob("*") if path.is_file()} <= {
+        ".json",
+        ".safetensors",
+        "",
+        ".lock",
+    }
+
+
+def test_what_cannot_be_used(finished: Path, tmp_path: Path, memory: Any) -> None:
+    with pytest.raises(BadInput, match="holds no run"):
+        pull("memory://bucket/empty", tmp_path / "back")
+    with pytest.raises(BadInput, match="nowhere"):
+        push(finished, "nowhere://bucket/run")
+    with pytest.raises(BadInput, match="is not the folder of a run"):
+        push(tmp_path, "memory://bucket/run")
+    (tmp_path / "store").write_text("a file, and no folder")
+    with pytest.raises(SliderSpaceError):
+        push(finished, f"file://{tmp_path}/store/run")
+    push(finished, "memory://bucket/run")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(BadInput, match="holds other files"):
+        pull("memory://bucket/run", other)
+    assert [path.name for path in other.iterdir()] == ["thesis.txt"]
+    assert not (tmp_path / "back").exists()
+
+
+def test_the_verbs_take_urls(finished: Path, tmp_path: Path) -> None:
+    copy, url = tmp_path / "copy", f"file://{tmp_path}/store"
+    shutil.copytree(finished, copy)
+
+    def call(*words: object) -> Any:
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    sent = call("push", copy, url)
+    assert sent.exit_code == 0 and f"address: {url}" in sent.stdout
+    back = call("pull", url, "--out", tmp_path / "back")
+    assert back.exit_code == 0 and (tmp_path / "back" / "space.json").is_file()
+    for words in (("push", copy, url, "--private"), ("pull", url, "--out", tmp_path / "b", "--revision", "main")):
+        refused = call(*words)
+        assert refused.exit_code == 2 and "are for the Hub" in refused.stderr
