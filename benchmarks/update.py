@@ -94,13 +94,13 @@ class PlainParts:
 
     def __init__(self, pipeline: Path, decoder: Path, encoder: Path, device: torch.device, dtype: torch.dtype) -> None:
         from diffusers import AutoencoderTiny, UNet2DConditionModel
-        from transformers import CLIPVisionModelWithProjection
+        from transformers import AutoModel
 
         safe: Any = {"use_safetensors": True}
         self.device, self.dtype = device, dtype
         self.unet = self._ready(UNet2DConditionModel.from_pretrained(pipeline, subfolder="unet", **safe))
         self.decoder = self._ready(AutoencoderTiny.from_pretrained(decoder, **safe))
-        self.clip = self._ready(CLIPVisionModelWithProjection.from_pretrained(encoder, **safe))
+        self.clip = self._ready(AutoModel.from_pretrained(encoder, **safe))
 
     def _ready(self, model: Any) -> Any:
         return model.to(self.device, self.dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
@@ -110,10 +110,11 @@ class PlainParts:
         x = x_BCHW.to(self.dtype).contiguous(memory_format=torch.channels_last)
         time_B = torch.full((len(x),), 500.0, device=self.device)
         x0 = x - self.unet(x, time_B, states_BLC).sample
-        side = self.clip.config.image_size
+        side = self.clip.config.vision_config.image_size
         drawn = self.decoder.decode(x0).sample.float()  # a processor resizes in float32 alone
-        pixels = nn.functional.interpolate(drawn, (side, side), mode="bicubic", antialias=True).to(self.dtype)
-        return self.clip(pixel_values=pixels).image_embeds
+        if drawn.shape[-1] != side:
+            drawn = nn.functional.interpolate(drawn, (side, side), mode="bicubic", antialias=True)
+        return self.clip.get_image_features(pixel_values=drawn.to(self.dtype)).pooler_output
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

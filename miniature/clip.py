@@ -190,7 +190,11 @@ def main() -> None:
     words.save_pretrained(final)
     look = {"size": {"height": SEEN, "width": SEEN}, "do_center_crop": False}
     CLIPImageProcessor(**look, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(final)
-    tower = CLIPTextModel.from_pretrained(o.text, dtype=torch.float32) if o.text else text_tower(words)
+    tower = (
+        CLIPTextModel.from_pretrained(o.text, dtype=torch.float32, use_safetensors=True)
+        if o.text
+        else text_tower(words)
+    )
     tower.set_attn_implementation("eager")  # twice as fast as the fused kernel on CPU at 32 tokens
     clip = build(tower).to(memory_format=torch.channels_last)
     bins = Bins(creatures)

@@ -297,7 +297,7 @@ def test_each_setting_redoes_the_stages_it_decides_and_no_other(
 def test_every_setting_is_in_some_fingerprint(small: dict[str, Any]) -> None:
     """Or it could change and the old result be taken for the new one."""
     tested = {key for changed, _ in CHANGES.values() for key in changed}
-    elsewhere = {"backbone", "encoder", "decoder", "images", "pairs", "eta"}  # tested below
+    elsewhere = {"backbone", "encoder", "decoder", "images", "pairs", "eta", "lora"}  # tested below, and in test_lora
     assert set(settings_from(small).model_dump()) - tested == elsewhere
 
 

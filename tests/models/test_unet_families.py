@@ -18,6 +18,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.method.denoise import render
 from sliderspace.method.sliders import SliderBank, target_layers
 from sliderspace.models.backbones import PRESETS, preset_for
+from sliderspace.models.backbones.lora import Lora
 from sliderspace.models.backbones.unet import SDXLBackbone, UNetBackbone, guidance_embedding
 from sliderspace.models.load import load_backbone
 
@@ -253,7 +254,7 @@ def test_a_lora_is_fused_as_the_pipeline_fuses_it(sdxl: Path, tmp_path: Path) ->
     state = {f"unet.{name}": value for name, value in load_file(file).items()}
     save_file(state, tmp_path / "unet.safetensors")
     lora = tmp_path / "unet.safetensors"
-    backbone = loaded_as(sdxl, "sdxl-lightning", lora=lora)
+    backbone = loaded_as(sdxl, "sdxl-lightning", loras=(Lora(lora),))
     assert not [name for name, _ in backbone.denoiser.named_modules() if "lora" in name]
     pipe.unet.fuse_lora()
     fused = {n.replace(".base_layer", ""): p for n, p in pipe.unet.state_dict().items() if "lora_" not in n}
@@ -268,7 +269,7 @@ def test_a_lora_that_does_not_fit_or_is_missing_is_told(sdxl: Path, tmp_path: Pa
     save_file({"a": torch.zeros(2)}, tmp_path / "none.safetensors")
     for name in ("foreign.safetensors", "none.safetensors", "gone.safetensors"):
         with pytest.raises(BadInput, match=name) as told:
-            _ = loaded_as(sdxl, "sdxl-lightning", lora=tmp_path / name).denoiser
+            _ = loaded_as(sdxl, "sdxl-lightning", loras=(Lora(tmp_path / name),)).denoiser
         assert len(str(told.value).splitlines()) == 1
 
 

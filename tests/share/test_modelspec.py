@@ -41,7 +41,7 @@ FAMILIES: dict[str, tuple[dict[str, nn.Linear], str]] = {
     "sd1": ({ATTENTION: nn.Linear(768, 4)}, "sd15"),
     "sd2": ({ATTENTION: nn.Linear(1024, 4)}, "sd21"),
     "sdxl": ({ATTENTION: nn.Linear(2048, 4)}, "sdxl-dmd2"),
-    "flux": ({"transformer_blocks.0.attn.to_k": nn.Linear(8, 4)}, "flux-schnell"),
+    "flux": ({"single_transformer_blocks.0.attn.to_k": nn.Linear(8, 4)}, "flux-schnell"),
     "z-image": ({"layers.0.attention.to_k": nn.Linear(8, 4)}, "z-image-turbo"),
     "": ({ATTENTION: nn.Linear(64, 4)}, "mini"),
 }

@@ -208,7 +208,7 @@ LIMITED = """if True:
 
 
 def check_no_room(said: str, folder: Path):
-    assert said.startswith("SliderSpaceError no room to write")
+    assert said.startswith("DiskFull no room to write")
     assert "4.0 MB" in said
     assert "goes on where it stopped" in said
     assert said.endswith("\n10\n"), "the old file is whole"

@@ -57,7 +57,7 @@ def family_of(down: Mapping[str, Tensor]) -> str:
 
 
 WIDTHS = {1536: "sd35", 2432: "sd35", 4096: "flux2", 6144: "krea2"}  # of joint blocks, where it is one family's
-TEXT_BLOCKS = 8  # FLUX.2 has no more blocks that read text alone; Qwen-Image, of the same width, has sixty
+JOINT_BLOCKS = {8: "flux2", 19: "flux", 60: "qwen-image"}  # at most, of the families that are 3072 wide
 
 
 def _transformer_of(down: Mapping[str, Tensor]) -> str:
@@ -72,7 +72,7 @@ def _transformer_of(down: Mapping[str, Tensor]) -> str:
     widths = {value.shape[-1] for path, value in down.items() if ".attn.to_k" in path or ".attn.add_k_proj" in path}
     blocks = {path.split(".")[1] for path in down if path.startswith("transformer_blocks.")}
     if widths == {3072}:
-        return "qwen-image" if len(blocks) > TEXT_BLOCKS else "flux2"
+        return next((name for most, name in JOINT_BLOCKS.items() if len(blocks) <= most), "")
     return WIDTHS.get(widths.pop(), "") if len(widths) == 1 else ""
 
 
