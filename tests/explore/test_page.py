@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from sliderspace.core.settings import Speed
@@ -223,6 +224,7 @@ def test_the_page_fits_a_phone(tab: Tab) -> None:
     assert page.locator(".ss-pairs").bounding_box()["y"] >= 0  # pictures stay in sight of the sliders
 
 
+@pytest.mark.slow
 def test_a_discovery_shows_its_progress_is_paused_goes_on_and_is_stopped(tab: Tab, app: App) -> None:
     page = tab()
     page.locator(".ss-new").click()
