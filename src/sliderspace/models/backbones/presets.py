@@ -62,7 +62,7 @@ PRESETS = {
             name="mini",
             steps=8,
             expected="16 sliders from 1,000 trajectories in 2 to 4 minutes on two CPU cores (make demo): alignment "
-            "0.33, consistency 0.51, realism 0.99",
+            "0.42, consistency 0.55, realism 1.06",
             **MINI,
         ),
         Preset(
