@@ -11,6 +11,7 @@ through the ordinary calls before it counts as made."""
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
@@ -24,14 +25,20 @@ READ = 0.5  # of 1: the least skill with which a factor that counts is read
 
 def _tidy(out: Path) -> None:
     for config in (out / part / "config.json" for part in ("pipeline/unet", "pipeline/vae", "tiny")):
-        values = json.loads(config.read_text())
-        values.pop("_name_or_path", None)  # where a part lay while it was made is nobody's business
+        values = placeless(json.loads(config.read_text()))
         if config.parent.name == "tiny":
             values.pop("block_out_channels", None)  # diffusers writes it, and warns of it when it reads
         config.write_text(json.dumps(values, indent=2) + "\n")
     for config in (out / "pipeline" / "text_encoder" / "config.json", out / "clip" / "config.json"):
         # transformers loads in the precision a config names, diffusers in float32: both together would not run on a CPU
-        config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
+        text = config.read_text().replace('"dtype": "float16"', '"dtype": "float32"')
+        config.write_text(json.dumps(placeless(json.loads(text)), indent=2) + "\n")
+
+
+def placeless(config: dict[str, Any]) -> dict[str, Any]:
+    """Without where a part lay while it was made, the parts of a dual encoder included."""
+    kept = {key: value for key, value in config.items() if key != "_name_or_path"}
+    return {key: placeless(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def assemble(vae: Path, tiny: Path, clip: Path, text: Path, unet: Path, judge: Path, out: Path, read: float) -> None:
