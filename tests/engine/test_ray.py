@@ -27,6 +27,8 @@ from sliderspace.engine.tasks import Task, in_turn
 
 pytest.importorskip("ray", reason="Ray is not installed: the extra `cluster`")
 
+pytestmark = pytest.mark.slow  # a cluster has to start, and on a busy machine that takes its time
+
 MakeModels = Callable[..., Models]
 ONE_LANE = Speed(device="cpu", lanes=1)  # as many groups as sliders
 
@@ -87,7 +89,7 @@ def listening(family: list[psutil.Process]) -> set[str]:
 # ---- the same bytes
 
 
-@pytest.mark.parametrize("count", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4))])
+@pytest.mark.parametrize("count", [1, 2, 4])
 def test_any_number_of_workers_leaves_the_bytes_of_the_plain_engine(
     workers: Any, make: MakeModels, plain: dict[str, str], tmp_path: Path, count: int
 ) -> None:
@@ -100,7 +102,6 @@ def test_any_number_of_workers_leaves_the_bytes_of_the_plain_engine(
         assert done == sorted(done) and done[-1] == total
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/cwd").exists(), reason="needs a path that means another folder in each process"
 )
@@ -117,7 +118,6 @@ def test_workers_that_do_not_see_the_folder_send_their_files_back(
 # ---- what is lost
 
 
-@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced(
     workers: Any, make: MakeModels, plain: dict[str, str], tmp_path: Path
 ) -> None:
@@ -134,7 +134,6 @@ def test_a_worker_that_is_killed_is_replaced(
     assert killed == {"sample", "train", "measure"} and workers.lost > before
 
 
-@pytest.mark.slow
 def test_a_task_that_costs_every_worker_is_given_up(workers: Any, make: MakeModels, tmp_path: Path) -> None:
     models = make(tmp_path / "run", updates=10**6)
     go(models, lambda m: local.run(m, ["sample", "fit"]))
@@ -206,7 +205,6 @@ def command(small: dict[str, Any], tmp_path: Path) -> Callable[..., subprocess.P
     return start
 
 
-@pytest.mark.slow
 def test_the_command_stopped_leaves_a_folder_that_goes_on(
     command: Callable[..., subprocess.Popen[str]], make: MakeModels, plain: dict[str, str], tmp_path: Path
 ) -> None:
