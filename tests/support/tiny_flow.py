@@ -49,10 +49,26 @@ CHAT = (
 )
 
 
+def t5_tower(words: int) -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    config = T5Config(
+        d_model=WIDTH,
+        d_ff=64,
+        d_kv=HEAD,
+        num_layers=2,
+        num_heads=2,
+        vocab_size=words,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+    )
+    return T5EncoderModel(config)
+
+
 def save_flux(folder: Path, *, dev: bool) -> None:
     """A FluxPipeline like schnell, or like dev: told its guidance, and shifting its noise levels with the size."""
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
-    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     clip, t5 = clip_words(folder / "words"), t5_words()
     text = CLIPTextConfig(
@@ -65,16 +81,6 @@ def save_flux(folder: Path, *, dev: bool) -> None:
         eos_token_id=clip.eos_token_id,
         bos_token_id=clip.bos_token_id,
         pad_token_id=clip.pad_token_id,
-    )
-    long_text = T5Config(
-        d_model=WIDTH,
-        d_ff=64,
-        d_kv=HEAD,
-        num_layers=2,
-        num_heads=2,
-        vocab_size=len(t5),
-        feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
     )
     transformer = FluxTransformer2DModel(
         in_channels=16,
@@ -92,7 +98,7 @@ def save_flux(folder: Path, *, dev: bool) -> None:
         vae=flux_vae(),
         text_encoder=CLIPTextModel(text),
         tokenizer=clip,
-        text_encoder_2=T5EncoderModel(long_text),
+        text_encoder_2=t5_tower(len(t5)),
         tokenizer_2=t5,
         transformer=transformer,
     ).save_pretrained(folder)

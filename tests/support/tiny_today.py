@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from support.tiny_flow import HEAD, HEADS, PIXELS, WIDTH, clip_words, flux_vae, qwen_words, t5_words
+from support.tiny_flow import HEAD, HEADS, PIXELS, WIDTH, clip_words, flux_vae, qwen_words, t5_tower, t5_words
 
 MEAN = [0.3, -0.2, 0.1, 0.05]
 DEVIATION = [1.5, 0.7, 1.1, 2.0]
@@ -13,7 +13,7 @@ SHIFTING = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 0.9, "
 def save_sd3(folder: Path) -> None:
     """A StableDiffusion3Pipeline like 3.5 medium: its first block attends to the image alone once more."""
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
-    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     words, t5 = clip_words(folder / "words"), t5_words()
 
@@ -33,16 +33,6 @@ def save_sd3(folder: Path) -> None:
             )
         )
 
-    text = T5Config(
-        d_model=WIDTH,
-        d_ff=64,
-        d_kv=HEAD,
-        num_layers=2,
-        num_heads=2,
-        vocab_size=len(t5),
-        feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
-    )
     transformer = SD3Transformer2DModel(
         sample_size=8,
         patch_size=2,
@@ -66,7 +56,7 @@ def save_sd3(folder: Path) -> None:
         tokenizer=words,
         text_encoder_2=clip(12),
         tokenizer_2=words,
-        text_encoder_3=T5EncoderModel(text),
+        text_encoder_3=t5_tower(len(t5)),
         tokenizer_3=t5,
     ).save_pretrained(folder)
 

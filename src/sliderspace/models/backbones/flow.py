@@ -33,6 +33,15 @@ def shift_for(tokens: int, scheduler: Mapping[str, Any]) -> float:
     return low + (high - low) * (tokens - few) / (many - few)
 
 
+ONE_TEXT_ENCODER = (  # what a folder of a family with one text encoder must hold
+    "tokenizer/tokenizer_config.json",
+    "text_encoder/config.json",
+    "transformer/config.json",
+    "vae/config.json",
+    "scheduler/scheduler_config.json",
+)
+
+
 class FlowBackbone(PipelineBackbone):
     """Guidance above 1 is classifier-free, in two rows an image, unless the transformer is told the guidance as a
     number."""

@@ -11,7 +11,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from sliderspace.core.settings import Targets
 from sliderspace.models.backbones.base import Condition, draws
-from sliderspace.models.backbones.flow import FlowBackbone
+from sliderspace.models.backbones.flow import ONE_TEXT_ENCODER, FlowBackbone
 
 WINDOW = 512  # tokens of a prompt, those of the chat around it among them
 LAYERS = (9, 18, 27)  # of Qwen3, side by side in what the transformer is shown
@@ -31,13 +31,7 @@ class Flux2KleinBackbone(FlowBackbone):
         r"(attn\.(add_[qkv]_proj|to_add_out|to_[qkv]|to_out\.0)|ff(_context)?\.linear_(in|out))|"
         r"single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)",
     }
-    needs = (
-        "tokenizer/tokenizer_config.json",
-        "text_encoder/config.json",
-        "transformer/config.json",
-        "vae/config.json",
-        "scheduler/scheduler_config.json",
-    )
+    needs = ONE_TEXT_ENCODER
 
     @classmethod
     def usual(cls, folder: Path) -> tuple[int, float]:

@@ -10,7 +10,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from sliderspace.core.settings import Targets
 from sliderspace.models.backbones.base import Condition
-from sliderspace.models.backbones.flow import FlowBackbone
+from sliderspace.models.backbones.flow import ONE_TEXT_ENCODER, FlowBackbone
 
 TEMPLATE = (
     "<|im_start|>system\nDescribe the image by detailing the color, shape, size, texture, quantity, text, spatial "
@@ -23,13 +23,7 @@ class OneFrameBackbone(FlowBackbone):
     """A flow model whose autoencoder is Qwen-Image's: latents of a video with one frame, each channel with a mean and a
     deviation of its own."""
 
-    needs = (
-        "tokenizer/tokenizer_config.json",
-        "text_encoder/config.json",
-        "transformer/config.json",
-        "vae/config.json",
-        "scheduler/scheduler_config.json",
-    )
+    needs = ONE_TEXT_ENCODER
 
     @classmethod
     def channels_of(cls, vae: Mapping[str, Any]) -> int:

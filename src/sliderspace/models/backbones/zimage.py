@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sliderspace.core.settings import Targets
 from sliderspace.models.backbones.base import Condition
-from sliderspace.models.backbones.flow import FlowBackbone
+from sliderspace.models.backbones.flow import ONE_TEXT_ENCODER, FlowBackbone
 from sliderspace.models.backbones.folder import read_config
 
 
@@ -29,13 +29,7 @@ class ZImageBackbone(FlowBackbone):
         "attention": r"(layers|noise_refiner|context_refiner)\.\d+\.attention\.to_(q|k|v|out\.0)",
         "linear": r"(layers|noise_refiner|context_refiner)\.\d+\.(attention\.to_(q|k|v|out\.0)|feed_forward\.w[123])",
     }
-    needs = (
-        "tokenizer/tokenizer_config.json",
-        "text_encoder/config.json",
-        "transformer/config.json",
-        "vae/config.json",
-        "scheduler/scheduler_config.json",
-    )
+    needs = ONE_TEXT_ENCODER
     window = 512  # tokens, those of the chat that the prompt is wrapped in among them
 
     @classmethod
