@@ -102,6 +102,17 @@ def test_names_presets_and_hidden_sliders_are_there_after_a_reload(tab: Tab) -> 
     page.locator(".ss-order").select_option("variance")
 
 
+def test_what_is_being_typed_stays_when_an_answer_comes_in_between(tab: Tab) -> None:
+    page = tab()
+    box = row(page, 0).locator("input[type=number]")
+    box.fill("2")
+    page.locator(".ss-order").dispatch_event("change")  # fills in all boxes, as every answer does
+    assert box.input_value() == "2"
+    box.press("Enter")
+    drawn(page)
+    assert strength(page, 0) == "2"
+
+
 def test_a_random_mix_is_kept_undone_and_come_back_to(tab: Tab) -> None:
     page = tab()
     page.locator(".ss-random").click()

@@ -19,6 +19,11 @@ async function ask(action, values = {}) {
 }
 function say(text) { const box = find(".ss-message"); box.textContent = text; box.hidden = !text; }
 function state(text) { find(".ss-state").textContent = text; }
+// What is being typed stays: an answer that comes in between fills in every other box.
+for (const [event, typing] of [["input", true], ["change", false], ["focusout", false]]) {
+  element.addEventListener(event, ({ target }) => { target.typing = typing; }, { capture: true });
+}
+const put = (box, value) => { if (!box.typing) box.value = value; };
 const written = (value) => (value > 0 ? "+" : value < 0 ? "−" : "") + Math.abs(Math.round(value * 100) / 100);
 const title = (row) => row.name ? (row.sure ? row.name : `(${row.name})`) : `slider ${row.index}`;
 const strength = (k) => mix.strengths[k] ?? 0;
@@ -148,7 +153,7 @@ function line(row) {
   item.refresh = () => {
     const [low, high] = limits(row), hidden = page.hidden.includes(k);
     Object.assign(range, { min: low, max: high }); range.value = strength(k); fill();
-    number.value = strength(k); name.value = row.name; on.checked = !mix.off.includes(k);
+    put(number, strength(k)); put(name, row.name); on.checked = !mix.off.includes(k);
     name.classList.toggle("ss-unsure", !!row.name && !row.sure);
     item.classList.toggle("ss-changed", strength(k) !== 0); item.classList.toggle("ss-off", !on.checked);
     item.classList.toggle("ss-hidden", hidden); item.hidden = hidden && !find(".ss-all").checked;
@@ -179,8 +184,8 @@ function refresh() {
   const order = sorted().map((row) => items.get(row.index));
   if (order.some((item, i) => item !== find(".ss-rows").children[i])) find(".ss-rows").replaceChildren(...order);
   order.forEach((item) => item.refresh());
-  for (const name of ["prompt", "seeds", "start"]) field(name).value = mix[name];
-  field("end").value = mix.end ?? "";
+  for (const name of ["prompt", "seeds", "start"]) put(field(name), mix[name]);
+  put(field("end"), mix.end ?? "");
   const label = find(".ss-hiding");
   label.hidden = !page.hidden.length; label.querySelector("span").textContent = `show ${page.hidden.length} hidden`;
   presets();
