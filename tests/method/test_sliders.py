@@ -197,18 +197,27 @@ def test_values_are_float32_whatever_the_model_computes_in(tiny: Tiny, monkeypat
     assert predicted(half, bank, rows, torch.ones(1, 2), [1]).dtype == torch.float32
 
 
-def test_a_strength_finer_than_bfloat16_shows() -> None:
-    """bfloat16 takes 40.08 for 40. What a slider adds is computed in float32, and only the sum is rounded."""
-    layer = nn.ModuleDict({"to_k": nn.Linear(32, 256)}).to(torch.bfloat16)
-    bank, x = SliderBank(layer, 1, pattern="to_k", up="frozen", seed=1), torch.randn(1, 7, 32).bfloat16()
+@pytest.mark.parametrize(("rows", "within"), [(1, 2e-4), (2, 2**-8)], ids=["each its own", "the same for all"])
+def test_nothing_of_a_strength_or_a_small_effect_is_lost_in_bfloat16(rows: int, within: float) -> None:
+    """bfloat16 takes 40.08 for 40, and a sum rounded twice is not the nearest to what was added. Where all rows have
+    the same sliders a token's strength is rounded once."""
+    to_k = nn.Linear(32, 4096, bias=False, dtype=torch.bfloat16)
+    bank, x = (
+        SliderBank(nn.ModuleDict({"to_k": to_k}), 1, pattern="to_k", up="frozen", seed=1),
+        torch.randn(1, 7, 32).bfloat16(),
+    )
+
+    def moved(strength: float) -> Tensor:
+        with bank.active(torch.full((rows, 1), strength)):
+            return to_k(x.repeat(rows, 1, 1))[-1]
+
     with torch.no_grad():
-        base, low = layer.to_k(x).float(), (x @ bank.down["to_k"][0].T.bfloat16()).float()
-        with bank.active(torch.tensor([[40.0], [40.08]])):
-            less, more = layer.to_k(torch.cat([x, x]))
-        exact = base[0] + 40.08 * low[0] @ bank.ups["to_k"][0].T
-    assert not torch.equal(less, more)
-    torch.testing.assert_close(more.float(), exact, rtol=2**-8, atol=1e-6)
-    assert (more == exact.bfloat16()).float().mean() > 0.999
+        low = (x @ bank.down["to_k"][0].T.bfloat16()).float()[0]
+        base, effect = to_k(x)[0].float(), low @ bank.ups["to_k"][0].T.bfloat16().float()
+        assert (moved(1.0) == (base + effect).bfloat16()).float().mean() > 0.999
+        to_k.weight.zero_()
+        found = [float((moved(s).float() * effect).sum() / effect.square().sum()) for s in (40.0, 40.08)]
+    assert found[1] / found[0] == pytest.approx(40.08 / 40, abs=within)
 
 
 def test_only_sliders_in_use_are_computed(backbone: Backbone, bank: SliderBank, rows: Condition) -> None:

@@ -53,6 +53,30 @@ def _tokens(x: Tensor) -> Tensor:
     return x.flatten(2).mT if x.ndim == 4 else x.unsqueeze(1) if x.ndim == 2 else x
 
 
+_Acting = tuple[Tensor, Tensor, Tensor | None]  # A, B and, where these are the same for all rows, strengths [B, 1, M]
+
+
+def _adding(a: Tensor, b: Tensor, s_B1M: Tensor | None) -> Any:
+    """A layer's hook: out + s·B(A x) for M rank-1 adaptors a row, A [M, in] and B [M, out] for all rows or [B, M, ·]
+    for each. A batch of n·B rows repeats them n times."""
+
+    def add(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        x_BLI, out_BLO = _tokens(inputs[0]), _tokens(out)
+        if s_B1M is None:
+            times = len(x_BLI) // len(a)
+            a_M, b_M = (a, b) if times == 1 else (a.repeat(times, 1, 1), b.repeat(times, 1, 1))
+            low_BLM = x_BLI @ a_M.to(x_BLI.dtype).mT
+        else:
+            low_BLM = x_BLI @ a.to(x_BLI.dtype).mT
+            low_BLM = (low_BLM * s_B1M.repeat(len(x_BLI) // len(s_B1M), 1, 1)).to(low_BLM.dtype)
+            b_M = b.expand(len(x_BLI), -1, -1)
+        # One call, which adds in float32 and rounds once at the end: what a slider adds is small beside the sum.
+        whole_BLO = torch.baddbmm(out_BLO, low_BLM.to(out.dtype), b_M.to(out.dtype))
+        return (whole_BLO.mT if out.ndim == 4 else whole_BLO).reshape(out.shape)
+
+    return add
+
+
 class SliderBank(nn.Module):
     """K sliders of rank r on the layers of a denoiser that match a pattern. Values are float32 whatever the denoiser's
     precision.
@@ -80,6 +104,8 @@ class SliderBank(nn.Module):
         self.up = up
         self.indices = range(first, first + count)  # the numbers of these sliders in their space
         self.layers = target_layers(denoiser, pattern)
+        # Quantized layers hold bytes, and compute in the precision of what is left whole.
+        self.dtype = next((p.dtype for p in denoiser.parameters() if p.is_floating_point()), torch.float32)
         self.down = nn.ParameterDict()
         self.ups = nn.ParameterDict()
         starts = [self._start(torch.Generator().manual_seed(seed_for(seed, "slider", k))) for k in self.indices]
@@ -116,37 +142,34 @@ class SliderBank(nn.Module):
         if strengths_BK is None or not bool(strengths_BK.any()):
             yield
             return
-        used = strengths_BK.abs().sum(0).nonzero().flatten()
-        s_B1U = strengths_BK[:, used].repeat_interleave(self.rank, dim=1).unsqueeze(1)
-        handles = [layer.register_forward_hook(self._hook(path, s_B1U, used)) for path, layer in self.layers.items()]
+        acting = self._acting(strengths_BK)
+        handles = [layer.register_forward_hook(_adding(*acting[path])) for path, layer in self.layers.items()]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _hook(self, path: str, s_B1U: Tensor, used_U: Tensor) -> Any:
-        down_KRI, up_KOR = (part[_key(path)] for part in (self.down, self.ups))
-        if len(used_U) < self.count:  # choosing all would cost a copy forward and another backward
-            down_KRI, up_KOR = down_KRI[used_U], up_KOR[used_U]
-        a_UI, b_UO = down_KRI.flatten(0, 1), up_KOR.transpose(1, 2).flatten(0, 1)
-
-        def add(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-            # Strengths, B and the sum in float32, rounded once at the end: bfloat16 has no number between 1 and 1.008.
-            x_BLI, out_BLO = _tokens(inputs[0]), _tokens(out)
-            wide = torch.promote_types(out.dtype, torch.float32)
-            times = len(x_BLI) // len(s_B1U)
-            rows_B1U = s_B1U.to(wide) if times == 1 else s_B1U.to(wide).repeat(times, 1, 1)
-            rows_NU = rows_B1U.expand(-1, x_BLI.shape[1], -1).flatten(0, 1)
-            x_NI = x_BLI.flatten(0, 1)
-            # With few sliders a layer's cost is its number of calls: a prompt's states, which ask for no gradient, are
-            # cast themselves, not A and the product (two casts back); and one product adds as it goes.
-            given = torch.is_grad_enabled() and not x_NI.requires_grad
-            low_NU = x_NI.to(wide) @ a_UI.to(wide).T if given else (x_NI @ a_UI.to(x_NI.dtype).T).to(wide)
-            whole_NO = torch.addmm(out_BLO.flatten(0, 1).to(wide), low_NU * rows_NU, b_UO.to(wide)).to(out.dtype)
-            return (whole_NO.view(out_BLO.shape).mT if out.ndim == 4 else whole_NO).reshape(out.shape)
-
-        return add
+    def _acting(self, strengths_BK: Tensor) -> "dict[str, _Acting]":
+        """What acts on each row at each layer. All layers are gathered, scaled and cast together: with few sliders an
+        update's cost is its number of calls."""
+        used = strengths_BK.any(0).nonzero().flatten()
+        s_BU = strengths_BK[:, used]
+        most = int(s_BU.count_nonzero(1).max())
+        parts = [[p if len(used) == self.count else p[used] for p in half.values()] for half in (self.down, self.ups)]
+        down_URI, up_URO = torch.cat(parts[0], -1), torch.cat([up_UOR.mT for up_UOR in parts[1]], -1)
+        s_B1U = None
+        if most == len(used) < len(s_BU):  # the same sliders in every row: one matrix for all
+            s_B1U = s_BU.repeat_interleave(self.rank, dim=1).unsqueeze(1)
+        else:  # each row has its own
+            s_BM, place_BM = s_BU.abs().topk(most)
+            s_BM = s_BU.gather(1, place_BM)
+            down_URI = down_URI[place_BM].flatten(1, 2)
+            up_URO = (up_URO[place_BM] * s_BM[..., None, None]).flatten(1, 2)
+        down, up = (half.flatten(0, -2) if s_B1U is not None else half for half in (down_URI, up_URO))
+        widths = zip(*(_widths(layer) for layer in self.layers.values()), strict=True)
+        split = [half.to(self.dtype).split(list(w), -1) for half, w in zip((down, up), widths, strict=True)]
+        return {path: (a, b, s_B1U) for path, a, b in zip(self.layers, *split, strict=True)}
 
     @torch.no_grad()
     def set_values(self, path: str, part: slice, down_KRI: Tensor, up_KOR: Tensor) -> None:
