@@ -17,7 +17,7 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 .PHONY: demo test check docs test-families test-slow bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/sliderspace discover "a monster" --backbone mini --sliders 16 --samples 1000 --out runs/monster
+	$(BIN)/sliderspace discover "a monster" --backbone mini-turbo --sliders 16 --samples 1000 --out runs/monster
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not gpu and not families"

@@ -321,7 +321,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--concepts", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=64)
-    parser.add_argument("--backbone", default="mini")
+    parser.add_argument("--backbone", default="mini-turbo")
     parser.add_argument("--samples", type=int, default=64, help="of the discovery that is timed")
     parser.add_argument("--updates", type=int, default=10, help="of the discovery that is timed")
     parser.add_argument("--seconds", help="of a task, as an earlier run has printed them: nothing is timed then")

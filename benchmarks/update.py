@@ -47,8 +47,8 @@ class Subject:
 
     def __init__(self, precision: str) -> None:
         self.settings = settings_from({"prompts": ("a monster",), "precision": precision})
-        self.backbone = load_backbone("mini", precision=self.settings.precision)
-        self.encoder_folder = find_encoder(preset_for("mini").encoder)
+        self.backbone = load_backbone("mini-turbo", precision=self.settings.precision)
+        self.encoder_folder = find_encoder(preset_for("mini-turbo").encoder)
         self.encoder: Encoder = load_encoder(
             self.encoder_folder, identity="", device=self.backbone.device, dtype=self.backbone.dtype
         )

@@ -153,14 +153,14 @@ class Robots(Preset):
 def test_words_the_model_does_not_know_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(PRESETS, "mini", Robots(**vars(PRESETS["mini"])))
+    monkeypatch.setitem(PRESETS, "mini-turbo", Robots(**vars(PRESETS["mini-turbo"])))
     warn_of_unknown_words(settings_from({"prompts": ("a robot",)}))
     assert capsys.readouterr().err == ""
     warn_of_unknown_words(
         settings_from({"prompts": ("a \x1bspaceship", "a spaceship robot", "one two three four five")})
     )
     said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith("warning: mini does not know")
+    assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith("warning: mini-turbo does not know")
     assert '"␛spaceship", "spaceship", "one"' in said.err and "and 1 more" in said.err
     warn_of_unknown_words(settings_from({"prompts": ("a spaceship",), "backbone": "sdxl"}))
     assert capsys.readouterr().err == ""

@@ -63,7 +63,7 @@ def test_questions_share_the_runs_they_have_in_common() -> None:
     default = {
         c.folder(Path("x")).root
         for name in ("centring", "rank", "objective")
-        for c in study.cells(question(name), [0], "mini")
+        for c in study.cells(question(name), [0], "mini-turbo")
         if c.settings == settings_from({**QUESTIONS["rank"].base, "seed": 0})
     }
     assert len(default) == 1

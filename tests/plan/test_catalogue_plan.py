@@ -60,7 +60,7 @@ def test_without_faults_the_simulation_takes_the_planned_hours(models: Models, o
 
 def test_lost_and_slow_workers_cost_what_they_cost(models: Models, one: Plan) -> None:
     """Many more losses than promised, so that some happen in so small a catalogue: all of it is done in the end."""
-    disturbed = outcome(models, Faults(lost=0.6, returns=60.0))
+    disturbed = outcome(models, Faults(lost=0.9, returns=60.0))
     assert disturbed.lost >= 3 and disturbed.left == 0 and planned(one) < disturbed.hours < 1.5 * planned(one)
     slow = outcome(models, Faults(slow=1.0, slower=3.0), spread=0.0)
     assert slow.hours == pytest.approx(3 * (planned(one) + SECONDS.load / 3600), rel=1e-6)
@@ -74,7 +74,7 @@ def test_a_lost_worker_loses_only_the_task_it_was_at(models: Models) -> None:
     spend = Worker.spend
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Worker, "spend", lambda self, seconds: (spent.append(seconds), spend(self, seconds)))
-        found = outcome(models, Faults(lost=0.6, returns=60.0), spread=0.0)
+        found = outcome(models, Faults(lost=0.9, returns=60.0), spread=0.0)
     work = sum(spent) - (8 + found.lost) * SECONDS.load
     due = 60 * 3600 * sum(SECONDS.hours(SETTINGS).values())
     # Between two records lie at most all tasks that measuring begins with.

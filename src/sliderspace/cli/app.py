@@ -19,7 +19,7 @@ GROUPS = {  # in the order people need them
     "Stage by stage": ("sample", "fit", "train", "measure"),
 }
 GROUP_OF = {verb: group for group, verbs in GROUPS.items() for verb in verbs}
-EXAMPLE = 'sliderspace discover "a monster" --backbone mini --out runs/monster'
+EXAMPLE = 'sliderspace discover "a monster" --backbone mini-turbo --out runs/monster'
 
 
 class Ordered(TyperGroup):

@@ -74,7 +74,7 @@ def export(
     guarded(body)
 
 
-@app.command("import", epilog="Example: sliderspace import loras --out runs/monster-again --backbone mini")
+@app.command("import", epilog="Example: sliderspace import loras --out runs/monster-again --backbone mini-turbo")
 def import_(
     source: Annotated[
         Path, Argument(metavar="PATH", help="A LoRA file, or a folder of them: from `export`, or of other origin.")

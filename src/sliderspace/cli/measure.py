@@ -67,7 +67,7 @@ def study(
         Path, Option(help="Where the discoveries go. The same command again goes on where it stopped.")
     ] = Path("runs/study"),
     seeds: Annotated[str, Option(help="Run seeds: 0-2, or 0,5.")] = "0",
-    backbone: Annotated[str, Option(help="The model to ask; its preset should have a judge.")] = "mini",
+    backbone: Annotated[str, Option(help="The model to ask; its preset should have a judge.")] = "mini-turbo",
     write: Annotated[
         Path | None, Option(help="Write tables and plots of what is measured so far here, and run nothing.")
     ] = None,

@@ -16,7 +16,7 @@ from sliderspace.core.errors import BadInput
     *ABOUT,
     *("concepts", "shard", "recipe", "replace", "dry_run", "memory", "as_json"),
     *(*SAMPLED, *FITTED, *TRAINED, *UPDATING, *ENGINE),
-    epilog='Example: sliderspace discover "a monster" --backbone mini --sliders 16 --out runs/monster',
+    epilog='Example: sliderspace discover "a monster" --backbone mini-turbo --sliders 16 --out runs/monster',
 )
 def discover(**values: Any) -> None:
     """Discover sliders for a prompt: sample, fit, train, measure, and write a report. With --concepts FILE, for each of

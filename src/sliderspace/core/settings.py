@@ -63,7 +63,7 @@ class Settings(BaseModel):
 
     prompts: tuple[str, ...] = Field(description="What to explore; several prompts describe one concept.")
     backbone: str = Field(
-        default="mini",
+        default="mini-turbo",
         min_length=1,
         description="A preset (see `sliderspace backbones`), a Hub repository, a diffusers pipeline's folder, or a "
         ".safetensors file.",
@@ -129,7 +129,7 @@ class Settings(BaseModel):
     )
 
     rank: int = Field(default=1, ge=1, le=1024, description="Rank of each slider.")
-    targets: Targets = Field(default="cross-kv", description="Layers sliders act on; cross-kv as published.")
+    targets: Targets = Field(default="linear", description="Layers sliders act on; cross-kv is published.")
     up: Up = Field(default="trained", description="The up-projection: trained, or frozen (published).")
     objective: Objective = Field(
         default="sized",
@@ -141,10 +141,10 @@ class Settings(BaseModel):
     )
     both_signs: bool = Field(default=True, description="Train strength −1 toward −v as well; one sign is published.")
     until: float = Field(
-        default=0.6,
+        default=1.0,
         gt=0,
         le=1,
-        description="Share of the embedded steps trained on, noisiest first; 1: all (published).",
+        description="Share of the embedded steps trained on, noisiest first; 1: all, as published.",
     )
     hold: float = Field(
         default=0.05,
@@ -152,8 +152,8 @@ class Settings(BaseModel):
         le=1000,
         description="Weight of holding the other directions still, with --objective sized; 0: none (published).",
     )
-    updates: int = Field(default=300, ge=1, le=10_000_000, description="Optimiser steps; each moves every slider.")
-    lr: float = Field(default=3e-3, gt=0, le=1, description="Learning rate.")
+    updates: int = Field(default=150, ge=1, le=10_000_000, description="Optimiser steps; each moves every slider.")
+    lr: float = Field(default=5e-3, gt=0, le=1, description="Learning rate.")
 
     @field_validator("prompts")
     @classmethod

@@ -166,7 +166,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", nargs="*", type=Path, help="finished runs; none: make them in --out")
     parser.add_argument("--out", type=Path, default=Path("runs/names"))
-    parser.add_argument("--backbone", default="mini")
+    parser.add_argument("--backbone", default="mini-turbo")
     asked = parser.parse_args(words)
     speed = Speed()
     try:

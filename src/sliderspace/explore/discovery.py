@@ -33,7 +33,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str = Field(max_length=MOST_TEXT)
-    backbone: str = Field(default="mini", min_length=1, max_length=MOST_TEXT)
+    backbone: str = Field(default="mini-turbo", min_length=1, max_length=MOST_TEXT)
     sliders: int = Field(default=16, ge=1, le=256)
     samples: int = Field(default=1000, ge=2, le=100_000)
     updates: int | None = Field(default=None, ge=1, le=100_000)

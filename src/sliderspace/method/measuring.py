@@ -91,4 +91,5 @@ def _poorer(full: Measuring) -> Iterator[Measuring]:
         yield (least := full.model_copy(update={"seeds": seeds, "calibration_seeds": calibration}))
     yield (least := least.model_copy(update={"raw_sizes": (1.0, 2.0, 3.0)}))
     yield (least := least.model_copy(update={"sizes": (1.0, 2.0)}))
-    yield least.model_copy(update={"base_images": 16})
+    yield (least := least.model_copy(update={"base_images": 16}))
+    yield least.model_copy(update={"raw_sizes": (1.0, 3.0)})

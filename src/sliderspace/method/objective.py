@@ -32,8 +32,7 @@ class Recipe:
     `objective="published"` is 1 − cos(Δφ, v) at strength 1, which says nothing of size. "sized" adds
     `size_weight`·(Δφ·v/target − 1)² with target = strength × the standard deviation of finished images along v: images
     stay whole, effects proportional, and one raw strength near one unit. `both_signs` trains −s toward −v.
-    `until` is the share of embedded steps trained on, the noisiest first: late previews are all but settled, and what
-    still moves φ there is texture that no finished image shows.
+    `until` is the share of embedded steps trained on, the noisiest first.
     `hold` weighs, with the size term, how far Δφ moves along the other directions, as a share of the move asked for,
     squared.
     """
@@ -42,7 +41,7 @@ class Recipe:
     lr: float
     objective: Literal["published", "sized", "customised", "concept"] = "sized"
     both_signs: bool = True
-    until: float = 0.6
+    until: float = 1.0
     size_weight: float = 0.5
     hold: float = 0.0
     warmup: float = 0.05

@@ -95,4 +95,4 @@ class Experiment:
     columns: tuple[Column, ...]
     cells: Callable[[Asked], list[Cell]]
     measure: Measure
-    backbone: str = "mini"
+    backbone: str = "mini-turbo"

@@ -91,7 +91,7 @@ QUESTIONS = {
             number=True,
         ),
         Question("rank", "Is rank 1 enough, at equal updates?", _over("rank", 1, 2, 4, 8), number=True),
-        Question("rate", "Which learning rate?", _over("lr", 1e-3, 2e-3, 3e-3, 6e-3), number=True),
+        Question("rate", "Which learning rate?", _over("lr", 2e-3, 3e-3, 5e-3, 1e-2), number=True),
         Question("updates", "How many updates does a slider need?", _over("updates", 75, 150, 300, 600), number=True),
         Question(
             "rotation",
