@@ -31,3 +31,12 @@ def test_a_benchmark_holds_its_limits(command: tuple[str, ...]) -> None:
     line = [sys.executable, str(ROOT / "benchmarks" / script), *options]
     done = subprocess.run(line, env=environment, text=True, capture_output=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_time_to_quality_of_a_run_beside_itself(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import quality
+
+    quality.main([str(finished), str(finished), "--check-every", "10", "--device", "cpu"])
+    said = capsys.readouterr().out
+    assert said.count("60 updates of") == 2 and "the first has the second's after" in said

@@ -31,7 +31,9 @@ def settings(backbone: str, **other: object) -> Settings:
 
 @pytest.fixture(scope="module")
 def sdxl() -> Plan:
-    return plan_for(settings("sdxl-dmd2", up="frozen", targets="cross-kv", sliders=32, samples=5000), Speed(), memory_gb=24)
+    return plan_for(
+        settings("sdxl-dmd2", up="frozen", targets="cross-kv", sliders=32, samples=5000), Speed(), memory_gb=24
+    )
 
 
 def test_sdxl_on_a_card_of_24_gb(sdxl: Plan) -> None:
