@@ -4,6 +4,7 @@
 weights, loaded by the code that loads large ones. A whole discovery on them takes seconds.
 """
 
+import gc
 import os
 import random
 import shutil
@@ -41,6 +42,24 @@ def _seeds() -> None:
     if "torch" in sys.modules:  # tests that do not need it should not wait for it
         sys.modules["torch"].set_num_threads(1)
         sys.modules["torch"].manual_seed(0)
+
+
+FROZEN = 300  # modules loaded since the last time
+
+
+@pytest.fixture(scope="session")
+def _imported() -> list[int]:
+    return [0]
+
+
+@pytest.fixture(autouse=True)
+def _set_imports_aside(_imported: list[int]) -> None:
+    """Every encoding of prompts collects garbage, and every collection would look through all that was imported: half
+    a second with torch and diffusers. What is alive after imports is set aside."""
+    if len(sys.modules) - _imported[-1] > FROZEN:
+        _imported.append(len(sys.modules))
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")
