@@ -133,6 +133,14 @@ def make_models(small: dict[str, Any]) -> "Callable[..., Models]":
     return make
 
 
+@pytest.fixture
+def least_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Discoveries of this process measure themselves on as little as they may."""
+    from support.runs import measured_least
+
+    measured_least(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, make_models: "Callable[..., Models]") -> Path:
     """The folder of a finished small run, never to be changed: copy it first."""

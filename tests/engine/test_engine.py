@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.runs import go
+from support.runs import go, measured_least
 from support.tiny import Tiny
 from support.tiny_unet import save_small_decoder
+from typer.testing import CliRunner
 
 import sliderspace
+from sliderspace.cli import app
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Speed, settings_from
 from sliderspace.engine import fingerprints, local
@@ -73,7 +75,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 # ---- killed
 
 SERVER = """
-import json, os, signal, sys
+import gc, json, os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
@@ -106,6 +108,7 @@ def run(folder, settings, kill):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 warm(json.loads(sys.stdin.readline()))
+gc.freeze()  # no child looks through what was imported
 for line in sys.stdin:
     child = os.fork()
     if not child:
@@ -147,7 +150,7 @@ def process(small: dict[str, Any]) -> Iterator[Callable[..., int]]:
 
     yield run
     ask.close()
-    server.wait(timeout=30)
+    server.wait(timeout=120)
 
 
 KILLS: dict[str, Kill] = {  # in the order a run comes by
@@ -185,7 +188,9 @@ def test_killed_everywhere_in_turn_it_ends_with_the_same_bytes(
     assert left == set(), "half-written files and checkpoints are gone"
 
 
-@pytest.mark.parametrize("name", ["within the first shard", "between two checkpoints"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("within the first shard", marks=pytest.mark.slow), "between two checkpoints"]
+)
 def test_killed_once_it_ends_with_the_same_bytes(
     process: Callable[..., int], finished: Path, tmp_path: Path, name: str
 ) -> None:
@@ -221,8 +226,8 @@ def test_the_command_killed_from_outside_goes_on_when_given_again(
     first.kill()
     assert first.wait() == -signal.SIGKILL
     assert not (folder / "space.json").exists(), "killed too late to prove anything"
-    again = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=240)
-    assert again.returncode == 0, again.stderr
+    again = CliRunner().invoke(app, command[3:])
+    assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["folder"] == str(folder)
     assert contents(folder) == contents(finished)
 
@@ -314,6 +319,7 @@ def test_what_sliders_are_asked_for_in_words_is_in_the_fingerprints(small: dict[
     assert fingerprints.trained(one, "") != fingerprints.trained(far, "")
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_a_changed_seed_is_said_and_gives_what_a_new_run_gives(
     copy: Path, tmp_path: Path, make_models: MakeModels
 ) -> None:
@@ -324,6 +330,7 @@ def test_a_changed_seed_is_said_and_gives_what_a_new_run_gives(
     assert contents(copy) == contents(tmp_path / "new")
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_changed_updates_keep_the_trajectories_and_directions(copy: Path, make_models: MakeModels) -> None:
     before = times(copy)
     go(make_models(copy, updates=5))
@@ -428,6 +435,7 @@ def test_until_another_is_finished_the_whole_space_stays(copy: Path, make_models
     assert after.settings == before.settings and after.units_K.tolist() == before.units_K.tolist()
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_another_prompt_replaces_a_space_only_when_asked(copy: Path, make_models: MakeModels) -> None:
     before = contents(copy)
     with pytest.raises(BadInput, match="--replace"):
@@ -440,22 +448,36 @@ def test_another_prompt_replaces_a_space_only_when_asked(copy: Path, make_models
 # ---- a share of the work
 
 
+FEW = {"samples": 130, "updates": 5, "speed": Speed(device="cpu", lanes=1)}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, make_models: MakeModels) -> Path:
+    """One process's folder."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        measured_least(patch)
+        go(make_models(folder, **FEW))
+    return folder
+
+
+@pytest.mark.usefixtures("least_measured")
 @pytest.mark.parametrize("apart", [False, True])
-def test_three_workers_leave_the_bytes_of_one(tmp_path: Path, make_models: MakeModels, apart: bool) -> None:
+def test_three_workers_leave_the_bytes_of_one(
+    alone: Path, tmp_path: Path, make_models: MakeModels, apart: bool
+) -> None:
     """On one folder, or each on its own and the folders copied together."""
-    few = {"samples": 130, "updates": 5, "speed": Speed(device="cpu", lanes=1)}
-    go(make_models(tmp_path / "alone", **few))
     folders = [tmp_path / (f"worker-{i}" if apart else "shared") for i in range(3)]
     for stage in (local.sample, local.train, local.measure):
         for i, folder in enumerate(folders):
-            go(make_models(folder, **few), partial(stage, share=(i, 3)), share=(i, 3))
+            go(make_models(folder, **FEW), partial(stage, share=(i, 3)), share=(i, 3))
         merge(folders)
         if stage is not local.measure:
-            go(make_models(folders[0], **few), local.fit)
+            go(make_models(folders[0], **FEW), local.fit)
             merge(folders)
     if apart:
-        go(make_models(folders[0], **few), local.measure)
-    assert contents(folders[0]) == contents(tmp_path / "alone")
+        go(make_models(folders[0], **FEW), local.measure)
+    assert contents(folders[0]) == contents(alone)
 
 
 def merge(folders: list[Path]) -> None:
@@ -499,6 +521,7 @@ def test_what_was_sampled_for_nobodys_count_is_not_fitted_for_too_many(tmp_path:
     go(make_models(tmp_path / "run", samples=12, sliders=2), local.fit)
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_a_very_small_run_ends_well(tmp_path: Path, make_models: MakeModels) -> None:
     """As a user's first try might be. Measures that need more images may be missing, the sliders may not."""
     folder = tmp_path / "run"
@@ -594,6 +617,7 @@ def own_pictures(folder: Path, *colours: str) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("least_measured")
 @pytest.mark.parametrize("captions", [False, True])
 def test_a_discovery_in_own_pictures(tmp_path: Path, make_models: MakeModels, captions: bool) -> None:
     pictures = own_pictures(tmp_path / "pictures", "red", "blue", "green", "white")
@@ -614,6 +638,7 @@ def test_a_discovery_in_own_pictures(tmp_path: Path, make_models: MakeModels, ca
     )
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_a_presets_small_decoder_serves_encoders_and_the_full_one_people(
     tmp_path: Path, make_models: MakeModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
