@@ -89,6 +89,7 @@ def warm(settings):
     "Much is imported when first used: do that once, and no backward pass, which a fork would not survive."
     models = Models(settings_from(settings), Speed(device="cpu"), RunFolder("."))
     models.prints, models.backbone.encode(models.settings.prompts)
+    models.backbone.denoiser, models.backbone.vae, models.encoder
     value = torch.zeros(1, requires_grad=True)
     value.grad = torch.ones(1)
     torch.optim.Adam([value]).step()
