@@ -108,28 +108,64 @@ def run(folder, settings, kill):
             if kill and kill[0] == record.stage and kill[1] <= record.done:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+def typed(words):
+    "The command line, whose answer nobody waits for."
+    from sliderspace.cli import app
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    app(words)
+
 warm(json.loads(sys.stdin.readline()))
 gc.freeze()  # no child looks through what was imported
 for line in sys.stdin:
     child = os.fork()
     if not child:
         try:
-            run(**json.loads(line))
+            asked = json.loads(line)
+            typed(asked) if isinstance(asked, list) else run(**asked)
             os._exit(0)
         finally:
             os._exit(1)
+    print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 Kill = tuple[str, int | str]
 
 
-@pytest.fixture(scope="module")
-def process(small: dict[str, Any]) -> Iterator[Callable[..., int]]:
-    """Runs a discovery in a process of its own, which kills itself (SIGKILL) where told; returns how it ended.
+class Processes:
+    """Discoveries in processes of their own, one after another, forked from one that has done the imports and nothing
+    else."""
 
-    The processes are forked from one that has done the imports and nothing else.
-    """
+    def __init__(self, server: "subprocess.Popen[str]", settings: dict[str, Any]) -> None:
+        assert server.stdin and server.stdout
+        self.ask, self.answer, self.settings = server.stdin, server.stdout, settings
+        self._send(settings)
+
+    def __call__(self, folder: Path, kill: Kill | None = None) -> int:
+        """A discovery that kills itself (SIGKILL) where told; returns how it ended."""
+        self._start({"folder": str(folder), "settings": self.settings, "kill": kill})
+        return self.ended()
+
+    def type(self, *words: str) -> int:
+        """The command line with some words; returns its process as soon as it is there."""
+        return self._start(words)
+
+    def ended(self) -> int:
+        """How the last one ended, once it has."""
+        return int(self.answer.readline())
+
+    def _start(self, asked: object) -> int:
+        self._send(asked)
+        return int(self.answer.readline())
+
+    def _send(self, asked: object) -> None:
+        self.ask.write(json.dumps(asked) + "\n")
+        self.ask.flush()
+
+
+@pytest.fixture(scope="module")
+def process(small: dict[str, Any]) -> Iterator[Processes]:
     if not hasattr(os, "fork"):
         pytest.skip("this system cannot fork")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
@@ -140,17 +176,9 @@ def process(small: dict[str, Any]) -> Iterator[Callable[..., int]]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert server.stdin and server.stdout
-    ask, answer = server.stdin, server.stdout
-    ask.write(json.dumps(small) + "\n")
-
-    def run(folder: Path, kill: Kill | None = None) -> int:
-        ask.write(json.dumps({"folder": str(folder), "settings": small, "kill": kill}) + "\n")
-        ask.flush()
-        return int(answer.readline())
-
-    yield run
-    ask.close()
+    processes = Processes(server, small)
+    yield processes
+    processes.ask.close()
     server.wait(timeout=120)
 
 
@@ -177,7 +205,7 @@ KILLS: dict[str, Kill] = {  # in the order a run comes by
 
 
 def test_killed_everywhere_in_turn_it_ends_with_the_same_bytes(
-    process: Callable[..., int], finished: Path, tmp_path: Path
+    process: Processes, finished: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     survived = [name for name, kill in KILLS.items() if process(folder, kill) != -signal.SIGKILL]
@@ -192,42 +220,27 @@ def test_killed_everywhere_in_turn_it_ends_with_the_same_bytes(
 @pytest.mark.parametrize(
     "name", [pytest.param("within the first shard", marks=pytest.mark.slow), "between two checkpoints"]
 )
-def test_killed_once_it_ends_with_the_same_bytes(
-    process: Callable[..., int], finished: Path, tmp_path: Path, name: str
-) -> None:
+def test_killed_once_it_ends_with_the_same_bytes(process: Processes, finished: Path, tmp_path: Path, name: str) -> None:
     assert process(tmp_path / "run", KILLS[name]) == -signal.SIGKILL
     assert process(tmp_path / "run") == 0
     assert contents(tmp_path / "run") == contents(finished)
 
 
 def test_the_command_killed_from_outside_goes_on_when_given_again(
-    finished: Path, small: dict[str, Any], tmp_path: Path
+    process: Processes, finished: Path, small: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     options = [f"--{name}={value}" for name, value in small.items() if name != "prompts"]
-    command = [
-        sys.executable,
-        "-m",
-        "sliderspace.cli",
-        "discover",
-        *small["prompts"],
-        *options,
-        "--out",
-        str(folder),
-        "--device",
-        "cpu",
-        "--json",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
-    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = ["discover", *small["prompts"], *options, "--out", str(folder), "--device", "cpu", "--json"]
+    first = process.type(*command)
     deadline = time.monotonic() + 240
     made = folder / "unfinished" / "directions.safetensors"
-    while first.poll() is None and not made.exists() and time.monotonic() < deadline:
+    while not made.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    first.kill()
-    assert first.wait() == -signal.SIGKILL
+    os.kill(first, signal.SIGKILL)
+    assert process.ended() == -signal.SIGKILL
     assert not (folder / "space.json").exists(), "killed too late to prove anything"
-    again = CliRunner().invoke(app, command[3:])
+    again = CliRunner().invoke(app, command)
     assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["folder"] == str(folder)
     assert contents(folder) == contents(finished)
