@@ -44,11 +44,12 @@ def _seeds() -> None:
         sys.modules["torch"].manual_seed(0)
 
 
-FROZEN = 300  # modules loaded since the last time
+MANY = 300  # modules imported since the last time
 
 
 @pytest.fixture(scope="session")
 def _imported() -> list[int]:
+    """How many modules there were, each time that they were set aside."""
     return [0]
 
 
@@ -56,7 +57,7 @@ def _imported() -> list[int]:
 def _set_imports_aside(_imported: list[int]) -> None:
     """Every encoding of prompts collects garbage, and every collection would look through all that was imported: half
     a second with torch and diffusers. What is alive after imports is set aside."""
-    if len(sys.modules) - _imported[-1] > FROZEN:
+    if len(sys.modules) - _imported[-1] > MANY:
         _imported.append(len(sys.modules))
         gc.collect()
         gc.freeze()
