@@ -4,6 +4,7 @@
 weights, loaded by the code that loads large ones. A whole discovery on them takes seconds.
 """
 
+import gc
 import os
 import random
 import shutil
@@ -41,6 +42,25 @@ def _seeds() -> None:
     if "torch" in sys.modules:  # tests that do not need it should not wait for it
         sys.modules["torch"].set_num_threads(1)
         sys.modules["torch"].manual_seed(0)
+
+
+MANY = 300  # modules imported since the last time
+
+
+@pytest.fixture(scope="session")
+def _imported() -> list[int]:
+    """How many modules there were, each time that they were set aside."""
+    return [0]
+
+
+@pytest.fixture(autouse=True)
+def _set_imports_aside(_imported: list[int]) -> None:
+    """Every encoding of prompts collects garbage, and every collection would look through all that was imported: half
+    a second with torch and diffusers. What is alive after imports is set aside."""
+    if len(sys.modules) - _imported[-1] > MANY:
+        _imported.append(len(sys.modules))
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +132,14 @@ def make_models(small: dict[str, Any]) -> "Callable[..., Models]":
         return Models(settings_from({**small, **changed}), speed or Speed(device="cpu"), RunFolder(folder))
 
     return make
+
+
+@pytest.fixture
+def least_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Discoveries of this process measure themselves on as little as they may."""
+    from support.runs import measured_least
+
+    measured_least(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tiny_options(small: dict[str, Any]) -> list[str]:
+def tiny_options(small: dict[str, Any], least_measured: None) -> list[str]:
     """The options of the shortest run there is."""
     values = {**small, "samples": 20, "updates": 3, "sliders": 2}
     return [f"--{name}={value}" for name, value in values.items() if name != "prompts"] + ["--device=cpu"]

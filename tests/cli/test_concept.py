@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.runs import measured_least
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
 from sliderspace.concepts.pairs import pairs_of
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Pair
-from sliderspace.method import measuring
 from sliderspace.share.importing import import_space
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import load_tensors
@@ -29,7 +29,7 @@ def asked(small: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pa
     (root / "pairs.csv").write_text("Name,plus,minus\nblueness,{} blue,\n")
     model = [f"--{k}={small[k]}" for k in ("backbone", "encoder", "steps", "guidance", "precision", "targets")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measuring, "CHEAP", 0.0)  # measured on as little as may be
+        measured_least(patch)
         told = call(
             *("concept", "red", "zz", "--pairs", root / "pairs.csv", "--prompt", "a robot", "--out", root / "run"),
             *(*model, "--samples=12", "--updates=20", "--lr=2e-2", "--device=cpu"),
@@ -61,7 +61,7 @@ def test_it_draws_and_is_carried_elsewhere_and_back(asked: Path, tmp_path: Path)
 
 
 def test_the_same_folder_goes_on_without_the_words(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "CHEAP", 0.0)
+    measured_least(monkeypatch)
     before = (asked / "sliders.safetensors").stat().st_mtime_ns
     told = call("concept", "--out", asked, "--json")
     assert told.exit_code == 0, told.output

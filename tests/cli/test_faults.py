@@ -199,6 +199,7 @@ def test_where_a_run_goes_is_the_first_that_is_printed(
     refused(call("discover"), "no prompt given")
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_the_python_call_names_the_folder_too(
     small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,7 @@ SHORT = {"samples": 20, "updates": 3, "sliders": 2}
 
 
 @pytest.fixture
-def tasks(small: dict[str, Any], tmp_path: Path) -> list[Task]:
+def tasks(small: dict[str, Any], least_measured: None, tmp_path: Path) -> list[Task]:
     """Three concepts of seconds."""
     prompts = {"robot": ("a robot",), "person": ("a person", "a robot"), "both": ("a robot and a person",)}
     return [

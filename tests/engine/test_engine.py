@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.runs import go
+from support.runs import go, measured_least
 from support.tiny import Tiny
 from support.tiny_unet import save_small_decoder
+from typer.testing import CliRunner
 
 import sliderspace
+from sliderspace.cli import app
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Speed, settings_from
 from sliderspace.engine import fingerprints, local
@@ -73,7 +75,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 # ---- killed
 
 SERVER = """
-import json, os, signal, sys
+import gc, json, os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
@@ -87,6 +89,7 @@ def warm(settings):
     "Much is imported when first used: do that once, and no backward pass, which a fork would not survive."
     models = Models(settings_from(settings), Speed(device="cpu"), RunFolder("."))
     models.prints, models.backbone.encode(models.settings.prompts)
+    models.backbone.denoiser, models.backbone.vae, models.encoder
     value = torch.zeros(1, requires_grad=True)
     value.grad = torch.ones(1)
     torch.optim.Adam([value]).step()
@@ -105,27 +108,64 @@ def run(folder, settings, kill):
             if kill and kill[0] == record.stage and kill[1] <= record.done:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+def typed(words):
+    "The command line, whose answer nobody waits for."
+    from sliderspace.cli import app
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    app(words)
+
 warm(json.loads(sys.stdin.readline()))
+gc.freeze()  # no child looks through what was imported
 for line in sys.stdin:
     child = os.fork()
     if not child:
         try:
-            run(**json.loads(line))
+            asked = json.loads(line)
+            typed(asked) if isinstance(asked, list) else run(**asked)
             os._exit(0)
         finally:
             os._exit(1)
+    print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 Kill = tuple[str, int | str]
 
 
-@pytest.fixture(scope="module")
-def process(small: dict[str, Any]) -> Iterator[Callable[..., int]]:
-    """Runs a discovery in a process of its own, which kills itself (SIGKILL) where told; returns how it ended.
+class Processes:
+    """Discoveries in processes of their own, one after another, forked from one that has done the imports and nothing
+    else."""
 
-    The processes are forked from one that has done the imports and nothing else.
-    """
+    def __init__(self, server: "subprocess.Popen[str]", settings: dict[str, Any]) -> None:
+        assert server.stdin and server.stdout
+        self.ask, self.answer, self.settings = server.stdin, server.stdout, settings
+        self._send(settings)
+
+    def __call__(self, folder: Path, kill: Kill | None = None) -> int:
+        """A discovery that kills itself (SIGKILL) where told; returns how it ended."""
+        self._start({"folder": str(folder), "settings": self.settings, "kill": kill})
+        return self.ended()
+
+    def type(self, *words: str) -> int:
+        """The command line with some words; returns its process as soon as it is there."""
+        return self._start(words)
+
+    def ended(self) -> int:
+        """How the last one ended, once it has."""
+        return int(self.answer.readline())
+
+    def _start(self, asked: object) -> int:
+        self._send(asked)
+        return int(self.answer.readline())
+
+    def _send(self, asked: object) -> None:
+        self.ask.write(json.dumps(asked) + "\n")
+        self.ask.flush()
+
+
+@pytest.fixture(scope="module")
+def process(small: dict[str, Any]) -> Iterator[Processes]:
     if not hasattr(os, "fork"):
         pytest.skip("this system cannot fork")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
@@ -136,18 +176,10 @@ def process(small: dict[str, Any]) -> Iterator[Callable[..., int]]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert server.stdin and server.stdout
-    ask, answer = server.stdin, server.stdout
-    ask.write(json.dumps(small) + "\n")
-
-    def run(folder: Path, kill: Kill | None = None) -> int:
-        ask.write(json.dumps({"folder": str(folder), "settings": small, "kill": kill}) + "\n")
-        ask.flush()
-        return int(answer.readline())
-
-    yield run
-    ask.close()
-    server.wait(timeout=30)
+    processes = Processes(server, small)
+    yield processes
+    processes.ask.close()
+    server.wait(timeout=120)
 
 
 KILLS: dict[str, Kill] = {  # in the order a run comes by
@@ -173,7 +205,7 @@ KILLS: dict[str, Kill] = {  # in the order a run comes by
 
 
 def test_killed_everywhere_in_turn_it_ends_with_the_same_bytes(
-    process: Callable[..., int], finished: Path, tmp_path: Path
+    process: Processes, finished: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     survived = [name for name, kill in KILLS.items() if process(folder, kill) != -signal.SIGKILL]
@@ -185,44 +217,31 @@ def test_killed_everywhere_in_turn_it_ends_with_the_same_bytes(
     assert left == set(), "half-written files and checkpoints are gone"
 
 
-@pytest.mark.parametrize("name", ["within the first shard", "between two checkpoints"])
-def test_killed_once_it_ends_with_the_same_bytes(
-    process: Callable[..., int], finished: Path, tmp_path: Path, name: str
-) -> None:
+@pytest.mark.parametrize(
+    "name", [pytest.param("within the first shard", marks=pytest.mark.slow), "between two checkpoints"]
+)
+def test_killed_once_it_ends_with_the_same_bytes(process: Processes, finished: Path, tmp_path: Path, name: str) -> None:
     assert process(tmp_path / "run", KILLS[name]) == -signal.SIGKILL
     assert process(tmp_path / "run") == 0
     assert contents(tmp_path / "run") == contents(finished)
 
 
 def test_the_command_killed_from_outside_goes_on_when_given_again(
-    finished: Path, small: dict[str, Any], tmp_path: Path
+    process: Processes, finished: Path, small: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     options = [f"--{name}={value}" for name, value in small.items() if name != "prompts"]
-    command = [
-        sys.executable,
-        "-m",
-        "sliderspace.cli",
-        "discover",
-        *small["prompts"],
-        *options,
-        "--out",
-        str(folder),
-        "--device",
-        "cpu",
-        "--json",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
-    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = ["discover", *small["prompts"], *options, "--out", str(folder), "--device", "cpu", "--json"]
+    first = process.type(*command)
     deadline = time.monotonic() + 240
     made = folder / "unfinished" / "directions.safetensors"
-    while first.poll() is None and not made.exists() and time.monotonic() < deadline:
+    while not made.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    first.kill()
-    assert first.wait() == -signal.SIGKILL
+    os.kill(first, signal.SIGKILL)
+    assert process.ended() == -signal.SIGKILL
     assert not (folder / "space.json").exists(), "killed too late to prove anything"
-    again = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=240)
-    assert again.returncode == 0, again.stderr
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["folder"] == str(folder)
     assert contents(folder) == contents(finished)
 
@@ -314,6 +333,7 @@ def test_what_sliders_are_asked_for_in_words_is_in_the_fingerprints(small: dict[
     assert fingerprints.trained(one, "") != fingerprints.trained(far, "")
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_a_changed_seed_is_said_and_gives_what_a_new_run_gives(
     copy: Path, tmp_path: Path, make_models: MakeModels
 ) -> None:
@@ -324,6 +344,7 @@ def test_a_changed_seed_is_said_and_gives_what_a_new_run_gives(
     assert contents(copy) == contents(tmp_path / "new")
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_changed_updates_keep_the_trajectories_and_directions(copy: Path, make_models: MakeModels) -> None:
     before = times(copy)
     go(make_models(copy, updates=5))
@@ -428,6 +449,7 @@ def test_until_another_is_finished_the_whole_space_stays(copy: Path, make_models
     assert after.settings == before.settings and after.units_K.tolist() == before.units_K.tolist()
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_another_prompt_replaces_a_space_only_when_asked(copy: Path, make_models: MakeModels) -> None:
     before = contents(copy)
     with pytest.raises(BadInput, match="--replace"):
@@ -440,22 +462,36 @@ def test_another_prompt_replaces_a_space_only_when_asked(copy: Path, make_models
 # ---- a share of the work
 
 
+FEW = {"samples": 130, "updates": 5, "speed": Speed(device="cpu", lanes=1)}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, make_models: MakeModels) -> Path:
+    """One process's folder."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        measured_least(patch)
+        go(make_models(folder, **FEW))
+    return folder
+
+
+@pytest.mark.usefixtures("least_measured")
 @pytest.mark.parametrize("apart", [False, True])
-def test_three_workers_leave_the_bytes_of_one(tmp_path: Path, make_models: MakeModels, apart: bool) -> None:
+def test_three_workers_leave_the_bytes_of_one(
+    alone: Path, tmp_path: Path, make_models: MakeModels, apart: bool
+) -> None:
     """On one folder, or each on its own and the folders copied together."""
-    few = {"samples": 130, "updates": 5, "speed": Speed(device="cpu", lanes=1)}
-    go(make_models(tmp_path / "alone", **few))
     folders = [tmp_path / (f"worker-{i}" if apart else "shared") for i in range(3)]
     for stage in (local.sample, local.train, local.measure):
         for i, folder in enumerate(folders):
-            go(make_models(folder, **few), partial(stage, share=(i, 3)), share=(i, 3))
+            go(make_models(folder, **FEW), partial(stage, share=(i, 3)), share=(i, 3))
         merge(folders)
         if stage is not local.measure:
-            go(make_models(folders[0], **few), local.fit)
+            go(make_models(folders[0], **FEW), local.fit)
             merge(folders)
     if apart:
-        go(make_models(folders[0], **few), local.measure)
-    assert contents(folders[0]) == contents(tmp_path / "alone")
+        go(make_models(folders[0], **FEW), local.measure)
+    assert contents(folders[0]) == contents(alone)
 
 
 def merge(folders: list[Path]) -> None:
@@ -499,6 +535,7 @@ def test_what_was_sampled_for_nobodys_count_is_not_fitted_for_too_many(tmp_path:
     go(make_models(tmp_path / "run", samples=12, sliders=2), local.fit)
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_a_very_small_run_ends_well(tmp_path: Path, make_models: MakeModels) -> None:
     """As a user's first try might be. Measures that need more images may be missing, the sliders may not."""
     folder = tmp_path / "run"
@@ -594,6 +631,7 @@ def own_pictures(folder: Path, *colours: str) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("least_measured")
 @pytest.mark.parametrize("captions", [False, True])
 def test_a_discovery_in_own_pictures(tmp_path: Path, make_models: MakeModels, captions: bool) -> None:
     pictures = own_pictures(tmp_path / "pictures", "red", "blue", "green", "white")
@@ -614,6 +652,7 @@ def test_a_discovery_in_own_pictures(tmp_path: Path, make_models: MakeModels, ca
     )
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_a_presets_small_decoder_serves_encoders_and_the_full_one_people(
     tmp_path: Path, make_models: MakeModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ def test_stopped_it_goes_on_at_the_slider_where_it_was(
     assert models.run.evaluation.read_bytes() == (evaluated[0] / "evaluation.json").read_bytes()
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_a_run_of_few_samples_is_evaluated_too(tmp_path: Path, make_models: Any) -> None:
     """Fewer images than two a slider: the controls draw pairs of them for each."""
     models = make_models(tmp_path / "run", samples=4, sliders=3, updates=1)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.runs import measured_least
 from support.tiny import Tiny, save_preprocessor, save_tokenizer
 from support.tiny_flow import save_flux
 from support.tiny_unet import save_sdxl
@@ -25,7 +26,6 @@ from sliderspace.experiments.paper.experiment import Asked
 from sliderspace.experiments.paper.pictures import Pictures, Shared, layout
 from sliderspace.experiments.paper.run import dealt, file_of, run
 from sliderspace.experiments.paper.worlds import CREATURES, WORLDS, World
-from sliderspace.method import measuring
 from sliderspace.method.strengths import sparse_mix
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.load import load_backbone
@@ -54,7 +54,7 @@ TYPED = ("--precision=float32", "--device=cpu", "--steps=3", "--guidance=1", "--
 def few_pictures() -> Iterator[None]:
     """Discoveries that measure themselves on as little as they may."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measuring, "CHEAP", 0.0)
+        measured_least(patch)
         yield
 
 

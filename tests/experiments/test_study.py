@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.runs import measured_least
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
@@ -19,6 +20,8 @@ from sliderspace.experiments.studies.questions import QUESTIONS, Question, Varia
 from sliderspace.measure.results import Measures
 from sliderspace.storage.run_folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("least_measured")
+
 
 @pytest.fixture(scope="session")
 def asked(small: dict[str, Any]) -> Question:
@@ -30,7 +33,9 @@ def asked(small: dict[str, Any]) -> Question:
 def done(tmp_path_factory: pytest.TempPathFactory, asked: Question) -> Path:
     """A finished study of two variants and one seed."""
     out = tmp_path_factory.mktemp("study")
-    list(study.run_cells(cells_of(asked), out, Speed(device="cpu")))
+    with pytest.MonkeyPatch.context() as patch:
+        measured_least(patch)
+        list(study.run_cells(cells_of(asked), out, Speed(device="cpu")))
     return out
 
 

@@ -1,4 +1,4 @@
-"""A finished small run to play with, the app over it in a process of its own, and a browser where there is one."""
+"""A finished small run to play with, the app over it, and a browser where there is one."""
 
 import json
 import shutil
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.explored import address_of, served_by_command
 
 from sliderspace.core.settings import Speed
+from sliderspace.explore.app import served
 from sliderspace.explore.session import Session
 
 
@@ -31,12 +31,8 @@ def app(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[t
     root = tmp_path_factory.mktemp("runs")
     folders = [Path(shutil.copytree(finished, root / name)) for name in ("robots", "hostile")]
     poison(folders[1])
-    process = served_by_command(folders)
-    try:
-        yield address_of(process), folders
-    finally:
-        process.terminate()
-        process.wait(20)
+    with served(Session(folders, Speed(device="cpu"))) as address:
+        yield address, folders
 
 
 MARKUP = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'

@@ -30,14 +30,14 @@ def address(session: Session) -> Generator[str]:
 
 def status(address: str, opener: Any = None) -> int:
     try:
-        return (opener.open if opener else urllib.request.urlopen)(address, timeout=30).status
+        return (opener.open if opener else urllib.request.urlopen)(address, timeout=120).status
     except urllib.error.HTTPError as error:
         return error.code
 
 
 def part_of(address: str, get: Any = urllib.request.urlopen) -> int:
     """The number of the page's one component."""
-    with get(f"{address}config", timeout=60) as reply:
+    with get(f"{address}config", timeout=120) as reply:
         (part,) = [part["id"] for part in json.load(reply)["components"] if part["type"] == "html"]
     return part
 
@@ -51,7 +51,7 @@ def ask(address: str, values: dict[str, Any], opener: Any = None, **headers: str
         json.dumps(body).encode(),
         {"Content-Type": "application/json", **headers},
     )
-    with get(asked, timeout=60) as reply:
+    with get(asked, timeout=120) as reply:
         return json.load(reply)
 
 
@@ -117,7 +117,7 @@ def test_a_page_of_another_site_cannot_act(address: str, session: Session) -> No
         asked.full_url, None, {**foreign, "Access-Control-Request-Method": "POST"}, method="OPTIONS"
     )
     try:
-        allowed = urllib.request.urlopen(leave, timeout=30).headers.get("Access-Control-Allow-Origin")
+        allowed = urllib.request.urlopen(leave, timeout=120).headers.get("Access-Control-Allow-Origin")
     except urllib.error.HTTPError as error:
         allowed = error.headers.get("Access-Control-Allow-Origin")
     assert allowed not in ("*", "https://evil.example")
@@ -151,4 +151,4 @@ def test_the_command_serves_until_it_is_stopped(run: Path) -> None:
         assert status(address_of(process)) == 200
     finally:
         process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 130
+    assert process.wait(120) == 130

@@ -56,7 +56,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         yield address_of(process)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 @pytest.fixture

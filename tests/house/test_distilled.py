@@ -3,16 +3,13 @@
 import json
 from pathlib import Path
 
-import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
-from sliderspace.method import measuring
 
 
-def test_discover_and_draw_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "CHEAP", 0.0)  # measured on as little as may be
+def test_discover_and_draw_with_it(tmp_path: Path, least_measured: None) -> None:
     run, few = tmp_path / "run", ("--sliders=2", "--samples=12", "--updates=3", "--device=cpu")
     for typed in (
         ("discover", "a monster", "--backbone", "mini-turbo", *few, "--out", run),

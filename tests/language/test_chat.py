@@ -150,7 +150,7 @@ def test_a_slow_server_is_given_up(server: StandIn, provider: str) -> None:
     started = time.monotonic()
     with pytest.raises(SliderSpaceError, match=r"no answer for 0\.3 s"):
         ask(server, provider, timeout=0.3)
-    assert time.monotonic() - started < 5 and len(server.seen) == 1
+    assert time.monotonic() - started < 30 and len(server.seen) == 1
 
 
 def test_no_server_at_all_is_one_clear_error(server: StandIn) -> None:

@@ -154,6 +154,7 @@ def quick(small: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.usefixtures("least_measured")
 def test_discover_in_one_call_and_again_at_once(
     quick: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

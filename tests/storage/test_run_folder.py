@@ -181,7 +181,7 @@ def kill_in_mid_write(path: Path) -> Path | None:
     assert process.stdout is not None
     process.stdout.readline()
     before, left = {path, *path.parent.glob(".*.partial")}, None
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while left is None and time.monotonic() < deadline:
         left = next((p for p in path.parent.glob(".*.partial") if p not in before and p.stat().st_size), None)
     process.send_signal(signal.SIGKILL)

@@ -54,7 +54,7 @@ class StandIn:
             return 400, {"error": {"message": fault}}, {}
         reply = self.replies.pop(0)
         if reply == "slow":
-            self.let_go.wait(10)
+            self.let_go.wait(60)
             reply = "[]"
         return (200, answer(path, reply), {}) if isinstance(reply, str) else (*reply, {})[:3]
 
