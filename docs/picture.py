@@ -1,4 +1,4 @@
-"""Draw the picture of README.md and docs: a row a slider, named, strengths from −2 to +2.
+"""Draw the picture of README.md and docs: a row a slider, named, strengths from −3 to +3.
 
 python docs/picture.py RUN docs/img/monster-sliders.png --sliders 0,3,5,9
 """
@@ -12,7 +12,7 @@ from sliderspace.space.labels import labels_of
 from sliderspace.storage.images import labelled_strip, save_png, thumbnails
 from sliderspace.storage.run_folder import RunFolder
 
-SHOWN = (-2.0, -1.0, 0.0, 1.0, 2.0)
+SHOWN = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 SIDE = 112  # pixels of each picture
 
 
