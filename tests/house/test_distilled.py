@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
 
 
+@pytest.mark.slow  # the default model: the README's Python and the demo's command are run by default
 def test_discover_and_draw_with_it(tmp_path: Path, least_measured: None) -> None:
     run, few = tmp_path / "run", ("--sliders=2", "--samples=12", "--updates=3", "--device=cpu")
     for typed in (

@@ -71,7 +71,7 @@ def test_the_installed_wheel_discovers(installed: Path, tmp_path: Path) -> None:
     where = _run(installed / "python", "-c", "import sliderspace; print(sliderspace.__file__)", cwd=tmp_path).strip()
     assert Path(where).resolve().is_relative_to(installed.parent.resolve())
     small = ["--sliders", 1, "--samples", 4, "--updates", 1, "--steps", 1, "--resolution", 64]
-    discover = [installed / "sliderspace", "discover", "a monster", "--backbone", "mini"]
+    discover = [installed / "sliderspace", "discover", "a monster", "--backbone", "mini-turbo"]
     _run(*discover, *small, "--out", "run", cwd=tmp_path, timeout=300)
     run = tmp_path / "run"
     files = [

@@ -160,8 +160,18 @@ def saved_bytes(objective: Objective, data: Trajectories, lanes: int) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("family", ["unet", "flux", "zimage"])
+@pytest.mark.parametrize(
+    ("family", "checkpointing"),
+    [
+        ("unet", False),
+        ("flux", True),
+        ("zimage", False),
+        *(
+            pytest.param(*other, marks=pytest.mark.slow)
+            for other in (("unet", True), ("flux", False), ("zimage", True))
+        ),
+    ],
+)
 def test_an_update_without_memory_counts_what_a_real_one_counts(
     family: str, checkpointing: bool, folders: dict[str, Path], tiny: Tiny
 ) -> None:

@@ -89,7 +89,6 @@ def _poorer(full: Measuring) -> Iterator[Measuring]:
     for seeds in range(full.seeds, LEAST_SEEDS - 1, -1):
         calibration = max(LEAST_CALIBRATION, round(full.calibration_seeds * seeds / full.seeds))
         yield (least := full.model_copy(update={"seeds": seeds, "calibration_seeds": calibration}))
-    yield (least := least.model_copy(update={"raw_sizes": (1.0, 2.0, 3.0)}))
     yield (least := least.model_copy(update={"sizes": (1.0, 2.0)}))
     yield (least := least.model_copy(update={"base_images": 16}))
     yield least.model_copy(update={"raw_sizes": (1.0, 3.0)})

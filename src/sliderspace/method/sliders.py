@@ -57,21 +57,30 @@ _Acting = tuple[Tensor, Tensor, Tensor | None]  # A, B and, where these are the 
 
 
 def _adding(a: Tensor, b: Tensor, s_B1M: Tensor | None) -> Any:
-    """A layer's hook: out + s·B(A x) for M rank-1 adaptors a row, A [M, in] and B [M, out] for all rows or [B, M, ·]
-    for each. A batch of n·B rows repeats them n times."""
+    """A layer's hook: out + s·B(A x) for M rank-1 adaptors a row, A [M, in] and B [M, out] for all rows, or [B, M, ·]
+    for each with s in B. A batch of n·B rows repeats them n times."""
 
     def add(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
         x_BLI, out_BLO = _tokens(inputs[0]), _tokens(out)
-        if s_B1M is None:
-            times = len(x_BLI) // len(a)
-            a_M, b_M = (a, b) if times == 1 else (a.repeat(times, 1, 1), b.repeat(times, 1, 1))
-            low_BLM = x_BLI @ a_M.to(x_BLI.dtype).mT
-        else:
-            low_BLM = x_BLI @ a.to(x_BLI.dtype).mT
-            low_BLM = (low_BLM * s_B1M.repeat(len(x_BLI) // len(s_B1M), 1, 1)).to(low_BLM.dtype)
-            b_M = b.expand(len(x_BLI), -1, -1)
+        a_M, b_M = a.to(x_BLI.dtype), b.to(out.dtype)
+        times = len(x_BLI) // len(a if s_B1M is None else s_B1M)
+        s_M = s_B1M
+        if times > 1 and s_M is None:
+            a_M, b_M = a_M.repeat(times, 1, 1), b_M.repeat(times, 1, 1)
+        elif times > 1 and s_M is not None:
+            s_M = s_M.repeat(times, 1, 1)
+        # A product of a matrix and a vector costs a processor several times what multiplying and summing does.
+        alone = a.shape[-2] == 1
+        low_BLM = (x_BLI * a_M).sum(-1, keepdim=True) if alone else x_BLI @ a_M.mT
+        if s_M is not None:
+            low_BLM = (low_BLM * s_M).to(low_BLM.dtype)
         # One call, which adds in float32 and rounds once at the end: what a slider adds is small beside the sum.
-        whole_BLO = torch.baddbmm(out_BLO, low_BLM.to(out.dtype), b_M.to(out.dtype))
+        low_BLM = low_BLM.to(out.dtype)
+        whole_BLO = (
+            torch.addcmul(out_BLO, low_BLM, b_M)
+            if alone
+            else torch.baddbmm(out_BLO, low_BLM, b_M.expand(len(x_BLI), -1, -1))
+        )
         return (whole_BLO.mT if out.ndim == 4 else whole_BLO).reshape(out.shape)
 
     return add
