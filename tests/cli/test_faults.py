@@ -219,7 +219,7 @@ def test_the_python_call_names_the_folder_too(
 def test_the_list_of_models_has_the_figures_of_the_documents() -> None:
     measures = (Path(__file__).parents[2] / "docs" / "measures.md").read_text(encoding="utf-8")
     means = " ".join(measures[measures.index("The demo run's means") :].split("\n\n")[0].split())
-    said = PRESETS["mini"].expected
+    said = PRESETS["mini-turbo"].expected
     for measure in ("alignment", "consistency", "realism"):
         number = re.search(rf"{measure} ([\d.]+)", said)
         assert number and re.search(rf"{measure} \(?{number[1]}\b", means), (measure, said)

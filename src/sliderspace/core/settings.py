@@ -280,7 +280,7 @@ class Measuring(BaseModel):
 
     model_config = FROZEN
 
-    raw_sizes: tuple[float, ...] = (1.0, 2.0, 3.0)  # raw strengths tried, both signs: as far as training goes
+    raw_sizes: tuple[float, ...] = (0.75, 1.5, 3.0)  # raw strengths tried, both signs: as far as training goes
     sizes: tuple[float, ...] = (1.0, 2.0, 3.0)  # natural units, both signs
     calibration_seeds: int = Field(default=6, ge=1)
     seeds: int = Field(default=16, ge=2)

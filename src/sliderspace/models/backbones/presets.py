@@ -61,8 +61,8 @@ PRESETS = {
         Preset(
             name="mini",
             steps=8,
-            expected="16 sliders from 1,000 trajectories in 2 to 4 minutes on two CPU cores (make demo): alignment "
-            "0.42, consistency 0.55, realism 1.06",
+            expected="the miniature in eight steps: with the default recipe alignment 0.54, consistency 0.62, realism "
+            "1.03 (docs/log.md)",
             **MINI,
         ),
         Preset(
@@ -70,7 +70,8 @@ PRESETS = {
             lora="asset:mini/turbo/pytorch_lora_weights.safetensors",
             steps=4,
             teacher="mini",
-            expected="mini distilled to four steps: pictures like its own, less varied (docs/miniature.md)",
+            expected="16 sliders from 1,000 trajectories in 2 to 3 minutes on two CPU cores (make demo): alignment "
+            "0.58, consistency 0.67, realism 0.95",
             **MINI,
         ),
         Preset(
