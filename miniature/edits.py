@@ -16,9 +16,8 @@ from render import render
 from sliderspace.core.settings import Speed
 from sliderspace.engine.begin import space_settings
 from sliderspace.engine.models import Models
-from sliderspace.experiments.oracle import SEEDS, STEPS, by_eyes, eyes_of
-from sliderspace.measure.factors import factor_table
-from sliderspace.method.sweeps import FACTOR, Sweep, embedded
+from sliderspace.experiments.oracle import SEEDS, STEPS, by_eyes, eyes_of, one_factor
+from sliderspace.method.sweeps import embedded
 from sliderspace.storage.run_folder import RunFolder
 
 HELD = 7_000_000  # the first creature looked at
@@ -65,21 +64,12 @@ def main() -> None:
     models = Models(space_settings(run), Speed(), run)
     eyes, found = eyes_of(models), list[dict[str, float]]()
     chosen = list(creatures(o.kind, SEEDS))
-    swept: list[Sweep] = []
     for factor in TO:
         seen = embedded((pictures(c, factor) for c in chosen), models.encoder, models.judge)
         steps = {name: part.numpy().reshape(len(chosen), STEPS + 1, -1) for name, part in seen.items()}
-        found.append(by_eyes({eye: steps[eye] for eye in eyes}, eyes))
-        thirds = {name: part[:, :: STEPS // 2] for name, part in steps.items()}
-        read = {name.removeprefix(FACTOR): part for name, part in thirds.items() if name.startswith(FACTOR)}
-        swept.append(Sweep(len(swept), thirds["z"], np.zeros(0, np.uint8), factors=read))
+        found.append(by_eyes(steps, eyes) | one_factor(steps, models.judge.numbers if models.judge else {}))
         print(factor, {key: round(value, 3) for key, value in found[-1].items()}, flush=True)
     print("mean", {key: round(float(np.mean([f[key] for f in found])), 3) for key in found[0]})
-    if models.judge and (table := factor_table(swept, models.judge.classes, (1.0,), models.judge.numbers)):
-        for factor, row in zip(TO, table.effects, strict=True):
-            ranked = sorted(zip(table.names, row, strict=True), key=lambda told: -(told[1] or 0))
-            print(factor, "is read as", [(name, round(effect or 0, 2)) for name, effect in ranked[:3]])
-        print("first factor at least twice the second:", table.single_factor, "of", len(TO))
 
 
 if __name__ == "__main__":

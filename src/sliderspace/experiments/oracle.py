@@ -8,8 +8,8 @@ furthest along the direction for the distance travelled, at least half a natural
 what the model draws cannot by much.
 
 *Asking*: the labelled way to move an image, words added to the prompt with the same seed. Its consistency, its
-alignment with the direction that fits it best, and the share of seeds on which six equal steps of the text states move
-the image in order: what an oracle with labels and the whole denoiser gets.
+alignment with the direction that fits it best, the share of seeds on which six equal steps of the text states move the
+image in order, and whether it moves one true factor: what an oracle with labels and the whole denoiser gets.
 """
 
 import argparse
@@ -25,8 +25,10 @@ from sliderspace.core.settings import Speed
 from sliderspace.engine.begin import space_settings
 from sliderspace.engine.models import Models
 from sliderspace.measure import control
+from sliderspace.measure.effects import effects, single_factor
+from sliderspace.measure.factors import Numbers, by_distance
 from sliderspace.method.denoise import render
-from sliderspace.method.sweeps import Seen, embedded
+from sliderspace.method.sweeps import FACTOR, Seen, embedded
 from sliderspace.models.backbones import Condition
 from sliderspace.storage.run_folder import RunFolder
 
@@ -80,7 +82,16 @@ def asked(models: Models, words: str, eyes: Eyes) -> dict[str, float]:
         )
         images = render(models.backbone, None, between, seeds, [0] * SEEDS)
         steps.append(embedded(images, models.encoder, models.judge))
-    return by_eyes({eye: torch.stack([step[eye] for step in steps], 1).numpy() for eye in eyes}, eyes)
+    seen = {name: torch.stack([step[name] for step in steps], 1).numpy() for name in steps[0]}
+    return by_eyes(seen, eyes) | one_factor(seen, models.judge.numbers if models.judge else {})
+
+
+def one_factor(seen: Mapping[str, Array], numbers: Numbers) -> dict[str, float]:
+    """Whether an edit's largest effect on a true factor is at least twice its second, from the judge's readings
+    [S, STEPS + 1, classes] of each factor: 1 or 0; nothing where no judge names any."""
+    read = {name.removeprefix(FACTOR): p for name, p in seen.items() if name.startswith(FACTOR)}
+    changes = {name: (p[:, -1] - p[:, 0])[None, None] for name, p in read.items()}
+    return {"one factor": float(single_factor(effects(by_distance(changes, numbers)))[0])} if changes else {}
 
 
 def by_eyes(seen: Mapping[str, Array], eyes: Eyes) -> dict[str, float]:

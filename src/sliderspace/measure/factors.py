@@ -48,7 +48,7 @@ def factor_table(
     if not classes or not found[0].factors:
         return None
     changes = _changes(found, classes, sizes)
-    summary = _summary(_by_distance(changes, numbers))
+    summary = _summary(by_distance(changes, numbers))
     return Factors(
         names=tuple(classes),
         effects=as_table(summary.effects_KF),
@@ -85,7 +85,7 @@ def with_intervals(
     found: Sequence[Sweep], classes: Classes, sizes: Sequence[float], numbers: Numbers | None = None
 ) -> FactorMeans[Interval]:
     """The means of the factor table with 95 % intervals over seeds."""
-    changes = _by_distance(_changes(found, classes, sizes), numbers)
+    changes = by_distance(_changes(found, classes, sizes), numbers)
     value = _summary(changes).mean
 
     def means(seeds_S: Ints) -> Array:
@@ -115,7 +115,7 @@ def unrelated(
     count = len(next(iter(read.values())))
     pairs_K2S = np.stack([rng.choice(count, size=(2, min(seeds, count // 2)), replace=False) for _ in range(sliders)])
     changes = {name: (p_NC[pairs_K2S[:, 1]] - p_NC[pairs_K2S[:, 0]])[:, None] for name, p_NC in read.items()}
-    chance = _summary(_by_distance(changes, numbers))
+    chance = _summary(by_distance(changes, numbers))
     counts = {"own_sliders": chance.own_sliders, "single_factor": chance.single_factor}
     return FactorControl.model_validate(chance.mean | counts)
 
@@ -139,7 +139,7 @@ def _changes(found: Sequence[Sweep], classes: Classes, sizes: Sequence[float]) -
     }
 
 
-def _by_distance(changes: Mapping[str, Array], numbers: Numbers | None) -> dict[str, Array]:
+def by_distance(changes: Mapping[str, Array], numbers: Numbers | None) -> dict[str, Array]:
     """Changes [..., C] with a number's as that of two classes, its lowest and its highest: its expected place between
     them, 0 … 1, is the probability of the highest."""
     return {name: _ends(d, numbers[name]) if numbers and name in numbers else d for name, d in changes.items()}
