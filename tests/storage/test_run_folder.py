@@ -261,6 +261,18 @@ def test_a_name_taken_for_stale_before_it_was_locked_is_given_up(tmp_path: Path,
     assert given_up and names(tmp_path) == {"b.txt"}
 
 
+def test_ctrl_c_before_the_first_byte_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Between the making of the temporary file and its use: a window of microseconds, met once in a loaded suite."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(atomic, "_locked", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_text(tmp_path / "a.txt", "text")
+    assert names(tmp_path) == set()
+
+
 def test_ctrl_c_while_saving_leaves_nothing_behind(tmp_path: Path):
     code = """if True:
         import os, signal, sys, threading

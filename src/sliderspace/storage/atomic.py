@@ -32,7 +32,8 @@ def replacing(path: Path, size: int) -> Generator[Path]:
     """
     temporary = path
     try:
-        with _new_beside(path) as temporary:
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")  # named first: Ctrl-C may come any time
+        with _new(temporary):
             yield temporary
             _flush(temporary)
             temporary.replace(path)
@@ -46,16 +47,15 @@ def replacing(path: Path, size: int) -> Generator[Path]:
 
 
 @contextmanager
-def _new_beside(path: Path) -> Generator[Path]:
-    """A new file under a name of its own, locked while the block runs: so others know that its writer lives."""
+def _new(temporary: Path) -> Generator[None]:
+    """A new file of this name, locked while the block runs: so others know that its writer lives."""
     while True:
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         with temporary.open("xb") as file:
             if not LOCKS:
                 file.close()  # Windows renames no open file
             elif _locked(file) and not os.fstat(file.fileno()).st_nlink:
                 continue  # removed as stale before it was locked
-            yield temporary
+            yield
             return
 
 
