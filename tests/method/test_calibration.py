@@ -127,8 +127,7 @@ def condition(backbone: Backbone) -> Condition:
 @pytest.fixture(scope="module")
 def bank(backbone: Backbone) -> SliderBank:
     made = SliderBank(backbone.denoiser, 2, pattern=backbone.layers["attention"], seed=3)
-    for value in made.ups.values():
-        value.data.normal_(0, 0.2, generator=torch.Generator().manual_seed(1))
+    made.ups.data.normal_(0, 0.2, generator=torch.Generator().manual_seed(1))
     return made
 
 

@@ -35,8 +35,7 @@ def bank(backbone: Backbone) -> SliderBank:
 def _wake(bank: SliderBank, size: float = 0.3) -> None:
     random = torch.Generator().manual_seed(9)
     with torch.no_grad():
-        for value in bank.ups.values():
-            value.copy_(torch.randn(value.shape, generator=random) * size)
+        bank.ups.copy_(torch.randn(bank.ups.shape, generator=random) * size)
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +211,8 @@ def test_nothing_of_a_strength_or_a_small_effect_is_lost_in_bfloat16(rows: int, 
             return to_k(x.repeat(rows, 1, 1))[-1]
 
     with torch.no_grad():
-        low = (x @ bank.down["to_k"][0].T.bfloat16()).float()[0]
-        base, effect = to_k(x)[0].float(), low @ bank.ups["to_k"][0].T.bfloat16().float()
+        low = (x @ bank.down[0].T.bfloat16()).float()[0]
+        base, effect = to_k(x)[0].float(), low @ bank.ups[0].bfloat16().float()
         assert (moved(1.0) == (base + effect).bfloat16()).float().mean() > 0.999
         to_k.weight.zero_()
         found = [float((moved(s).float() * effect).sum() / effect.square().sum()) for s in (40.0, 40.08)]
@@ -225,8 +224,7 @@ def test_only_sliders_in_use_are_computed(backbone: Backbone, bank: SliderBank, 
     broken = SliderBank(backbone.denoiser, K, rank=2, pattern=LAYERS["attention"], seed=3)
     _wake(broken)
     with torch.no_grad():
-        for value in broken.ups.values():
-            value[2] = torch.nan
+        broken.ups[2] = torch.nan
     s = torch.zeros(6, K)
     s[1, 0] = 1.0
     assert torch.equal(predicted(backbone, broken, rows, s, SEEDS), predicted(backbone, bank, rows, s, SEEDS))

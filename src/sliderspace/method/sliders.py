@@ -81,6 +81,8 @@ def _adding(a: Tensor, b: Tensor, s_B1M: Tensor | None) -> Any:
             if alone
             else torch.baddbmm(out_BLO, low_BLM, b_M.expand(len(x_BLI), -1, -1))
         )
+        if out.ndim == 3:
+            return whole_BLO
         return (whole_BLO.mT if out.ndim == 4 else whole_BLO).reshape(out.shape)
 
     return add
@@ -115,24 +117,26 @@ class SliderBank(nn.Module):
         self.layers = target_layers(denoiser, pattern)
         # Quantized layers hold bytes, and compute in the precision of what is left whole.
         self.dtype = next((p.dtype for p in denoiser.parameters() if p.is_floating_point()), torch.float32)
-        self.down = nn.ParameterDict()
-        self.ups = nn.ParameterDict()
+        # The values of all layers stand side by side in two tensors: an update of few sliders costs what its number of
+        # calls costs, and whatever treats all values alike (Adam, casts, gathers) is one call and not one a layer.
+        ends = zip(*(_widths(layer) for layer in self.layers.values()), strict=True)
+        self.inputs, self.outputs = (list(widths) for widths in ends)
         starts = [self._start(torch.Generator().manual_seed(seed_for(seed, "slider", k))) for k in self.indices]
-        for path, layer in self.layers.items():
-            downs, ups = zip(*(start[path] for start in starts), strict=True)
-            self.down[_key(path)] = nn.Parameter(torch.stack(downs).to(layer.weight.device))
-            up_KOR = torch.stack(ups).to(layer.weight.device)
-            self.ups[_key(path)] = nn.Parameter(up_KOR, requires_grad=up == "trained")
+        down_KRI, up_KRO = (torch.stack(half) for half in zip(*starts, strict=True))
+        device = next(iter(self.layers.values())).weight.device
+        self.down = nn.Parameter(down_KRI.to(device))
+        self.ups = nn.Parameter(up_KRO.to(device), requires_grad=up == "trained")
 
-    def _start(self, random: torch.Generator) -> dict[str, tuple[Tensor, Tensor]]:
-        """One slider's A [r, in] and B [out, r] of every layer: a function of its own generator alone."""
-        found: dict[str, tuple[Tensor, Tensor]] = {}
-        for path, layer in self.layers.items():
-            inputs, outputs = _widths(layer)
+    def _start(self, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """One slider's A [r, all inputs] and B [r, all outputs]: a function of its own generator alone."""
+        downs: list[Tensor] = []
+        ups: list[Tensor] = []
+        for inputs, outputs in zip(self.inputs, self.outputs, strict=True):
             a_RI = torch.randn((self.rank, inputs), generator=random) / math.sqrt(inputs)
             b_OR = nn.functional.normalize(torch.randn((outputs, self.rank), generator=random), dim=0)
-            found[path] = (a_RI * 0.01, b_OR) if self.up == "frozen" else (a_RI, torch.zeros_like(b_OR))
-        return found
+            downs.append(a_RI * 0.01 if self.up == "frozen" else a_RI)
+            ups.append(b_OR.T if self.up == "frozen" else torch.zeros_like(b_OR.T))
+        return torch.cat(downs, -1), torch.cat(ups, -1)
 
     def __len__(self) -> int:
         return self.count
@@ -165,8 +169,7 @@ class SliderBank(nn.Module):
         used = strengths_BK.any(0).nonzero().flatten()
         s_BU = strengths_BK[:, used]
         most = int(s_BU.count_nonzero(1).max())
-        parts = [[p if len(used) == self.count else p[used] for p in half.values()] for half in (self.down, self.ups)]
-        down_URI, up_URO = torch.cat(parts[0], -1), torch.cat([up_UOR.mT for up_UOR in parts[1]], -1)
+        down_URI, up_URO = (p if len(used) == self.count else p[used] for p in (self.down, self.ups))
         s_B1U = None
         if most == len(used) < len(s_BU):  # the same sliders in every row: one matrix for all
             s_B1U = s_BU.repeat_interleave(self.rank, dim=1).unsqueeze(1)
@@ -176,23 +179,14 @@ class SliderBank(nn.Module):
             down_URI = down_URI[place_BM].flatten(1, 2)
             up_URO = (up_URO[place_BM] * s_BM[..., None, None]).flatten(1, 2)
         down, up = (half.flatten(0, -2) if s_B1U is not None else half for half in (down_URI, up_URO))
-        widths = zip(*(_widths(layer) for layer in self.layers.values()), strict=True)
-        split = [half.to(self.dtype).split(list(w), -1) for half, w in zip((down, up), widths, strict=True)]
-        return {path: (a, b, s_B1U) for path, a, b in zip(self.layers, *split, strict=True)}
-
-    @torch.no_grad()
-    def set_values(self, path: str, part: slice, down_KRI: Tensor, up_KOR: Tensor) -> None:
-        """Put values into sliders `part` at one layer."""
-        self.down[_key(path)][part] = down_KRI
-        self.ups[_key(path)][part] = up_KOR
+        a_L, b_L = down.to(self.dtype).split(self.inputs, -1), up.to(self.dtype).split(self.outputs, -1)
+        return {path: (a, b, s_B1U) for path, a, b in zip(self.layers, a_L, b_L, strict=True)}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Flat names -> float32 values: `<layer path>.down` [K, r, in] and `<layer path>.up` [K, out, r]."""
-        return {
-            f"{path}.{end}": part[_key(path)].detach()
-            for path in self.layers
-            for end, part in (("down", self.down), ("up", self.ups))
-        }
+        """Flat names -> float32 values: `<layer path>.down` [K, r, in] and `<layer path>.up` [K, out, r], views."""
+        down_L, up_L = self.down.detach().split(self.inputs, -1), self.ups.detach().split(self.outputs, -1)
+        named = zip(self.layers, down_L, up_L, strict=True)
+        return {name: t for path, a, b in named for name, t in ((f"{path}.down", a), (f"{path}.up", b.mT))}
 
     def load_tensors(self, values: dict[str, Tensor]) -> None:
         """The inverse of `tensors`. Raises BadInput when the names or shapes are those of another model or setting."""
@@ -230,8 +224,3 @@ def stored_values(path: Path, count: int) -> dict[str, Tensor]:
     if not due or due.keys() != file.parts.keys():
         raise damaged(path, "does not hold two halves of every layer")
     return load_tensors(path, kind="sliders", expect=due)[0]
-
-
-def _key(path: str) -> str:
-    """A module path as a name that PyTorch lets a parameter have."""
-    return path.replace(".", "/")

@@ -60,10 +60,10 @@ class _Checkpoint:
         if not self.path.exists() or stored_fingerprint(self.path) != self.fingerprint:
             return []
         state, meta = load_tensors(self.path, kind="training")
+        if any(f"adam/{n}/step" not in state for n, _ in self.named):
+            return []  # an earlier version's: a training without Adam's state would be another
         self.bank.load_tensors({n.removeprefix("bank/"): t for n, t in state.items() if n.startswith("bank/")})
         for n, p in self.named:
-            if f"adam/{n}/step" not in state:  # a layer whose output nothing reads has no gradient, and no state
-                continue
             self.adam.state[p] = {
                 key: state[f"adam/{n}/{key}"].to(p.device) for key in ("step", "exp_avg", "exp_avg_sq")
             }
