@@ -61,11 +61,11 @@ def test_a_catalogue_holds_the_bytes_of_discoveries_alone(
     backbone = Models(tasks[0].settings, CPU, RunFolder(tasks[0].folder), loaded).backbone
     assert backbone.text_encoders == {}, "they are let go of before training"
 
-    for task in tasks:
-        alone = RunFolder(tmp_path / "alone" / task.name)
-        go(Models(task.settings, CPU, alone))
-        report_run(alone)
-        assert contents(alone.root) == contents(task.folder), task.name
+    one = tasks[1]  # neither the first that was loaded for, nor the last
+    alone = RunFolder(tmp_path / "alone" / one.name)
+    go(Models(one.settings, CPU, alone))
+    report_run(alone)
+    assert contents(alone.root) == contents(one.folder)
     assert [row.stage for row in overview(tmp_path / "catalogue")] == ["done"] * 3
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "catalogue").rglob("*") if path.is_file()}
@@ -88,10 +88,10 @@ def test_what_fails_is_told_of_and_the_rest_is_done(tasks: list[Task]) -> None:
 
 
 def test_what_another_process_holds_is_passed_over(tasks: list[Task]) -> None:
-    with RunFolder(tasks[0].folder).open_for_writing():
-        found = ends(discover(tasks, CPU, Loaded()))
-    assert found == {"robot": Ended(held=True), "person": Ended(), "both": Ended()}
-    assert ends(discover(tasks, CPU, Loaded()))["robot"] == Ended()
+    loaded, two = Loaded(), tasks[:2]
+    with RunFolder(two[0].folder).open_for_writing():
+        assert ends(discover(two, CPU, loaded)) == {"robot": Ended(held=True), "person": Ended()}
+    assert ends(discover(two, CPU, loaded))["robot"] == Ended()
 
 
 def test_the_furthest_comes_first_and_goes_on(tasks: list[Task], tmp_path: Path) -> None:

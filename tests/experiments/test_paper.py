@@ -174,6 +174,7 @@ def test_art(out: Path, words: list[str]) -> None:
     check_pages(out, "art")
 
 
+@pytest.mark.slow
 def test_data(out: Path, words: list[str], pair: tuple[Path, str]) -> None:
     """The teacher's pictures are drawn once, with their prompts beside them, and are what is discovered in."""
     call("data", *words, "--teacher", pair[1])

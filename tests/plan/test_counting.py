@@ -164,11 +164,10 @@ def saved_bytes(objective: Objective, data: Trajectories, lanes: int) -> int:
     ("family", "checkpointing"),
     [
         ("unet", False),
-        ("flux", True),
-        ("zimage", False),
+        ("zimage", True),
         *(
             pytest.param(*other, marks=pytest.mark.slow)
-            for other in (("unet", True), ("flux", False), ("zimage", True))
+            for other in (("unet", True), ("flux", False), ("flux", True), ("zimage", False))
         ),
     ],
 )
