@@ -423,38 +423,17 @@ def test_varimax_finds_things_that_are_there_or_not_where_pca_mixes_them() -> No
     z, axes = rare_things(3000)
     step = np.arange(3000) % 3
     found = Moments(3, 12).update(z, step).fit(5, trajectories=1000)
-    turned = found.rotated(z, step, keep=5)
+    turned = found.rotated(z, step)
     mixed, clean = (np.abs(d.components_KD @ axes.T).max(axis=1) for d in (found, turned))
     assert clean.min() > 0.99 and mixed.min() < 0.9
     assert (np.sort((turned.components_KD @ axes.T).max(axis=1)) > 0.99).all(), "the rarer side is positive"
-
-
-def test_with_axes_to_spare_two_things_need_not_share_one() -> None:
-    """Of five things the strongest three are found, each by itself, where three axes alone hold parts of all."""
-    z, axes = rare_things(3000, seed=1)
-    z, step = z @ (axes.T * [1.04, 1.02, 1.0, 0.98, 0.96]) @ axes, np.arange(3000) % 3
-    moments = Moments(3, 12).update(z, step)
-    alone, spared = (moments.fit(3, trajectories=1000, spare=n).rotated(z, step, keep=3) for n in (0, 2))
-    assert [d.components_KD.shape for d in (alone, spared)] == [(3, 12)] * 2
-    found, before = (np.abs(d.components_KD @ axes[:3].T).max(axis=1) for d in (spared, alone))
-    assert found.min() > 0.99 > before.min()
-    assert (spared.components_KD @ axes[:3].T).argmax(axis=1).tolist() == [0, 1, 2]
-    assert spared.sigma_TK.shape == (3, 3) and (np.diff(spared.explained_variance_K) < 0).all()
-
-
-def test_no_more_axes_are_spared_than_there_are() -> None:
-    z, _ = rare_things(200)
-    flat = z[:, :6]
-    for dim, trajectories, found in ((6, 100, 6), (6, 5, 4)):
-        moments = Moments(2, dim).update(flat, np.arange(200) % 2)
-        assert len(moments.fit(4, trajectories=trajectories, spare=50).components_KD) == found
 
 
 def test_rotation_keeps_the_subspace_and_its_variance() -> None:
     z, _ = rare_things(600, seed=3)
     step = np.arange(600) % 2
     found = Moments(2, 12).update(z, step).fit(4, trajectories=300)
-    turned = found.rotated(z, step, keep=4)
+    turned = found.rotated(z, step)
     assert_allclose(turned.components_KD @ turned.components_KD.T, np.eye(4), atol=1e-10)
     assert_allclose(
         turned.components_KD.T @ turned.components_KD, found.components_KD.T @ found.components_KD, atol=1e-10

@@ -205,13 +205,6 @@ class Settings(BaseModel):
         """Trajectories sampled beyond `samples` that neither PCA nor training sees."""
         return max(8, min(64, self.samples // 16))
 
-    @property
-    def spare_axes(self) -> int:
-        """Axes of PCA beyond `sliders` that varimax turns with them before the strongest are kept. Among sixteen axes
-        alone two things had to share one: 5 of 16 directions were of one true factor, 11 of the strongest of 24
-        (docs/log.md)."""
-        return self.sliders // 2 if self.rotation == "varimax" else 0
-
 
 def _numbers(text: str) -> list[int] | None:
     """ "3,5,7" -> [3, 5, 7]; None where it is no list of numbers."""

@@ -53,8 +53,7 @@ def sampled(settings: Settings, drawn: str) -> str:
 def fitted(settings: Settings, sampled: str) -> str:
     """Of the directions."""
     pairs = {"pairs": [pair.model_dump() for pair in settings.pairs]} if settings.pairs else {}
-    turned = {"spare": settings.spare_axes} if settings.spare_axes else {}
-    return stamp("fit", after=sampled, **pairs, **turned, **settings.model_dump(include=FITTED))
+    return stamp("fit", after=sampled, **pairs, **settings.model_dump(include=FITTED))
 
 
 def observed(fitted: str) -> str:

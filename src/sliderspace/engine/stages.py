@@ -85,10 +85,9 @@ def directions_of(models: Models, z_NTD: torch.Tensor) -> Directions:
             centring=s.centring,
             encoder=models.point.encoder_identity,
             step_indices=models.point.embed_T,
-            spare=s.spare_axes,
         )
     )
-    return found.rotated(z_ND, step_N, keep=s.sliders) if s.rotation == "varimax" else found
+    return found.rotated(z_ND, step_N) if s.rotation == "varimax" else found
 
 
 def _along_given(models: Models, found: Directions) -> Directions:

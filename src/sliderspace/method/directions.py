@@ -85,28 +85,19 @@ class Directions:
             raise BadInput(f"Expected {len(z)} steps, each from 0 to {steps - 1}.")
         return (z - self.mean_TD[step]) @ self.components_KD.T
 
-    def rotated(self, z_ND: npt.ArrayLike, step_N: npt.ArrayLike, keep: int) -> Directions:
-        """The same subspace on axes along which these embeddings are spread most unevenly, varimax of their
-        coordinates; and of these the `keep` strongest.
+    def rotated(self, z_ND: npt.ArrayLike, step_N: npt.ArrayLike) -> Directions:
+        """The same subspace on axes along which these embeddings are spread most unevenly: varimax of their
+        coordinates.
 
         PCA turns freely among directions of nearly equal variance, and each is then a mixture of what varies. Things
         that are there or not (glasses, a style) give coordinates that are mostly near zero and sometimes large; varimax
-        looks for such axes (Kaiser 1958; Rohe & Zeng 2023). It needs room: where there are more things than axes, two
-        share one. Rows stay orthonormal, strongest first; the rarer, longer side is positive.
+        looks for such axes (Kaiser 1958; Rohe & Zeng 2023). Rows stay orthonormal, strongest first; the rarer, longer
+        side is positive.
         """
         scores_NK = self.project(z_ND, step_N)
         turn_KK = _varimax(scores_NK)
         turn_KK *= np.where(((scores_NK @ turn_KK) ** 3).sum(axis=0) < 0, -1.0, 1.0)
-        return self.along(turn_KK.T @ self.components_KD, z_ND, step_N)._strongest(keep)
-
-    def _strongest(self, count: int) -> Directions:
-        return replace(
-            self,
-            components_KD=self.components_KD[:count].copy(),
-            explained_variance_K=self.explained_variance_K[:count].copy(),
-            explained_variance_ratio_K=self.explained_variance_ratio_K[:count].copy(),
-            sigma_TK=self.sigma_TK[:, :count].copy(),
-        )
+        return self.along(turn_KK.T @ self.components_KD, z_ND, step_N)
 
     def along(self, axes_KD: npt.ArrayLike, z_ND: npt.ArrayLike, step_N: npt.ArrayLike) -> Directions:
         """Other axes [K, D] in place of these, with the spread of the same embeddings along them; strongest first.

@@ -68,7 +68,6 @@ class Moments:
         centring: Centring = "step",
         encoder: str = "",
         step_indices: Sequence[int] | None = None,
-        spare: int = 0,
     ) -> Directions:
         """The `count` leading principal directions (the method, step 2: V = PCA({φ(x̃₀,t)})).
 
@@ -76,7 +75,6 @@ class Moments:
             "step" is PCA about each step's own mean, blind to the step. Denominators: n-1 and n-T.
         trajectories: how many independent images the embeddings come from; they carry at most one direction fewer.
         step_indices: the sampler's steps that were embedded, 0 … T-1 if not given.
-        spare: up to so many more, as far as the embeddings carry them, for axes that are yet to be turned.
         Raises BadInput where the embeddings cannot carry that many directions.
         """
         indices = tuple(range(len(self.count_T)) if step_indices is None else map(int, step_indices))
@@ -84,9 +82,7 @@ class Moments:
         within, between = self.scatter_TDD.sum(axis=0), self._between()
         n, steps = int(self.count_T.sum()), len(self.count_T)
         covariance = (within + between) / (n - 1) if centring == "all" else within / (n - steps)
-        variance_K, components_KD = _leading(
-            covariance, count, min(count + spare, trajectories - 1), floor=NOISE**2 * self._mean_square()
-        )
+        variance_K, components_KD = _leading(covariance, count, floor=NOISE**2 * self._mean_square())
         total = float(np.trace(covariance))
         return Directions(
             components_KD=components_KD,
@@ -160,8 +156,8 @@ class Moments:
             )
 
 
-def _leading(covariance_DD: Array, count: int, most: int, floor: float) -> tuple[Array, Array]:
-    """At least `count` largest eigenvalues [K] and their eigenvectors as rows [K, D], signs made deterministic."""
+def _leading(covariance_DD: Array, count: int, floor: float) -> tuple[Array, Array]:
+    """The `count` largest eigenvalues [K] and their eigenvectors as rows [K, D], signs made deterministic."""
     variance_D, columns_DD = np.linalg.eigh(covariance_DD)  # ascending
     carried = int((variance_D > floor).sum())
     if carried == 0:
@@ -172,7 +168,6 @@ def _leading(covariance_DD: Array, count: int, most: int, floor: float) -> tuple
         raise BadInput(
             f"The embeddings vary in only {carried} independent directions, {count} were asked for. Sample more."
         )
-    found = min(most, carried)
-    rows_KD = columns_DD[:, ::-1][:, :found].T
+    rows_KD = columns_DD[:, ::-1][:, :count].T
     largest_K1 = np.take_along_axis(rows_KD, np.abs(rows_KD).argmax(axis=1, keepdims=True), axis=1)
-    return variance_D[::-1][:found].copy(), np.ascontiguousarray(rows_KD * np.sign(largest_K1))
+    return variance_D[::-1][:count].copy(), np.ascontiguousarray(rows_KD * np.sign(largest_K1))
