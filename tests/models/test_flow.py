@@ -289,6 +289,26 @@ def test_autoencoder_scale_and_shift_cancel(flows: Path) -> None:
 
 
 # A letter is a token; T5 adds two of its own, the chat around a prompt has 19.
+def test_one_frame_is_decoded_and_encoded_as_a_video_of_one(flows: Path) -> None:
+    """Without the clamp of diffusers' decoder, which would cut the gradient of whatever lies outside."""
+    from diffusers import AutoencoderKLQwenImage
+
+    backbone, vae = load(flows, "qwen"), AutoencoderKLQwenImage.from_pretrained(flows / "qwen", subfolder="vae")
+    mean, deviation = (torch.tensor(vae.config[f"latents_{of}"]).view(1, -1, 1, 1) for of in ("mean", "std"))
+    for model in (backbone.vae, vae):
+        model.decoder.conv_out.weight.data *= 20
+    z = backbone.start(SEEDS).requires_grad_()
+    ours, theirs = backbone.decode(z), vae.decode((z * deviation + mean).unsqueeze(2)).sample[:, :, 0] / 2 + 0.5
+    outside = (theirs == 0) | (theirs == 1)
+    assert 0.05 < outside.float().mean() < 0.95
+    assert (ours.clamp(0, 1) - theirs).abs().max() <= 1e-5
+    reached = torch.autograd.grad(ours[outside].abs().sum(), z, retain_graph=True)[0]
+    cut = torch.autograd.grad(theirs[outside].abs().sum(), z)[0]
+    assert reached.abs().max() > 0 and not cut.any()
+    seen = vae.encode((theirs * 2 - 1).unsqueeze(2)).latent_dist.mean[:, :, 0]
+    assert torch.allclose(backbone.encode_images(theirs), (seen - mean) / deviation, atol=1e-4)
+
+
 @pytest.mark.parametrize(("name", "letters"), [("schnell", 254), ("dev", 510), ("zimage", 493), ("sd3", 254)])
 def test_prompts_are_read_to_their_end_or_refused(flows: Path, name: str, letters: int) -> None:
     backbone = load(flows, name)

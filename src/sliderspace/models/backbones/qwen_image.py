@@ -1,12 +1,13 @@
 """Qwen-Image: prompts read by Qwen2.5-VL, joint blocks, and an autoencoder made for video that draws one frame."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, pixel_shuffle, pixel_unshuffle
 
 from sliderspace.core.settings import Targets
 from sliderspace.models.backbones.base import Condition
@@ -29,12 +30,21 @@ class OneFrameBackbone(FlowBackbone):
     def channels_of(cls, vae: Mapping[str, Any]) -> int:
         return int(vae["z_dim"])
 
+    @cached_property
+    def vae(self) -> Any:
+        vae = super().vae
+        layers: list[Any] = [layer for layer in vae.modules() if isinstance(layer, nn.Conv3d)]
+        for layer in layers:
+            layer.forward = partial(_still, layer)
+        return vae
+
     def _channel(self, name: str) -> Tensor:
         return torch.tensor(self.config("vae")[name], device=self.device).view(1, -1, 1, 1)
 
     def _decoded(self, vae: Any, z_BCHW: Tensor) -> Tensor:
         z = z_BCHW * self._channel("latents_std") + self._channel("latents_mean")
-        return vae.decode(z.to(self.dtype).unsqueeze(2)).sample[:, :, 0].float() / 2 + 0.5
+        # Its `decode` keeps frames for the next one, and clamps, which would cut the gradient.
+        return vae.decoder(vae.post_quant_conv(z.to(self.dtype).unsqueeze(2)))[:, :, 0].float() / 2 + 0.5
 
     @torch.no_grad()
     def encode_images(self, images01: Tensor) -> Tensor:
@@ -94,6 +104,13 @@ def shown(texts: Mapping[str, Tensor]) -> Tensor:
     """Which places of `states` hold text, bool [B, L]."""
     places = torch.arange(texts["states"].shape[1], device=texts["states"].device)
     return places < texts["length"].unsqueeze(1)
+
+
+def _still(layer: nn.Conv3d, x_BC1HW: Tensor, before: Tensor | None = None) -> Tensor:
+    """A causal convolution over frames on the first of them, with none `before`: all but the newest part of its kernel
+    meets zeros, which diffusers makes and keeps for every layer, at three times the memory and arithmetic."""
+    places = [side // 2 for side in layer.kernel_size[1:]]
+    return conv2d(x_BC1HW.squeeze(2), layer.weight[:, :, -1], layer.bias, layer.stride[1:], places).unsqueeze(2)
 
 
 def _last_states(qwen: Any, ids_BL: Tensor) -> Tensor:
