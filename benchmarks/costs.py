@@ -2,7 +2,7 @@
 
     python benchmarks/costs.py                      # print it
     python benchmarks/costs.py --write              # store it in the package: src/sliderspace/assets/costs.json
-    python benchmarks/costs.py sdxl flux-dev        # these only
+    python benchmarks/costs.py sdxl --write         # these only, beside the rows that are stored
 
 The real classes are built from the configurations in `assets/configs` on tensors without memory, and one call of each
 part runs while a meter counts live bytes and floating-point operations: bfloat16, one image, the preset's resolution,
@@ -21,14 +21,14 @@ from typing import Any
 import torch
 from counting import Cost, counted, largest_layer_bytes
 from torch import Tensor, nn
-from unloaded import build, fake, parameters_of, unloaded_encoder
+from unloaded import build, fake, parameters_of, unloaded_encoder, values_of
 
 from sliderspace.core.settings import settings_from
 from sliderspace.method.sliders import SliderBank, target_layers
 from sliderspace.models.backbones import PRESETS, Condition
 from sliderspace.models.backbones.pipeline import PipelineBackbone
 from sliderspace.models.configs import configs_of
-from sliderspace.models.costs import TABLE, Part
+from sliderspace.models.costs import TABLE, Part, table
 from sliderspace.models.encoders import ENCODERS, Encoder
 from sliderspace.models.encoders.base import read_json
 from sliderspace.models.quiet import quiet_loading
@@ -52,10 +52,6 @@ def part_of(values: int, forward: Cost, update: Cost, checkpointed: Cost) -> Par
 def without_gradients(work: Callable[[], object], *known: nn.Module) -> Cost:
     with torch.no_grad():
         return counted(work, *known)
-
-
-def values_of(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
 
 
 # ---- the parts
@@ -89,8 +85,8 @@ def decoder_part(backbone: PipelineBackbone) -> Part:
 
     forward = without_gradients(lambda: backbone.decode(z), backbone.decoder)
     plain = counted(update, backbone.decoder)
-    if backbone.setup.decoder is None and backbone.decoder._supports_gradient_checkpointing:
-        backbone.decoder.enable_gradient_checkpointing()
+    if backbone.setup.decoder is None:
+        backbone.checkpoint_vae(backbone.decoder)
     return part_of(values_of(backbone.decoder), forward, plain, counted(update, backbone.decoder))
 
 
@@ -167,28 +163,33 @@ def encoder_row(name: str) -> dict[str, Any]:
     return {"dim": encoder.dim, "stored_values": stored, "part": asdict(encoder_part(encoder, 512))}
 
 
-def counted_table(names: list[str]) -> dict[str, Any]:
-    encoders = [*ENCODERS, PRESETS["mini"].encoder]
+def counted_models(names: list[str]) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for name in names:
         print(name, file=sys.stderr, flush=True)
         rows[name] = model_row(name)
-    return {
-        "models": rows,
-        "encoders": {name: encoder_row(name) for name in encoders},
-    }
+    return rows
+
+
+def whole_table(models: dict[str, Any]) -> dict[str, Any]:
+    """The stored table with these rows in the place of its own; one that has every preset is made anew."""
+    if models.keys() == PRESETS.keys():
+        encoders = [*ENCODERS, PRESETS["mini"].encoder]
+        return {"models": models, "encoders": {name: encoder_row(name) for name in encoders}}
+    known = table()["models"] | models
+    return {**table(), "models": {name: known[name] for name in PRESETS if name in known}}
 
 
 @quiet_loading()
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("presets", nargs="*", help="default: all")
-    parser.add_argument("--write", action="store_true", help="store the whole table in the package")
+    parser.add_argument("--write", action="store_true", help="store what was counted in the package")
     options = parser.parse_args()
-    text = json.dumps(counted_table(options.presets or list(PRESETS)), indent=1) + "\n"
-    if options.write and not options.presets:
-        Path(str(files("sliderspace") / TABLE)).write_text(text)
-    print(text, end="")
+    models = counted_models(options.presets or list(PRESETS))
+    if options.write:
+        Path(str(files("sliderspace") / TABLE)).write_text(json.dumps(whole_table(models), indent=1) + "\n")
+    print(json.dumps(models, indent=1))
 
 
 if __name__ == "__main__":

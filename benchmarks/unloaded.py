@@ -173,10 +173,18 @@ def build(
 def checkpoint(backbone: PipelineBackbone) -> None:
     """What `checkpointing` switches on in a backbone that loads: a small decoder has none."""
     backbone.denoiser.enable_gradient_checkpointing()
-    if backbone.setup.decoder is None and backbone.decoder._supports_gradient_checkpointing:
-        backbone.decoder.enable_gradient_checkpointing()
+    if backbone.setup.decoder is None:
+        backbone.checkpoint_vae(backbone.decoder)
 
 
 def parameters_of(name: str, folder: Path) -> int:
     """How many values the weights of a class hold."""
-    return sum(p.numel() for p in empty_model(name, folder).parameters())
+    return values_of(empty_model(name, folder))
+
+
+def values_of(model: nn.Module) -> int:
+    """How many values a model's files hold: its parameters, and the buffers that are saved beside them (the places of
+    SD 3, a batch norm's statistics)."""
+    saved = model.state_dict().keys()
+    buffers = sum(b.numel() for name, b in model.named_buffers() if name in saved)
+    return sum(p.numel() for p in model.parameters()) + buffers

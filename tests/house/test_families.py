@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from support.single_file import save_single
 from support.tiny import Tiny
 from support.tiny_flow import save_flux, save_zimage
+from support.tiny_today import save_flux2, save_krea2, save_qwen_image, save_sd3
 from support.tiny_unet import save_sdxl, save_small_decoder
 from typer.testing import CliRunner
 
@@ -104,9 +105,19 @@ FAMILIES: dict[str, Build] = {
     "noobai": partial(_one_file, **VELOCITY),
     "noobai-v": _one_file,  # what it predicts is said by the preset, not by SDXL's configuration
     "pony": partial(_one_file, **VELOCITY),
-    "flux-schnell": _flow(lambda folder: save_flux(folder, dev=False)),
-    "flux-dev": _flow(lambda folder: save_flux(folder, dev=True)),
+    "flux-schnell": _flow(partial(save_flux, dev=False)),
+    "flux-dev": _flow(partial(save_flux, dev=True)),
     "z-image-turbo": _flow(save_zimage),
+    "z-image": _flow(partial(save_zimage, shift=6.0)),
+    "sd35": _flow(save_sd3),
+    "sd35-large": _flow(partial(save_sd3, again=())),
+    "qwen-image": _flow(save_qwen_image),
+    "flux2-klein": _flow(save_flux2),
+    "flux2-klein-base": _flow(partial(save_flux2, distilled=False)),
+    "flux2-klein-9b": _flow(save_flux2),
+    "flux2-klein-base-9b": _flow(partial(save_flux2, distilled=False)),
+    "krea2": _flow(partial(save_krea2, distilled=False)),
+    "krea2-turbo": _flow(partial(save_krea2, distilled=True)),
 }
 
 

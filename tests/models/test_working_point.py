@@ -16,12 +16,12 @@ from support.tiny_unet import save_small_decoder
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Settings, Speed, settings_from
 from sliderspace.models import identity
-from sliderspace.models.backbones import PRESETS
+from sliderspace.models.backbones import PRESETS, families
 from sliderspace.models.encoders import ENCODERS
 from sliderspace.models.identity import source_identity, weights_digest
 from sliderspace.models.load import backbone_at, backbone_for, encoder_at, load_backbone
 from sliderspace.models.sources import is_repo
-from sliderspace.models.working_point import WorkingPoint, embedded_steps, point_for
+from sliderspace.models.working_point import WorkingPoint, check_settings, embedded_steps, point_for
 
 CPU = torch.device("cpu")
 
@@ -171,6 +171,22 @@ def test_paths_are_no_repositories(location: str) -> None:
 
 def test_embedded_steps() -> None:
     assert embedded_steps("final", 4) == (3,) and embedded_steps((2, 0, 2), 4) == (0, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "since", "before"), [("flux2-klein", "0.37", "0.36.2"), ("krea2", "0.39", "0.38.0"), ("z-image", "", "")]
+)
+def test_a_model_that_diffusers_has_not_yet_is_refused_with_the_version_it_needs(
+    monkeypatch: pytest.MonkeyPatch, name: str, since: str, before: str
+) -> None:
+    asked = settings_from({"prompts": ("a robot",), "backbone": name})
+    check_settings(asked)
+    monkeypatch.setattr(families, "version", lambda _: before or "0.36.0")
+    if since:
+        with pytest.raises(BadInput, match=rf"needs diffusers {since} or newer: pip install -U diffusers"):
+            check_settings(asked)
+    monkeypatch.setattr(families, "version", lambda _: f"{since or '0.36'}.0")
+    check_settings(asked)
 
 
 # ---- identities

@@ -21,6 +21,11 @@ PUBLISHED = {  # values of the denoiser; layers of the default targets
     "flux-schnell": (11_891_178_560, 114),
     "flux-dev": (11_901_408_320, 114),
     "z-image-turbo": (6_154_908_736, 60),
+    "z-image": (6_154_908_736, 60),
+    "qwen-image": (20_430_401_088, 120),
+    "flux2-klein": (3_875_544_576, 10),
+    "flux2-klein-base-9b": (9_078_581_248, 16),
+    "krea2": (12_820_073_036, 56),
 }
 
 
@@ -47,6 +52,8 @@ STORED = {  # of parts and whole files, as published
     ("flux-schnell", "vae"): 83_819_683,
     ("flux-schnell", "text_encoder_2"): 4_762_310_656,
     ("z-image-turbo", "text_encoder"): 4_022_468_096,
+    ("qwen-image", "vae"): 126_892_531,
+    ("flux2-klein-9b", "text_encoder"): 8_190_735_360,
 }
 
 

@@ -181,12 +181,12 @@ def comfy_joint(blocks: int, *ends: str) -> set[str]:
     return {f"transformer.transformer_blocks.{i}.{end}" for i in range(blocks) for end in parts}
 
 
-def comfy_sd35() -> set[str]:
-    """The last block gives no text, and the first thirteen attend to the image alone once more."""
+def comfy_sd35(blocks: int, again: int) -> set[str]:
+    """The last block gives no text; medium's first thirteen attend to the image alone once more."""
     context = tuple(f"ff_context{end.removeprefix('ff')}" for end in FORWARD)
-    last = {f"transformer.transformer_blocks.23.{end}" for end in ("attn.to_add_out", *context)}
-    alone = {f"transformer.transformer_blocks.{i}.attn2.{end}" for i in range(13) for end in LINEAR}
-    return (comfy_joint(24, *FORWARD, *context) | alone) - last
+    last = {f"transformer.transformer_blocks.{blocks - 1}.{end}" for end in ("attn.to_add_out", *context)}
+    alone = {f"transformer.transformer_blocks.{i}.attn2.{end}" for i in range(again) for end in LINEAR}
+    return (comfy_joint(blocks, *FORWARD, *context) | alone) - last
 
 
 def comfy_klein(double: int, single: int) -> set[str]:
@@ -209,7 +209,8 @@ def comfy_krea2() -> set[str]:
 TRANSFORMERS = {  # model -> the names ComfyUI knows, how many, the family that our metadata say
     "black-forest-labs/FLUX.1-dev": (comfy_flux(), 418, "flux"),
     "Tongyi-MAI/Z-Image-Turbo": (comfy_zimage(), 238, "z-image"),
-    "stabilityai/stable-diffusion-3.5-medium": (comfy_sd35(), 337, "sd35"),
+    "stabilityai/stable-diffusion-3.5-medium": (comfy_sd35(24, 13), 337, "sd35"),
+    "stabilityai/stable-diffusion-3.5-large": (comfy_sd35(38, 0), 453, "sd35"),
     "Qwen/Qwen-Image": (
         comfy_joint(60, *(f"{mlp}_mlp.{end.removeprefix('ff.')}" for mlp in ("img", "txt") for end in FORWARD)),
         720,

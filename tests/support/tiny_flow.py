@@ -104,8 +104,8 @@ def save_flux(folder: Path, *, dev: bool) -> None:
     ).save_pretrained(folder)
 
 
-def save_zimage(folder: Path) -> None:
-    """A ZImagePipeline."""
+def save_zimage(folder: Path, *, shift: float = 3.0) -> None:
+    """A ZImagePipeline like Turbo; the base model's shift is 6."""
     import torch
     from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
     from transformers import Qwen3Config, Qwen3Model
@@ -137,7 +137,7 @@ def save_zimage(folder: Path) -> None:
     for padding in (transformer.x_pad_token, transformer.cap_pad_token):  # zeros when new, learned when trained
         torch.nn.init.normal_(padding)
     ZImagePipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
         vae=flux_vae(),
         text_encoder=Qwen3Model(text),
         tokenizer=words,

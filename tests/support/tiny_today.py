@@ -10,8 +10,9 @@ DEVIATION = [1.5, 0.7, 1.1, 2.0]
 SHIFTING = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 0.9, "max_image_seq_len": 8192}
 
 
-def save_sd3(folder: Path) -> None:
-    """A StableDiffusion3Pipeline like 3.5 medium: its first block attends to the image alone once more."""
+def save_sd3(folder: Path, *, again: tuple[int, ...] = (0,)) -> None:
+    """A StableDiffusion3Pipeline like 3.5 medium: its first block attends to the image alone once more, which none of
+    3.5 large does."""
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
@@ -45,7 +46,7 @@ def save_sd3(folder: Path) -> None:
         caption_projection_dim=WIDTH,
         pooled_projection_dim=8 + 12,
         pos_embed_max_size=24,
-        dual_attention_layers=(0,),
+        dual_attention_layers=again,
         qk_norm="rms_norm",
     )
     StableDiffusion3Pipeline(

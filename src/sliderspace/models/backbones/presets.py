@@ -34,6 +34,20 @@ def _sdxl(name: str, steps: int, guidance: float, expected: str, licence: str, *
     return Preset(name, steps=steps, guidance=guidance, expected=expected, licence=licence, **settings)
 
 
+def _klein(name: str, size: str, revision: str = "") -> Preset:
+    """FLUX.2 [klein], or the base model that it was distilled from."""
+    is_base = size.startswith("base-")
+    return Preset(
+        name,
+        f"black-forest-labs/FLUX.2-klein-{size}",
+        revision=revision,
+        steps=50 if is_base else 4,
+        guidance=4.0 if is_base else 1.0,
+        licence="Apache-2.0" if size.endswith("4B") else "FLUX Non-Commercial License",
+        teacher="" if is_base else name.replace("klein", "klein-base"),
+    )
+
+
 MINI: dict[str, Any] = {
     "location": "asset:mini/pipeline",
     "guidance": 1.0,
@@ -209,6 +223,64 @@ PRESETS = {
             guidance=1.0,
             licence="Apache-2.0",
             decoder="madebyollin/taef1",
+            teacher="z-image",
+        ),
+        Preset(
+            name="z-image",
+            location="Tongyi-MAI/Z-Image",
+            revision="04cc4abb7c5069926f75c9bfde9ef43d49423021",
+            steps=50,
+            guidance=5.0,
+            licence="Apache-2.0",
+            decoder="madebyollin/taef1",
+        ),
+        Preset(
+            name="sd35",
+            location="stabilityai/stable-diffusion-3.5-medium",
+            revision="b940f670f0eda2d07fbb75229e779da1ad11eb80",
+            steps=28,
+            guidance=4.5,
+            licence="Stability AI Community License",
+            decoder="madebyollin/taesd3",
+        ),
+        Preset(
+            name="sd35-large",
+            location="stabilityai/stable-diffusion-3.5-large",
+            revision="ceddf0a7fdf2064ea28e2213e3b84e4afa170a0f",
+            steps=28,
+            guidance=4.5,
+            licence="Stability AI Community License",
+            decoder="madebyollin/taesd3",
+        ),
+        Preset(
+            name="qwen-image",
+            location="Qwen/Qwen-Image",
+            revision="75e0b4be04f60ec59a75f475837eced720f823b6",
+            steps=50,
+            guidance=4.0,
+            licence="Apache-2.0",
+        ),
+        _klein("flux2-klein", "4B", "e7b7dc27f91deacad38e78976d1f2b499d76a294"),
+        _klein("flux2-klein-base", "base-4B", "a3b4f4849157f664bdbc776fd7453c2783562f4d"),
+        _klein("flux2-klein-9b", "9B"),
+        _klein("flux2-klein-base-9b", "base-9B"),
+        Preset(
+            name="krea2",
+            location="krea/Krea-2-Raw",
+            revision="6b0ece7fffb640c5e3bcbe0a7f10f66b8e60a603",
+            steps=28,
+            guidance=5.5,
+            expected=f"the model to train on, its sliders meant for krea2-turbo; {NOT_RUN}",
+            licence="Krea 2 Community License",
+        ),
+        Preset(
+            name="krea2-turbo",
+            location="krea/Krea-2-Turbo",
+            revision="98e0fe118d17c9e3547fbb2e25acdbae2cadf7c7",
+            steps=8,
+            guidance=1.0,
+            licence="Krea 2 Community License",
+            teacher="krea2",
         ),
     )
 }
