@@ -140,7 +140,9 @@ def test_generate_writes_a_picture_a_seed_and_a_grid(call: Call, finished: Path,
     assert np.abs(made["000017.png"].astype(int) - alone).max() <= 1
 
 
-def test_generate_takes_a_mix_a_prompt_and_a_later_start(call: Call, finished: Path, tmp_path: Path) -> None:
+def test_generate_takes_a_mix_a_prompt_a_later_start_and_another_model(
+    call: Call, finished: Path, tiny: Tiny, tmp_path: Path
+) -> None:
     runs = {
         "mix": ["--mix", 2],
         "mix late": ["--mix", 2, "--start-step", 2],
@@ -148,6 +150,7 @@ def test_generate_takes_a_mix_a_prompt_and_a_later_start(call: Call, finished: P
         "base": [],
         "set": ["--set", "0=2"],
         "set late": ["--set", "0=2", "--start-step", 2],
+        "set elsewhere": ["--set", "0=2", "--backbone", tiny.noise],
     }
     made = {}
     for name, options in runs.items():
@@ -219,6 +222,8 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {  # arguments after DIR, and wo
     "seed in small raised digits": (["generate", "--seeds", "²"], ["--seeds"]),
     "seed beyond all numbers": (["generate", "--seeds", "99999999999999999999"], ["seed"]),
     "more seeds than atoms": (["generate", "--seeds", "0-9999999999999"], ["seeds"]),
+    "model of another family": (["generate", "--backbone", "sdxl"], ["another model", "sdxl has no"]),
+    "no such model": (["generate", "--backbone", "nonesuch"], ["no backbone 'nonesuch'"]),
     "empty prompt": (["generate", "--prompt", ""], ["prompt"]),
     "long prompt": (["generate", "--prompt", "much too long a prompt for this model"], ["tokens"]),
     "start beyond the end": (["generate", "--start-step", "3"], ["0 … 2"]),

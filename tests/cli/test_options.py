@@ -55,6 +55,7 @@ CONCEPT = {"prompts": None, "--prompts": None, "--expand": None, "--expand-to": 
 PICTURE = {
     "--seeds": "0-15",
     "--prompt": None,
+    "--backbone": None,
     "--start-step": 0,
     "--end-step": None,
     "--out": None,

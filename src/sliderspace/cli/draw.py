@@ -1,15 +1,18 @@
 """The verbs that draw with a finished space."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
 from sliderspace.cli import parsing
 from sliderspace.cli.app import verb
 from sliderspace.cli.common import answer_with, guarded, speed_of
-from sliderspace.cli.options import DRAWING, EndStep, Folder, Json, Seeds, StartStep
+from sliderspace.cli.options import DRAWING, EndStep, Folder, Json, OtherModel, Seeds, StartStep
 from sliderspace.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from sliderspace.space.space import SliderSpace
 
 
 @verb(*DRAWING, epilog="Example: sliderspace generate runs/monster --set 3=1.5 --set 7=-2 --seeds 0-15")
@@ -21,6 +24,7 @@ def generate(
     ] = None,
     seeds: Seeds = "0-15",
     prompt: Annotated[str | None, Option(help="Another prompt than the one discovered on.")] = None,
+    backbone: OtherModel = None,
     mix: Annotated[int, Option(min=0, help="Instead of --set: this many random sliders an image, at ±1 unit.")] = 0,
     start_step: StartStep = 0,
     end_step: EndStep = None,
@@ -38,7 +42,7 @@ def generate(
         strengths = parsing.strengths(set_ or [])
         if mix and strengths:
             raise BadInput("--mix chooses the sliders itself: leave out --set, or --mix")
-        space = SliderSpace.load(folder, speed_of(**speed))
+        space = _on(SliderSpace.load(folder, speed_of(**speed)), backbone)
         images = (
             space.mix(listed, active=mix, prompt=prompt, start_step=start_step, end_step=end_step)
             if mix
@@ -60,6 +64,7 @@ def sweep(
     seeds: Seeds = "0-3",
     scales: Annotated[str, Option(help="Strengths in natural units.")] = "-3,-2,-1,0,1,2,3",
     prompt: Annotated[str | None, Option(help="Another prompt than the one discovered on.")] = None,
+    backbone: OtherModel = None,
     start_step: StartStep = 0,
     end_step: EndStep = None,
     out: Annotated[Path | None, Option(help="The PNG to write; default DIR/sweep-<slider>.png.")] = None,
@@ -74,12 +79,15 @@ def sweep(
 
         values = [parsing.number(v, "--scales") for v in scales.split(",")]
         listed = parsing.seeds(seeds)
-        images = SliderSpace.load(folder, speed_of(**speed)).sweep(
-            slider, listed, values, prompt=prompt, start_step=start_step, end_step=end_step
-        )
+        space = _on(SliderSpace.load(folder, speed_of(**speed)), backbone)
+        images = space.sweep(slider, listed, values, prompt=prompt, start_step=start_step, end_step=end_step)
         path = out or folder / f"sweep-{slider:02d}.png"
         writable(path.parent)
         save_png(path, labelled_strip(images, [scale_label(v) for v in values], [str(s) for s in listed]))
         answer_with({"image": str(path), "scales": values}, as_json)
 
     guarded(body)
+
+
+def _on(space: "SliderSpace", backbone: str | None) -> "SliderSpace":
+    return space.on(backbone) if backbone else space

@@ -18,6 +18,15 @@ StartStep = Annotated[int, Option(help="Let sliders act from this sampler step o
 EndStep = Annotated[
     int | None, Option(help="Let sliders act before this sampler step only; left out: to the end.", show_default=False)
 ]
+OtherModel = Annotated[
+    str | None,
+    Option(
+        "--backbone",
+        help="Another model of the same family to draw with, such as krea2-turbo for sliders of krea2; left out: their "
+        "own.",
+        show_default=False,
+    ),
+]
 Replace = Annotated[
     bool, Option("--replace", help="Replace what the folder holds of another prompt, or what was imported into it.")
 ]

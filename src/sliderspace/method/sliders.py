@@ -7,7 +7,7 @@ zero row is the base model to the bit, and with no strength set the layers cost 
 
 import math
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -224,3 +224,15 @@ def stored_values(path: Path, count: int) -> dict[str, Tensor]:
     if not due or due.keys() != file.parts.keys():
         raise damaged(path, "does not hold two halves of every layer")
     return load_tensors(path, kind="sliders", expect=due)[0]
+
+
+def check_fit(values: Mapping[str, Tensor], denoiser: nn.Module, name: str) -> None:
+    """Raises BadInput where the denoiser of the model `name` lacks a layer that stored values are for, or has it at
+    another width."""
+    layers = dict(denoiser.named_modules())
+    for key in sorted(values):
+        path, _, half = key.rpartition(".")
+        layer = layers.get(path)
+        width = values[key].shape[2 if half == "down" else 1]
+        if layer is None or not is_linear(layer) or width != _widths(layer)[half == "up"]:
+            raise BadInput(f"these sliders were made for another model: {name} has no {path} of their size")

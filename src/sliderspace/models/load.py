@@ -1,12 +1,15 @@
 """A working point -> a backbone ready to sample; a location -> an encoder."""
 
 import torch
+from torch import nn
 
 from sliderspace.core.settings import Precision, Quantize, Settings, Speed
+from sliderspace.models.backbones.folder import read_config
 from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
 from sliderspace.models.device import device_for
 from sliderspace.models.encoders import Encoder, find_encoder, load_encoder
 from sliderspace.models.encoders.unloaded import encoder_identity
+from sliderspace.models.quiet import quiet_loading
 from sliderspace.models.sources import find
 from sliderspace.models.working_point import WorkingPoint, point_for
 
@@ -76,6 +79,15 @@ def backbone_at(point: WorkingPoint, *, device: torch.device, checkpointing: boo
         checkpointing=checkpointing,
     )
     return point.family(point.folder, setup)
+
+
+def empty_denoiser(point: WorkingPoint) -> nn.Module:
+    """The denoiser of a working point as its configuration says, on the meta device: layers and shapes, no weights."""
+    import diffusers
+
+    kind = getattr(diffusers, point.family.denoiser_class)
+    with quiet_loading(), torch.device("meta"):
+        return kind.from_config(read_config(point.configs, point.family.component))
 
 
 def encoder_at(location: str, *, device: torch.device, dtype: torch.dtype = torch.float32) -> Encoder:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from sliderspace.core.settings import Settings, Speed
 from sliderspace.measure.results import SpaceFile
 from sliderspace.method.denoise import render
 from sliderspace.method.directions import Directions
-from sliderspace.method.sliders import SliderBank, stored_values
+from sliderspace.method.sliders import SliderBank, check_fit, stored_values
 from sliderspace.method.strengths import sparse_mix, sweep_rows
-from sliderspace.models.backbones import Backbone, Condition
+from sliderspace.models.backbones import Backbone, Condition, preset_for
 from sliderspace.models.device import device_for
-from sliderspace.models.load import backbone_at
+from sliderspace.models.load import backbone_at, empty_denoiser
 from sliderspace.models.texts import stamp, stored
 from sliderspace.models.working_point import WorkingPoint, point_for
 from sliderspace.space.labels import Label, labels_of
@@ -104,6 +104,20 @@ class SliderSpace:
         """The model, loaded when first needed."""
         return backbone_at(self.point, device=device_for(self.speed.device), checkpointing=self.speed.checkpointing)
 
+    def on(self, backbone: str) -> "SliderSpace":
+        """The same sliders on another model of the same family, such as a distilled form of their own: at its usual
+        steps and guidance, and at the raw strengths that are natural units on their own model.
+
+        `backbone` is as in `Settings`. Raises BadInput, before any weights are fetched, where the model has other
+        layers.
+        """
+        changed: dict[str, Any] = {"backbone": backbone, "steps": None, "guidance": None}
+        if preset_for(backbone).other_weights:  # which no base in fewer bits takes
+            changed["quantize"] = "none"
+        other = replace(self, settings=self.settings.model_copy(update=changed))
+        check_fit(self.values, empty_denoiser(other.point), other.point.preset.name)
+        return other
+
     def beside(self, other: "SliderSpace") -> "SliderSpace":
         """This space on the model of another one, so that it is not loaded twice. Raises BadInput where the two are of
         different models."""
@@ -120,10 +134,9 @@ class SliderSpace:
     def bank_on(self, backbone: Backbone) -> SliderBank:
         """The trained sliders on a model with the layers that their values have: their own, its teacher, a distilled
         form of it. Raises BadInput for a model without them."""
+        check_fit(self.values, backbone.denoiser, backbone.name)
         rank_of = {name.removesuffix(".down"): v.shape[1] for name, v in self.values.items() if name.endswith(".down")}
         pattern = "|".join(map(re.escape, rank_of))
-        if missing := rank_of.keys() - dict(backbone.denoiser.named_modules()).keys():
-            raise BadInput(f"these sliders were made for another model: {backbone.name} has no {min(missing)}")
         bank = SliderBank(backbone.denoiser, len(self), pattern=pattern, rank=max(rank_of.values(), default=1))
         bank.load_tensors(self.values)
         return bank
