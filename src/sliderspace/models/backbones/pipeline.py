@@ -148,9 +148,14 @@ class PipelineBackbone(Backbone):
     def vae(self) -> Any:
         """The folder's own autoencoder, which also encodes: a small decoder's encoder need not be trained."""
         vae = self.part(self.config("vae").get("_class_name", "AutoencoderKL"), "vae", self.dtype)
-        if self.setup.checkpointing and vae._supports_gradient_checkpointing:
-            vae.enable_gradient_checkpointing()
+        if self.setup.checkpointing:
+            self.checkpoint_vae(vae)
         return vae
+
+    def checkpoint_vae(self, vae: Any) -> None:
+        """Let the folder's own autoencoder recompute its activations, where it can."""
+        if vae._supports_gradient_checkpointing:
+            vae.enable_gradient_checkpointing()
 
     def part(self, name: str, subfolder: str, dtype: torch.dtype, *, folder: Path | None = None, **options: Any) -> Any:
         """A frozen model of diffusers or transformers from a subfolder. Raises BadInput when its files cannot be

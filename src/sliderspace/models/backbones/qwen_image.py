@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pixel_shuffle, pixel_unshuffle
+from torch.utils.checkpoint import checkpoint
 
 from sliderspace.core.settings import Targets
 from sliderspace.models.backbones.base import Condition
@@ -37,6 +38,10 @@ class OneFrameBackbone(FlowBackbone):
         for layer in layers:
             layer.forward = partial(_still, layer)
         return vae
+
+    def checkpoint_vae(self, vae: Any) -> None:
+        for block in vae.decoder.up_blocks:  # diffusers has no switch for these
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
     def _channel(self, name: str) -> Tensor:
         return torch.tensor(self.config("vae")[name], device=self.device).view(1, -1, 1, 1)
