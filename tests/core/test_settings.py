@@ -48,6 +48,21 @@ def test_steps_to_embed_that_are_none(typed: object) -> None:
         settings_from({**ROBOT, "embed": typed})
 
 
+@pytest.mark.parametrize(
+    ("typed", "size"),
+    [(None, None), (64, 64), ("64", 64), ("64x64", 64), ([64, 64], 64), ("96x64", (96, 64)), ([96, 64], (96, 64))],
+)
+def test_sizes_of_pictures(typed: object, size: object) -> None:
+    found = settings_from({**ROBOT, "resolution": typed})
+    assert found.resolution == size and Settings.model_validate_json(found.model_dump_json()) == found
+
+
+@pytest.mark.parametrize("typed", [7, 8193, 64.0, True, "64x", "x64", "64x7", "wide", "-64", [64], [64, 64, 64], {}])
+def test_sizes_that_are_none(typed: object) -> None:
+    with pytest.raises(BadInput, match=r"resolution: .* is no size: write 1024, or 1216x832"):
+        settings_from({**ROBOT, "resolution": typed})
+
+
 def test_steps_to_embed_are_known_to_be_beyond_the_last_where_the_steps_are_said() -> None:
     with pytest.raises(BadInput, match=r"^embed: there are steps 0 … 7"):
         settings_from({**ROBOT, "steps": 8, "embed": "3,99"})

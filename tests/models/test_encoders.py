@@ -71,8 +71,11 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 PICTURES = [(224, 224), (64, 64), (17, 41), (300, 700), (701, 299), (1023, 1025)]
 
 
+LOADED: dict[str, Any] = {"identity": "test", "device": torch.device("cpu"), "dtype": torch.float32}
+
+
 def load(folder: Path) -> Encoder:
-    return load_encoder(folder, identity="test", device=torch.device("cpu"), dtype=torch.float32)
+    return load_encoder(folder, **LOADED)
 
 
 def pictures(height: int, width: int, count: int = 3) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -217,6 +220,21 @@ def test_every_family_is_tried_here(towers_of: dict[str, Path]) -> None:
 def test_embeddings_are_the_reference_processors(folder: Path, size: tuple[int, int]) -> None:
     images = pictures(*size)
     assert far(load(folder)(as01(images)), reference(folder, images)) < 1e-3
+
+
+def test_the_whole_of_a_picture_that_is_not_square_is_seen_between_bars(towers_of: dict[str, Path]) -> None:
+    """Its ends count, which a crop cuts off; a square is as ever, and so is a tower that takes every shape."""
+    kinds = {kind: load_encoder(towers_of[kind], **LOADED, whole=True) for kind in ("clip", "siglip")}
+    cropping, wide, square = load(towers_of["clip"]), as01(pictures(16, 64)), as01(pictures(40, 40))
+    other = wide.clone()
+    other[..., :12] = 1 - other[..., :12]
+    assert torch.equal(cropping(wide), cropping(other)) and far(kinds["clip"](wide), kinds["clip"](other)) > 1e-3
+    seen = kinds["clip"].prepare(wide)  # 32 pixels wide, and so 8 high
+    assert seen.shape[-2:] == (32, 32) and not seen[..., :12, :].any() and not seen[..., 20:, :].any()
+    small = torch.nn.functional.interpolate(wide, size=(8, 32), mode="bicubic", antialias=True).clamp(0, 1)
+    torch.testing.assert_close(seen[..., 12:20, :] * kinds["clip"].std + kinds["clip"].mean, small, rtol=0, atol=1e-5)
+    assert torch.equal(kinds["clip"](square), cropping(square))
+    assert torch.equal(kinds["siglip"](wide), load(towers_of["siglip"])(wide))
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])

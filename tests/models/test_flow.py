@@ -120,6 +120,18 @@ def test_images_are_those_of_the_pipeline(flows: Path, case: str) -> None:
     assert (ours - theirs).abs().max() <= 1e-4
 
 
+@pytest.mark.families
+@pytest.mark.parametrize("case", [case for case in CASES if "guidance" not in case])
+def test_pictures_that_are_not_square_are_those_of_the_pipeline(flows: Path, case: str) -> None:
+    name, _, guidance, call = CASES[case]
+    backbone = load(flows, name, steps=2, guidance=guidance, resolution=(2 * PIXELS, PIXELS))
+    ours = torch.cat(list(render(backbone, None, backbone.encode(PROMPTS), SEEDS, [0, 1])))
+    generator = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    shape = {"height": PIXELS, "width": 2 * PIXELS, "num_inference_steps": 2, "output_type": "pt"}
+    theirs = pipeline(flows, name)(prompt=list(PROMPTS), generator=generator, **shape, **call).images
+    assert ours.shape == (2, 3, PIXELS, 2 * PIXELS) and (ours - theirs).abs().max() <= 1e-4
+
+
 def test_clean_from_flow_inverts_the_noising() -> None:
     clean, noise, sigma = torch.randn(3, 2), torch.randn(3, 2), torch.tensor([[0.1], [0.5], [1.0]])
     assert torch.allclose(clean_from_flow((1 - sigma) * clean + sigma * noise, noise - clean, sigma), clean, atol=1e-6)

@@ -37,7 +37,14 @@ def ours(folder: Path, steps: int, guidance: float, seeds: list[int], **options:
 
 
 def theirs(
-    folder: Path, steps: int | None, guidance: float, seeds: list[int], scheduler: Any = None, **options: Any
+    folder: Path,
+    steps: int | None,
+    guidance: float,
+    seeds: list[int],
+    scheduler: Any = None,
+    *,
+    width: int = SIDE,
+    **options: Any,
 ) -> Tensor:
     """images01 of diffusers' pipeline."""
     import diffusers
@@ -54,7 +61,7 @@ def theirs(
         generator=generators,
         output_type="pt",
         height=SIDE,
-        width=SIDE,
+        width=width,
         **counted,
         **options,
     )
@@ -341,6 +348,13 @@ def test_another_size_and_one_that_cannot_be(sdxl: Path) -> None:
     assert ours(sdxl, 1, 1.0, [3], resolution=2 * SIDE).shape[-2:] == (2 * SIDE, 2 * SIDE)
     with pytest.raises(BadInput, match="pixels"):
         load_backbone(str(sdxl), steps=1, device="cpu", resolution=SIDE + 4)
+
+
+def test_a_picture_that_is_not_square_is_the_pipelines(sdxl: Path) -> None:
+    """SDXL is told its height and width."""
+    wide = ours(sdxl, 2, 3.0, [3, 17], resolution=(2 * SIDE, SIDE))
+    assert wide.shape[-2:] == (SIDE, 2 * SIDE)
+    torch.testing.assert_close(wide, theirs(sdxl, 2, 3.0, [3, 17], width=2 * SIDE), rtol=0, atol=1e-4)
 
 
 SDXL_CONFIG = {

@@ -200,10 +200,13 @@ def test_what_decides_the_image_decides_the_identity(
         {"steps": 4},
         {"guidance": 2.0},
         {"resolution": 64},
+        {"resolution": "64x32"},
+        {"resolution": "32x64"},
         {"backbone": str(tiny.noise)},
         {"decoder": str(save_small_decoder(tmp_path / "decoder"))},
     ]
     said = [WorkingPoint.of(settings(tiny, **changed), CPU).identity for changed in changes]
+    assert "/64 px/" in said[3] and "/64x32 px/" in said[4]
     monkeypatch.setattr("sliderspace.models.device.computes_bf16", lambda device: True)
     said += [WorkingPoint.of(settings(tiny, precision=p), CPU).identity for p in ("auto", "bfloat16")]
     assert len(set(said)) == len(changes) + 1, "what auto has become is said, not that it was asked for"

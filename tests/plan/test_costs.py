@@ -77,6 +77,12 @@ def test_costs_follow_the_pixels() -> None:
     assert quarter.latent_values == 4 * 64 * 64 and quarter.denoiser.values == whole.denoiser.values
 
 
+def test_a_picture_costs_its_area_whatever_its_shape() -> None:
+    square, wide = (costs_for(settings("sdxl", resolution=size)) for size in (1024, "2048x512"))
+    assert (square.pixels, wide.pixels) == (1024, (2048, 512))
+    assert wide.denoiser == square.denoiser and wide.latent_values == square.latent_values
+
+
 def test_a_folder_is_like_a_preset_of_its_kind_with_its_own_sizes(tiny: Tiny) -> None:
     found = costs_for(settings(str(tiny.velocity)))
     assert found.counted_on in ("mini", "sd15", "sd21") and found.pixels == 32

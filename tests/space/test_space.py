@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 import sliderspace
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Speed
 from sliderspace.method.denoise import render
+from sliderspace.share.export import export
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.images import to_uint8
 
@@ -166,6 +168,21 @@ def test_discover_in_one_call_and_again_at_once(
     again = sliderspace.discover(["a robot"], tmp_path / "run", **quick)
     assert (tmp_path / "run" / "sliders.safetensors").stat().st_mtime_ns == made
     assert np.array_equal(again.units_K, space.units_K)
+
+
+@pytest.mark.usefixtures("least_measured")
+def test_a_discovery_in_pictures_that_are_not_square(quick: dict[str, Any], tmp_path: Path) -> None:
+    space = sliderspace.discover("a robot", tmp_path / "run", resolution="48x32", **quick)
+    assert space.settings.resolution == (48, 32) and space.backbone.latent_shape == (4, 8, 12)
+    assert space.generate([1], {0: 1.0}).shape == (1, 32, 48, 3)
+    assert space.sweep(0, [1], (-1, 1)).shape == (1, 2, 32, 48, 3)
+    assert (tmp_path / "run" / "report.html").stat().st_size > 1000
+    (file, *_) = export(space, tmp_path / "lora")
+    with safe_open(file, framework="np") as opened:
+        assert opened.metadata()["modelspec.resolution"] == "48x32"
+    made = (tmp_path / "run" / "sliders.safetensors").stat().st_mtime_ns
+    sliderspace.discover("a robot", tmp_path / "run", resolution=[48, 32], **quick)
+    assert (tmp_path / "run" / "sliders.safetensors").stat().st_mtime_ns == made, "the same settings, said otherwise"
 
 
 def test_discover_refuses_what_it_does_not_know(quick: dict[str, Any], tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def _kind(annotation: Any) -> tuple[type, tuple[str, ...]]:
     if get_origin(annotation) is Literal:
         return str, get_args(annotation)
     kinds = [a for a in get_args(annotation) if a is not types.NoneType] or [annotation]
-    return (kinds[0] if kinds[0] in (int, float, bool) else str), ()
+    return (kinds[0] if len(kinds) == 1 and kinds[0] in (int, float, bool) else str), ()
 
 
 def _default(name: str, value: object) -> str:

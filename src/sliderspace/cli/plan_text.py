@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import typer
 
 from sliderspace.core.settings import Measuring
+from sliderspace.core.sizes import sides
 from sliderspace.plan.catalogue import CARDS, CataloguePlan
 from sliderspace.plan.memory import RESERVE
 from sliderspace.plan.plan import Plan
@@ -52,7 +53,7 @@ def _sections(plan: Plan) -> Iterator[tuple[str, list[str]]]:
         [
             m.source,
             f"{_count(m.parameters)} values in {m.precision}" + f"; licence: {m.licence}" * bool(m.licence),
-            f"{m.steps} steps, guidance {m.guidance:g}; {m.pixels} × {m.pixels} pixels",
+            f"{m.steps} steps, guidance {m.guidance:g}; {' × '.join(map(str, sides(m.pixels)))} pixels",
             f"image encoder {m.encoder}; previews through {m.decoder or 'its own decoder'}",
         ],
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sliderspace.core.arrays import Images
 from sliderspace.core.errors import BadInput
+from sliderspace.core.sizes import Size, sides
 from sliderspace.storage.files import fingerprint
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -34,7 +35,7 @@ class Pictures:
 
     paths: tuple[Path, ...]
     captions: tuple[str | None, ...]
-    size: int
+    size: Size
     fingerprint: str
     skipped: tuple[str, ...] = ()
 
@@ -42,21 +43,20 @@ class Pictures:
         return len(self.paths)
 
     def images01(self, first: int, last: int) -> Tensor:
-        """Pictures first … last−1 as float32 [B, 3, size, size] in [0, 1], read now. BadInput when a file has gone or
+        """Pictures first … last−1 as float32 [B, 3, H, W] in [0, 1], read now. BadInput when a file has gone or
         broken since."""
         images_BHWC = np.stack([_read(path, self.size)[0] for path in self.paths[first:last]])
         return torch.from_numpy(images_BHWC).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
-def read_folder(folder: str | Path, size: int, *, least: int = 2, skip_damaged: bool = False) -> Pictures:
-    """The PNG, JPEG and WebP files right in `folder`, each to be cut to `size` × `size` pixels; `name.txt` is the
-    caption of `name.jpg`.
+def read_folder(folder: str | Path, size: Size, *, least: int = 2, skip_damaged: bool = False) -> Pictures:
+    """The PNG, JPEG and WebP files right in `folder`, each to be cut to `size` pixels; `name.txt` is the caption of
+    `name.jpg`.
 
-    A picture is turned as its EXIF says, laid on white where it is transparent, resized on its shorter edge (a smaller
-    one is enlarged, and stays blurred) and cropped at the centre. Colour profiles are not applied. Every file is
-    decoded once here, so that a damaged one is known before a long run: it raises BadInput, or with `skip_damaged` is
-    left out. BadInput also when fewer than
-    `least` remain.
+    A picture is turned as its EXIF says, laid on white where it is transparent, resized until it covers the size (a
+    smaller one is enlarged, and stays blurred) and cropped at the centre. Colour profiles are not applied. Every file
+    is decoded once here, so that a damaged one is known before a long run: it raises BadInput, or with `skip_damaged`
+    is left out. BadInput also when fewer than `least` remain.
     """
     folder = Path(folder)
     found = _listed(folder)
@@ -102,26 +102,26 @@ def _caption(picture: Path) -> str | None:
         raise BadInput(f"the caption {path} cannot be read: save it as UTF-8 text") from error
 
 
-def _read(path: Path, size: int) -> tuple[Images, str]:
-    """uint8 [size, size, 3] of a picture, and the hash of its file. BadInput says in one line what is wrong with it."""
+def _read(path: Path, size: Size) -> tuple[Images, str]:
+    """uint8 [H, W, 3] of a picture, and the hash of its file. BadInput says in one line what is wrong with it."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "blake2b").hexdigest()
             file.seek(0)
-            return _square(file, size), digest
+            return _cut(file, sides(size)), digest
     except (
         Exception
     ) as error:  # for a damaged file Pillow raises a dozen kinds, SyntaxError and struct.error among them
         raise BadInput(f"{path} cannot be read: {(str(error) or type(error).__name__).splitlines()[0]}") from error
 
 
-def _square(file: BinaryIO, size: int) -> Images:
+def _cut(file: BinaryIO, size: tuple[int, int]) -> Images:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # more than 89 million pixels
         with Image.open(file, formats=FORMATS) as image:
             upright = _rgb(ImageOps.exif_transpose(image))
-    return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))
+    return np.asarray(ImageOps.fit(upright, size, Image.Resampling.LANCZOS))
 
 
 def _rgb(image: Image.Image) -> Image.Image:

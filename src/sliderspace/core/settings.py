@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sliderspace.core.errors import BadInput
+from sliderspace.core.sizes import Size, size_from
 from sliderspace.core.text import is_blank, shown
 
 Targets = Literal["cross-kv", "cross", "attention", "linear"]
@@ -84,8 +85,8 @@ class Settings(BaseModel):
     precision: Precision = Field(
         default="auto", description="Of the base model; auto: bfloat16 where the hardware computes in it."
     )
-    resolution: int | None = Field(
-        default=None, ge=8, le=8192, description="Pixels of an image's side; left out: the model's own."
+    resolution: Size | None = Field(
+        default=None, description="Pixels of an image's side, or WIDTHxHEIGHT; left out: the model's own."
     )
     decoder: str = Field(
         default="auto",
@@ -161,6 +162,11 @@ class Settings(BaseModel):
         if not prompts or any(is_blank(p) for p in prompts):
             raise ValueError("the prompt is empty: say what to draw, for example “a portrait of a person”")
         return tuple(p.strip() for p in prompts)
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _sized(cls, resolution: object) -> Size | None:
+        return None if resolution is None else size_from(resolution)
 
     @field_validator("embed", mode="before")
     @classmethod

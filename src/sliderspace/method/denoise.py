@@ -6,12 +6,14 @@ same wherever it is switched on. B rows, N images, K sliders; strengths are raw,
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from math import prod
 
 import torch
 from torch import Tensor
 
 from sliderspace.core.batches import BatchSize, in_batches
 from sliderspace.core.errors import BadInput
+from sliderspace.core.sizes import sides
 from sliderspace.method.sliders import SliderBank
 from sliderspace.models.backbones.base import Backbone, Condition
 
@@ -66,7 +68,7 @@ def final_latents(
 
 def few_latents(backbone: Backbone, z_NCHW: Tensor) -> Sequence[Tensor]:
     """Scaled latents in parts so small that large pictures of one fit into memory."""
-    return z_NCHW.split(max(1, DECODED_VALUES // (3 * backbone.image_size**2)))
+    return z_NCHW.split(max(1, DECODED_VALUES // (3 * prod(sides(backbone.image_size)))))
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sliderspace.core.arrays import Array, Images
 from sliderspace.core.batches import BatchSize
+from sliderspace.core.sizes import sides
 from sliderspace.method.denoise import few_latents, finished_latents
 from sliderspace.method.sliders import SliderBank
 from sliderspace.method.strengths import sweep_rows
@@ -88,8 +89,8 @@ class Viewer:
         kept: list[Images] = []
         batches = self._watched(finished_latents(*about, batch=self.batch), keep, kept)
         found = embedded(batches, self.encoder, self.judge)
-        side = min(self.backbone.image_size, THUMBNAIL)
-        none = np.zeros((0, side, side, 3), dtype=np.uint8)
+        width, height = sides(self.backbone.image_size)
+        none = thumbnails(np.zeros((1, height, width, 3), dtype=np.uint8))[:0]
         return found | {"images": torch.from_numpy(np.concatenate(kept) if kept else none)}
 
     @torch.no_grad()

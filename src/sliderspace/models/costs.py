@@ -17,6 +17,7 @@ from typing import Any
 from safetensors import safe_open
 
 from sliderspace.core.settings import Settings
+from sliderspace.core.sizes import Size, sides
 from sliderspace.models.backbones.families import family_of
 from sliderspace.models.backbones.folder import vae_scale
 from sliderspace.models.backbones.preset import PARTS
@@ -61,7 +62,7 @@ class Costs:
     """A model at its working point. `counted_on` is the preset whose counts stand in for a model that has none."""
 
     counted_on: str
-    pixels: int
+    pixels: Size
     rows: int  # denoiser rows an image: 2 with classifier-free guidance
     latent_values: int
     text_gib: float  # while prompts are encoded, weights of the text encoders included
@@ -136,11 +137,12 @@ def costs_for(settings: Settings) -> Costs:
     )
     rows = 2 if guidance > 1 and not told else 1
     decoder = found.own_decoder if settings.decoder == "full" else found.decoder
-    area = ((settings.resolution or found.pixels) / found.pixels) ** 2
+    pixels = settings.resolution or found.pixels
+    area = prod(sides(pixels)) / prod(sides(found.pixels))
     return replace(
         found,
         rows=rows,
-        pixels=settings.resolution or found.pixels,
+        pixels=pixels,
         latent_values=round(found.latent_values * area),
         denoiser=found.denoiser.scaled(area * rows / found.rows),
         decoder=decoder.scaled(area),
@@ -180,7 +182,7 @@ def _in_folder(like: Costs, folder: Path) -> Costs:
         return like
     linear = [prod(shape) for shape in shapes[component].values() if len(shape) == 2]
     pixels, latent_values = _image_of(folder)
-    area = (pixels / like.pixels) ** 2
+    area = pixels**2 / prod(sides(like.pixels))
     decoder = _resized(like.own_decoder.scaled(area), sizes["vae"])
     return replace(
         like,

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from sliderspace.core.settings import Precision, Quantize, Settings, Speed
+from sliderspace.core.sizes import Size
 from sliderspace.models.backbones.folder import read_config
 from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
 from sliderspace.models.device import device_for
@@ -23,7 +24,7 @@ def load_backbone(
     guidance: float | None = None,
     device: str = "auto",
     precision: Precision = "auto",
-    resolution: int | None = None,
+    resolution: Size | None = None,
     decoder: str = "auto",
     quantize: Quantize = "none",
     lora: str = "",
@@ -91,5 +92,7 @@ def empty_denoiser(point: WorkingPoint) -> nn.Module:
 
 
 def encoder_at(location: str, *, device: torch.device, dtype: torch.dtype = torch.float32) -> Encoder:
-    """The encoder of a name, repository, folder or file. Raises BadInput when there is none."""
-    return load_encoder(find_encoder(location), identity=encoder_identity(location), device=device, dtype=dtype)
+    """The encoder of a name, repository, folder or file, which sees the whole of a picture that is not square. Raises
+    BadInput when there is none."""
+    identity = encoder_identity(location)
+    return load_encoder(find_encoder(location), identity=identity, device=device, dtype=dtype, whole=True)

@@ -16,8 +16,9 @@ import torch
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Precision, Quantize, Settings
+from sliderspace.core.sizes import Size, in_words
 from sliderspace.models.backbones.families import family_of
-from sliderspace.models.backbones.folder import check_parts, read_config, vae_scale
+from sliderspace.models.backbones.folder import check_parts, image_size_of, read_config
 from sliderspace.models.backbones.lora import Lora, split, strength_of
 from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
 from sliderspace.models.backbones.preset import Preset, file_at, identity_at
@@ -42,7 +43,7 @@ class WorkingPoint:
     spacing: str  # diffusers' timestep_spacing where the preset changes it
     schedule: Schedule
     latent_shape: tuple[int, int, int]
-    resolution: int  # pixels a side where they were chosen; 0: the model's own
+    resolution: Size  # pixels where they were chosen; 0: the model's own
     decoder: str  # of previews; "": the model's own
     decoder_for_people: bool  # it draws the pictures that people look at, too
     precision: Literal["float32", "bfloat16"]
@@ -86,9 +87,9 @@ class WorkingPoint:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     @property
-    def image_size(self) -> int:
-        """Pixels a side."""
-        return self.latent_shape[-1] * vae_scale(self.configs)
+    def image_size(self) -> Size:
+        """In pixels."""
+        return image_size_of(self.configs, self.latent_shape)
 
     @property
     def folder(self) -> Path:
@@ -100,7 +101,7 @@ class WorkingPoint:
         """The model at this point: all that decides an image. What decides speed and memory is no part of it."""
         times = ",".join(f"{t:.1f}" for t in self.times)
         parts = [source_identity(self.preset.source), f"{self.sampler} {self.spacing} at {times}".replace("  ", " ")]
-        parts += [f"guidance {self.guidance:g}", f"{self.image_size} px", self.precision]
+        parts += [f"guidance {self.guidance:g}", f"{in_words(self.image_size)} px", self.precision]
         parts += [*filter(None, [self.preset.prediction]), *self.preset.other_identities]
         parts += [self.lora_identity] if self.lora else []
         parts += [f"decoder {source_identity(self.decoder)}"] if self.decoder else []
@@ -140,7 +141,7 @@ def point_for(
     steps: int | None = None,
     guidance: float | None = None,
     precision: Precision = "auto",
-    resolution: int | None = None,
+    resolution: Size | None = None,
     decoder: str = "auto",
     quantize: Quantize = "none",
     lora: str = "",

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sliderspace.core.settings import Measuring, Settings, Speed
+from sliderspace.core.sizes import Size
 from sliderspace.method.measuring import Work, chosen_for, work_of
 from sliderspace.models.backbones import Preset, preset_for
 from sliderspace.models.configs import configs_of
@@ -38,7 +39,7 @@ class Model:
     precision: str
     steps: int
     guidance: float
-    pixels: int
+    pixels: Size
     encoder: str
     decoder: str  # empty: the model's own
     counted_on: str  # the preset whose counts were used

@@ -11,6 +11,7 @@ it goes by the names of the tensors.
 from typing import NamedTuple
 
 from sliderspace.core.numbers import written
+from sliderspace.core.sizes import Size, sides
 from sliderspace.core.text import one_line
 from sliderspace.share.metadata import About
 from sliderspace.share.places import short_name
@@ -27,7 +28,7 @@ class Family(NamedTuple):
     implementation: str
     base: str
     webui: str
-    resolution: int  # pixels a side; 0: not known
+    resolution: Size  # pixels; 0: not known
     elsewhere: bool = True  # whether any program but diffusers knows it
 
 
@@ -52,9 +53,9 @@ FAMILIES = {
 }
 
 
-def family(kind: str, backbone: str, resolution: int = 0) -> Family:
-    """`kind` is of `lora_names.family_of`; `resolution` is in pixels a side where it is known. Of models that nobody
-    else knows, the architecture is the model's own name."""
+def family(kind: str, backbone: str, resolution: Size = 0) -> Family:
+    """`kind` is of `lora_names.family_of`; `resolution` is in pixels where it is known. Of models that nobody else
+    knows, the architecture is the model's own name."""
     if kind not in FAMILIES:
         name = short_name(backbone)
         return Family(name, "diffusers", name, "Unknown", resolution, elsewhere=False)
@@ -67,7 +68,7 @@ def family(kind: str, backbone: str, resolution: int = 0) -> Family:
 def keys(about: About, family: Family, *, date: str, digest: str) -> dict[str, str]:
     """The metadata for other programs. `date` is ISO 8601; `digest` the SHA-256 of all values as they lie in the
     file."""
-    size = f"{family.resolution}x{family.resolution}"
+    width, height = sides(family.resolution)
     return {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": f"{family.architecture}/lora",
@@ -77,7 +78,7 @@ def keys(about: About, family: Family, *, date: str, digest: str) -> dict[str, s
         "modelspec.author": f"made with sliderspace {about.package}",
         "modelspec.date": date,
         "modelspec.hash_sha256": f"0x{digest}",
-        **({"modelspec.resolution": size} if family.resolution else {}),
+        **({"modelspec.resolution": f"{width}x{height}"} if family.resolution else {}),
         "modelspec.usage_hint": hint(about, family),
         "ss_base_model_version": family.base,
         "ss_sd_model_name": short_name(about.base_model),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sliderspace.core.settings import Targets
+from sliderspace.core.sizes import Size
 from sliderspace.models.backbones.samplers import Schedule
 
 
@@ -58,7 +59,7 @@ class Backbone(ABC):
     ]  # for each choice of slider targets, a regular expression of its linear layers' whole module paths
     schedule: Schedule
     latent_shape: tuple[int, int, int]
-    image_size: int  # pixels
+    image_size: Size  # pixels
     device: torch.device
     text_encoders: dict[str, Any]  # those that are loaded now, by their folders
     keeps_text_encoders = False

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sliderspace.core.errors import BadInput
+from sliderspace.core.sizes import Size, sides
 from sliderspace.models.backbones.base import Condition
 from sliderspace.models.backbones.folder import check_size, check_steps, read_config, vae_scale
 from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
@@ -74,11 +75,11 @@ class FlowBackbone(PipelineBackbone):
         scheduler.set_timesteps(sigmas=sigmas, mu=cls.shift_of(folder, tokens, steps))
 
     @classmethod
-    def latent_shape_of(cls, folder: Path, pixels: int) -> tuple[int, int, int]:
+    def latent_shape_of(cls, folder: Path, size: Size) -> tuple[int, int, int]:
         vae, scale = read_config(folder, "vae"), vae_scale(folder)
-        check_size(pixels, 2 * scale)
-        side = (pixels or int(vae.get("sample_size", 1024))) // scale
-        return cls.channels_of(vae), side, side
+        check_size(size, 2 * scale)
+        width, height = sides(size or int(vae.get("sample_size", 1024)))
+        return cls.channels_of(vae), height // scale, width // scale
 
     @classmethod
     def sampling_of(cls, folder: Path, setup: Setup) -> tuple[str, Schedule]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sliderspace.core.errors import BadInput
+from sliderspace.core.sizes import Size, in_words, sides, size_of
 
 MOST_PIXELS = 8192
 
@@ -30,10 +31,17 @@ def vae_scale(folder: Path) -> int:
     return 2 ** len(levels)
 
 
-def check_size(pixels: int, step: int) -> None:
+def image_size_of(folder: Path, latent_shape: tuple[int, int, int]) -> Size:
+    """Pixels of images with latents [C, H, W]."""
+    _, height, width = latent_shape
+    scale = vae_scale(folder)
+    return size_of(width * scale, height * scale)
+
+
+def check_size(size: Size, step: int) -> None:
     """Raises BadInput for a side that is no multiple of `step`, or beyond what any model here was trained at."""
-    if pixels < 0 or pixels > MOST_PIXELS or pixels % step:
-        raise BadInput(f"--resolution {pixels}: take a multiple of {step} of at most {MOST_PIXELS} pixels")
+    if any(pixels < 0 or pixels > MOST_PIXELS or pixels % step for pixels in sides(size)):
+        raise BadInput(f"--resolution {in_words(size)}: take a multiple of {step} of at most {MOST_PIXELS} pixels")
 
 
 def check_steps(steps: int, scheduler: Mapping[str, Any]) -> None:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Quantize
+from sliderspace.core.sizes import Size
 from sliderspace.models.backbones.base import Backbone, Condition
-from sliderspace.models.backbones.folder import check_parts, read_config, read_weights, vae_scale, variant_of
+from sliderspace.models.backbones.folder import check_parts, image_size_of, read_config, read_weights, variant_of
 from sliderspace.models.backbones.lora import Lora, attach, fuse
 from sliderspace.models.backbones.samplers import Schedule
 from sliderspace.models.backbones.single_file import part_of, read_header
@@ -45,7 +46,7 @@ class Setup:
     timesteps: tuple[int, ...] = ()  # the times a distilled model was trained at, where they are not evenly spaced
     spacing: str = ""  # diffusers' timestep_spacing in place of the folder's own
     prediction: str = ""  # what the denoiser predicts, in place of what the folder says
-    resolution: int = 0  # pixels; 0: the folder's own
+    resolution: Size = 0  # pixels; 0: the folder's own
     file: Path | None = None  # one file that holds the weights of all or most parts; the folder has the others
     weights: Path | None = None  # a file of denoiser weights in place of the folder's (DMD2, Lightning)
     loras: tuple[Lora, ...] = ()  # fused into the denoiser's weights, in this order
@@ -69,9 +70,9 @@ class PipelineBackbone(Backbone):
 
     @classmethod
     @abstractmethod
-    def latent_shape_of(cls, folder: Path, pixels: int) -> tuple[int, int, int]:
-        """Channels, height and width of latents, for images of so many pixels a side (0: the model's own). Raises
-        BadInput for a size that the model has not."""
+    def latent_shape_of(cls, folder: Path, size: Size) -> tuple[int, int, int]:
+        """Channels, height and width of latents, for images of a size in pixels (0: the model's own). Raises BadInput
+        for a size that the model has not."""
 
     @classmethod
     @abstractmethod
@@ -86,7 +87,7 @@ class PipelineBackbone(Backbone):
         self.text_encoders = {}
         self.guidance = setup.guidance
         self.latent_shape = self.latent_shape_of(folder, setup.resolution)
-        self.image_size = self.latent_shape[-1] * vae_scale(folder)
+        self.image_size = image_size_of(folder, self.latent_shape)
         self.schedule = self.sampling_of(folder, setup)[1]
 
     def config(self, part: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Targets
+from sliderspace.core.sizes import Size, sides
 from sliderspace.models.backbones.base import Condition
 from sliderspace.models.backbones.folder import check_size, check_steps, read_config, vae_scale
 from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
@@ -75,11 +76,11 @@ class UNetBackbone(PipelineBackbone):
         return (4, 8.0) if read_config(folder, "unet").get("time_cond_proj_dim") else cls.full_steps
 
     @classmethod
-    def latent_shape_of(cls, folder: Path, pixels: int) -> tuple[int, int, int]:
+    def latent_shape_of(cls, folder: Path, size: Size) -> tuple[int, int, int]:
         config, scale = read_config(folder, "unet"), vae_scale(folder)
-        check_size(pixels, scale * 2 ** (len(config["block_out_channels"]) - 1))
-        side = pixels // scale or int(config["sample_size"])
-        return int(config["in_channels"]), side, side
+        check_size(size, scale * 2 ** (len(config["block_out_channels"]) - 1))
+        width, height = sides(size or int(config["sample_size"]) * scale)
+        return int(config["in_channels"]), height // scale, width // scale
 
     @classmethod
     def sampling_of(cls, folder: Path, setup: Setup) -> tuple[str, Schedule]:
@@ -163,7 +164,8 @@ class SDXLBackbone(UNetBackbone):
 
     def _added(self, texts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The pooled text, and the original size, crop corner and target size the model was told in training."""
-        size = [self.image_size, self.image_size, 0, 0, self.image_size, self.image_size]
+        width, height = sides(self.image_size)
+        size = [height, width, 0, 0, height, width]
         pooled = texts["pooled"]
         return {
             "text_embeds": pooled,

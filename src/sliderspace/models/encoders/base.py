@@ -58,14 +58,20 @@ class Preprocessing:
             return self.box
         return (self.edge, self.edge * width // height) if height <= width else (self.edge * height // width, self.edge)
 
+    def fitted_to(self, height: int, width: int) -> tuple[int, int]:
+        """The size at which the whole picture just fits into the crop, to the nearest pixel."""
+        scale = min(self.crop[0] / height, self.crop[1] / width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
 
 class Encoder(nn.Module):
     """An image tower and what comes before it: images01 [B, 3, H, W] -> unit vectors φ [B, D], differentiable, weights
     frozen.
 
     `tower` maps prepared pixels [B, 3, h, w] to embeddings [B, D]. Images are clamped to [0, 1] with a gradient that
-    passes, resized, cropped in the middle, and normalised as the reference processor does. `identity` names these
-    weights in fingerprints.
+    passes, resized, cropped in the middle, and normalised as the reference processor does; with `whole`, one that is
+    not square is fitted into the crop instead, between bars of the mean colour. `identity` names these weights in
+    fingerprints.
     """
 
     def __init__(
@@ -77,8 +83,10 @@ class Encoder(nn.Module):
         identity: str,
         device: torch.device,
         dtype: torch.dtype,
+        whole: bool = False,
     ) -> None:
         super().__init__()
+        self.whole = whole
         self.tower = tower.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.preprocessing, self.dim, self.identity, self.dtype = preprocessing, dim, identity, dtype
         self.mean, self.std = (
@@ -114,14 +122,19 @@ class Encoder(nn.Module):
         return (_clamp01(self._cropped(_clamp01(images01))) - self.mean) / self.std
 
     def _cropped(self, x: Tensor) -> Tensor:
-        want = self.preprocessing
-        size, (height, width) = want.resized_to(*x.shape[-2:]), want.crop
+        want, (height, width) = self.preprocessing, self.preprocessing.crop
+        fitted = self.whole and not want.box and x.shape[-2] != x.shape[-1]
+        size = want.fitted_to(*x.shape[-2:]) if fitted else want.resized_to(*x.shape[-2:])
         if size != x.shape[-2:]:
             x = x.to(torch.promote_types(x.dtype, torch.float32))
             down, across = (
                 _resizing(*s, want.mode, x.device).to(x.dtype) for s in zip(x.shape[-2:], size, strict=True)
             )
             x = down @ (x @ across.T)
+        if fitted:
+            above, beside = height - size[0], width - size[1]
+            bars = (beside // 2, beside - beside // 2, above // 2, above - above // 2)
+            return self.mean + nn.functional.pad(x - self.mean, bars)
         top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
         return x[..., top : top + height, left : left + width]
 

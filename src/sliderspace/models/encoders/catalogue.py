@@ -107,12 +107,16 @@ def check_there(location: str) -> None:
         )
 
 
-def load_encoder(folder: Path, *, identity: str, device: torch.device, dtype: torch.dtype) -> Encoder:
-    """The encoder of a local folder. Raises BadInput when there is none, or its files are missing or damaged."""
+def load_encoder(
+    folder: Path, *, identity: str, device: torch.device, dtype: torch.dtype, whole: bool = False
+) -> Encoder:
+    """The encoder of a local folder; `whole` as `Encoder` has it, but for faces, which are looked for in the middle.
+    Raises BadInput when there is none, or its files are missing or damaged."""
     config, preprocessing = read_folder(folder)
     with explained(folder):
         tower, dim = LOADERS[config["model_type"]](folder, config, device, dtype)
-        return Encoder(tower, preprocessing, dim=dim, identity=identity, device=device, dtype=dtype)
+        whole = whole and config["model_type"] != facenet.MODEL_TYPE
+        return Encoder(tower, preprocessing, dim=dim, identity=identity, device=device, dtype=dtype, whole=whole)
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], Preprocessing]:
