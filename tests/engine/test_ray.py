@@ -21,7 +21,8 @@ import sliderspace
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Speed
 from sliderspace.engine import local
-from sliderspace.engine.models import Models
+from sliderspace.engine.catalogue import Discovery, Ended, discover
+from sliderspace.engine.models import Loaded, Models
 from sliderspace.engine.progress import Progress
 from sliderspace.engine.tasks import Task, in_turn
 
@@ -113,6 +114,18 @@ def test_workers_that_do_not_see_the_folder_send_their_files_back(
     go(make(folder), partial(local.discover, engine=workers))
     assert not any(worker.sees for worker in workers.members)
     assert contents(tmp_path / "run") == plain
+
+
+def test_a_catalogue_by_workers_has_the_bytes_of_discoveries_alone(
+    workers: Any, make: MakeModels, plain: dict[str, str], tmp_path: Path
+) -> None:
+    """They go from concept to concept, with what they have loaded."""
+    models = make(tmp_path / "first")
+    found = [Discovery(models.settings, tmp_path / name) for name in ("first", "second")]
+    ended = [last for _, last in discover(found, ONE_LANE, Loaded(), engine=workers) if isinstance(last, Ended)]
+    assert ended == [Ended(), Ended()]
+    for concept in found:
+        assert {name: data for name, data in contents(concept.folder).items() if name != "report.html"} == plain
 
 
 # ---- what is lost
