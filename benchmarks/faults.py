@@ -34,8 +34,6 @@ from sliderspace.engine.begin import begin
 from sliderspace.engine.local import discover
 from sliderspace.engine.models import Models
 from sliderspace.engine.ray import started
-from sliderspace.share.export import export
-from sliderspace.space.space import SliderSpace
 from sliderspace.storage.run_folder import RunFolder
 
 STAGES = ("sample", "train", "measure")
@@ -95,11 +93,15 @@ def mutated_files(root: Path, settings: dict[str, Any], count: int) -> int:
     """Spoil the files of a finished run so often, or a few more, dealt out to all cases; how often that was. Raises
     SystemExit where a reader breaks."""
     kills.work(root / "run", settings)
-    export(SliderSpace.load(root / "run"), root / "exported")
+    mutations.make_whole(root / "run")
     each = -(-count // len(mutations.CASES))
+    broken: list[str] = []
     for name, reader in mutations.CASES:
-        if found := mutations.faults(root / "run", name, reader, range(each)):
-            raise SystemExit("\n".join([f"{name}, {reader.__name__}:", *found]))
+        found = mutations.faults(root / "run", name, reader, range(each))
+        broken += [f"{name}, {reader.__name__}: {line}" for line in found]
+        print(f"{each} times {name}, {reader.__name__}: {len(found)} broke it", file=sys.stderr, flush=True)
+    if broken:
+        raise SystemExit("\n".join(broken))
     return each * len(mutations.CASES)
 
 
