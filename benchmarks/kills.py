@@ -134,7 +134,7 @@ def attempt(
                 struck.append(replace(kill, stage=stages[-1]))
                 look()
                 break  # the process itself may be gone
-        time.sleep(0.001)
+        time.sleep(0.005)
     os.close(heard)
     code = os.waitstatus_to_exitcode(status[1])
     victims = [kill.victim for kill in struck]

@@ -218,15 +218,30 @@ def command(small: dict[str, Any], tmp_path: Path) -> Callable[..., subprocess.P
     return start
 
 
+def wait_for_directions(run: subprocess.Popen[str], folder: Path) -> None:
+    """Until the run is about to train."""
+    made = folder / "unfinished" / "directions.safetensors"
+    until = time.monotonic() + 300
+    while run.poll() is None and not made.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def test_a_cluster_that_is_gone_ends_the_command(command: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    """Ray would wait for another machine forever."""
+    run = command("--engine", "ray", "--workers", "1")
+    wait_for_directions(run, tmp_path / "run")
+    family = psutil.Process(run.pid).children(recursive=True)
+    assert [process.kill() for process in family if process.name() == "raylet"] == [None]
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 1 and "the Ray cluster is gone" in err, err
+
+
 def test_the_command_stopped_leaves_a_folder_that_goes_on(
     command: Callable[..., subprocess.Popen[str]], make: MakeModels, plain: dict[str, str], tmp_path: Path
 ) -> None:
     """What Ctrl-C does; and while it runs, nobody else can reach its cluster."""
     run = command("--engine", "ray", "--workers", "1")
-    made = tmp_path / "run" / "unfinished" / "directions.safetensors"
-    until = time.monotonic() + 300
-    while run.poll() is None and not made.exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for_directions(run, tmp_path / "run")
     family = psutil.Process(run.pid).children(recursive=True)
     addresses = listening(family)
     run.send_signal(signal.SIGINT)

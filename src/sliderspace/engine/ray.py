@@ -8,6 +8,7 @@ itself is raised as the plain engine raises it.
 """
 
 import os
+import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -36,6 +37,7 @@ except ModuleNotFoundError as error:
 TRIES = 3
 EVERY_S = 0.2  # between two looks at how far workers are
 PATIENCE_S = 5.0  # for workers to clear up
+CHECK_S = 5.0  # between two looks at whether the cluster is still there
 REMOTE: Any = cast("Any", ray).remote(concurrency_groups={"look": 1})(Worker)  # it says how far it is while it works
 OF_THE_MACHINE = (OSError, getattr(torch, "AcceleratorError", OSError))  # a disk or a card that failed
 
@@ -66,12 +68,13 @@ class Workers:
 
     def __call__(self, models: Models, tasks: Sequence[Task]) -> Iterator[Step]:
         """All tasks, each by whoever is free. Raises what a task raises, and SliderSpaceError where one worker after
-        another is lost over the same task."""
+        another is lost over the same task, or the cluster itself."""
         work = _Work(self, Run.of(models), tasks)
         try:
             while work.left:
                 work.give()
                 work.take()
+                work.check()
                 yield work.progress()
         finally:
             work.break_off()
@@ -119,6 +122,7 @@ class _Work:
         self.note = ""
         self.tried: Counter[Task | None] = Counter()
         self.sent: dict[str, Any] | None = None
+        self.checked_s = time.monotonic()
         self.free: list[Member] = []
         self.waiting: dict[Any, Member] = {}
         for worker in workers.hired(len(tasks)):
@@ -172,6 +176,14 @@ class _Work:
         if task:
             self.due.appendleft(task)
         self._begin(self.workers.replaced(worker, memory=isinstance(error, OutOfMemoryError)))
+
+    def check(self) -> None:
+        """Raises SliderSpaceError where the cluster has no machine any more: Ray would wait for another one forever."""
+        if time.monotonic() < self.checked_s + CHECK_S:
+            return
+        self.checked_s = time.monotonic()
+        if not any(node["Alive"] for node in ray.nodes()):
+            raise SliderSpaceError("the Ray cluster is gone.\nGive the same command again to go on from here.")
 
     def progress(self) -> Step:
         """How much of all tasks is done, by the last that was heard of each worker."""
