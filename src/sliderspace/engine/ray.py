@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -27,6 +28,9 @@ from sliderspace.storage.files import save_bytes
 # Read by Ray as it is imported. Without "cluster" it listens on the loopback address alone, on every system.
 if not os.environ.get("RAY_ADDRESS"):
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+# Where there is a token Ray shows it by itself, except to the client server of ray://.
+if (Path.home() / ".ray" / "auth_token").exists():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 try:
     import ray
@@ -38,8 +42,18 @@ TRIES = 3
 EVERY_S = 0.2  # between two looks at how far workers are
 PATIENCE_S = 5.0  # for workers to clear up
 CHECK_S = 5.0  # between two looks at whether the cluster is still there
-REMOTE: Any = cast("Any", ray).remote(concurrency_groups={"look": 1})(Worker)  # it says how far it is while it works
 OF_THE_MACHINE = (OSError, getattr(torch, "AcceleratorError", OSError))  # a disk or a card that failed
+
+
+class WorkerActor(Worker):
+    """It says how far it is while it works."""
+
+    @cast("Any", ray).method(concurrency_group="look")
+    def look(self) -> tuple[Task | None, Step]:
+        return super().look()
+
+
+REMOTE: Any = cast("Any", ray).remote(concurrency_groups={"look": 1})(WorkerActor)
 
 
 @dataclass(eq=False)
@@ -189,7 +203,7 @@ class _Work:
         """How much of all tasks is done, by the last that was heard of each worker."""
         busy = [worker for worker in self.waiting.values() if worker.task]
         for worker in busy:
-            worker.asked = worker.asked or worker.actor.look.options(concurrency_group="look").remote()
+            worker.asked = worker.asked or worker.actor.look.remote()
             if ray.wait([worker.asked], timeout=0)[0]:
                 self._heard(worker)
         lost = self.workers.lost
