@@ -8,6 +8,7 @@ itself is raised as the plain engine raises it.
 """
 
 import os
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
@@ -28,8 +29,8 @@ from sliderspace.storage.files import save_bytes
 # Read by Ray as it is imported. Without "cluster" it listens on the loopback address alone, on every system.
 if not os.environ.get("RAY_ADDRESS"):
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-# Where there is a token Ray shows it by itself, except to the client server of ray://.
-if (Path.home() / ".ray" / "auth_token").exists():
+# Where there is a token Ray shows it by itself, except to the client server of ray://. Too late once Ray is imported.
+if "ray" not in sys.modules and (Path.home() / ".ray" / "auth_token").exists():
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 try:
