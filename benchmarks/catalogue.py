@@ -30,7 +30,7 @@ from sliderspace.core.errors import Held
 from sliderspace.core.settings import Settings, Speed
 from sliderspace.engine import catalogue, local, stages
 from sliderspace.engine.begin import begin
-from sliderspace.engine.catalogue import Task
+from sliderspace.engine.catalogue import Discovery
 from sliderspace.engine.models import Models
 from sliderspace.engine.overview import Stage
 from sliderspace.engine.progress import Progress
@@ -149,13 +149,13 @@ class Worker:
 
     def _events(self) -> Generator[catalogue.Event]:
         """What `discover --concepts` does in a process that begins now."""
-        found = {task: self.world.stage(task, self.now) for task in self.world.tasks}
-        due = catalogue.furthest_first((task for task in found if found[task] != "done"), found)
+        found = {concept: self.world.stage(concept, self.now) for concept in self.world.concepts}
+        due = catalogue.furthest_first((concept for concept in found if found[concept] != "done"), found)
         yield from catalogue.run(due, self._work)
 
-    def _work(self, task: Task) -> Generator[Progress]:
+    def _work(self, concept: Discovery) -> Generator[Progress]:
         """As `discover_concept`."""
-        folder = self.world.folders[task]
+        folder = self.world.folders[concept]
         if folder.has("report", self.now):
             return
         if folder.free > self.now:
@@ -257,20 +257,20 @@ class Outcome:
 class World:
     """A catalogue and those who work on it. `spread` is the standard deviation of a task's duration, as a share."""
 
-    tasks: list[Task]
+    concepts: list[Discovery]
     models: Models
     seconds: Seconds
     faults: Faults
     spread: float
     rng: random.Random
-    folders: dict[Task, Folder] = field(default_factory=lambda: defaultdict(Folder))
+    folders: dict[Discovery, Folder] = field(default_factory=lambda: defaultdict(Folder))
     losses: int = 0
 
     def jitter(self) -> float:
         return max(0.2, self.rng.gauss(1.0, self.spread)) if self.spread else 1.0
 
-    def stage(self, task: Task, now: float) -> Stage:
-        folder = self.folders[task]
+    def stage(self, concept: Discovery, now: float) -> Stage:
+        folder = self.folders[concept]
         if folder.has("report", now):
             return "done"
         names = ("base", "measuring"), ("directions", "training"), ("trajectories 0", "sampling")
@@ -298,7 +298,7 @@ class World:
             self.losses += 1
             if self.faults.returns is not None:
                 start(worker.lost_at + self.faults.returns)
-        ends = [self.folders[task].made.get("report", math.inf) for task in self.tasks]
+        ends = [self.folders[concept].made.get("report", math.inf) for concept in self.concepts]
         done = [end for end in ends if end < math.inf]
         return Outcome(max(done, default=math.inf) / 3600, self.losses, len(ends) - len(done))
 
@@ -307,8 +307,8 @@ def simulated(
     models: Models, seconds: Seconds, concepts: int, workers: int, faults: Faults, *, spread: float, seed: int
 ) -> Outcome:
     """What becomes of a catalogue of so many concepts."""
-    tasks = [Task(models.settings, Path(f"{index:04d}")) for index in range(concepts)]
-    world = World(tasks, models, seconds, faults, spread, random.Random(seed))
+    due = [Discovery(models.settings, Path(f"{index:04d}")) for index in range(concepts)]
+    world = World(due, models, seconds, faults, spread, random.Random(seed))
     replaced = [name for name in vars(Tasks) if not name.startswith("_")]
     with ExitStack() as stack:
         for name in replaced:

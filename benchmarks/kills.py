@@ -12,10 +12,12 @@ one. Printed: kills by stage, and what they cost.
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
 import re
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -33,6 +35,7 @@ import psutil
 import torch
 from tiny_models import save_tiny
 
+from sliderspace.core.errors import SliderSpaceError
 from sliderspace.core.settings import Speed, settings_from
 from sliderspace.engine.begin import begin
 from sliderspace.engine.evaluation import Evaluation
@@ -79,6 +82,10 @@ def tell(pipe: int | None, stage: str) -> None:
 
 Work = Callable[[Path, dict[str, Any], int], None]
 TITLES = {"worker": "ray::Worker", "head": "raylet"}  # what Ray's processes are called
+ORPHANS: list[psutil.Process] = []
+GIVEN_UP = 3  # the exit code of an attempt that ended with an error of ours
+MANY = 3  # workers lost in an attempt, after which it may
+HANGS_S = 1800  # after which an attempt counts as hanging
 
 
 @dataclass(frozen=True)
@@ -92,54 +99,82 @@ class Moment:
 
 
 def attempt(
-    folder: Path, settings: dict[str, Any], kill: Moment | None, work: Work = work
-) -> tuple[bool, Moment | None]:
-    """Whether a process got done; and the moment, in the stage where it came: None where that was too late."""
+    folder: Path,
+    settings: dict[str, Any],
+    kills: Sequence[Moment],
+    work: Work = work,
+    look: Callable[[], None] = lambda: None,
+) -> tuple[bool, list[Moment]]:
+    """Whether a process got done; and the moments that came before its end, in the stage where they did. After each
+    `look` is called."""
     heard, said = os.pipe()
     child = os.fork()
     if not child:
         try:
             work(folder, settings, said)
+        except SliderSpaceError as error:
+            print(f"given up: {error}", file=sys.stderr, flush=True)
+            os._exit(GIVEN_UP)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
     os.close(said)
     os.set_blocking(heard, False)
-    stages: list[str] = []
+    stages = ["begin"]
     began = {"": time.monotonic()}
-    struck: Moment | None = None
+    left = list(kills)
+    struck: list[Moment] = []
     while (status := os.waitpid(child, os.WNOHANG))[0] == 0:
         for stage in _heard(heard):
             stages.append(stage)
             began.setdefault(stage, time.monotonic())
-        due = kill and struck is None and kill.stage in began
-        if kill and due and time.monotonic() - began[kill.stage] >= kill.seconds and strike(child, kill.victim):
-            struck = replace(kill, stage=(stages or ["begin"])[-1])
-        time.sleep(0.001)
+        for kill in [kill for kill in left if time.monotonic() - began.get(kill.stage, math.inf) >= kill.seconds]:
+            if strike(child, kill.victim):
+                left.remove(kill)
+                struck.append(replace(kill, stage=stages[-1]))
+                look()
+                break  # the process itself may be gone
+        if time.monotonic() - began[""] > HANGS_S:
+            os.kill(child, signal.SIGKILL)
+            raise SystemExit(f"an attempt hangs: {folder} is left as it was")
+        time.sleep(0.005)
     os.close(heard)
     code = os.waitstatus_to_exitcode(status[1])
-    expected = {0} if kill is None or kill.victim == "worker" else {0, -signal.SIGKILL}
-    if code not in expected and not (kill and kill.victim == "head" and struck):
+    victims = [kill.victim for kill in struck]
+    expected = {0}
+    if "driver" in victims:
+        expected.add(-signal.SIGKILL)
+    if not struck or victims.count("worker") >= MANY:  # on a busy machine Ray does not always start in time
+        expected.add(GIVEN_UP)
+    if code not in expected and "head" not in victims:
         raise SystemExit(f"an attempt ended with {code}: {folder} is left as it was")
     return code == 0, struck
 
 
 def strike(child: int, victim: str) -> bool:
-    """Kill a process, or one of its cluster's; whether there was one. What is left of a cluster without its driver has
-    to go by itself."""
+    """Kill a process, or one of its cluster's; whether there was one. Workers without a driver have to end by
+    themselves, and at once; what else is left of the cluster is in ORPHANS."""
     family = psutil.Process(child).children(recursive=True)
     if victim == "driver":
+        workers = [process for process in family if _is(process, "worker")]
+        ORPHANS.extend(family)
         os.kill(child, signal.SIGKILL)
-        if psutil.wait_procs(family, timeout=60)[1]:
-            raise SystemExit("a cluster outlives its driver")
+        if psutil.wait_procs(workers, timeout=60)[1]:
+            raise SystemExit("a worker outlives its driver")
         return True
     for process in family:
-        with suppress(psutil.Error):
-            if any(TITLES[victim] in word for word in process.cmdline()[:1]):
-                process.kill()
-                return True
+        if _is(process, victim):
+            ORPHANS.extend(family if victim == "head" else ())
+            process.kill()
+            return True
     time.sleep(0.05)  # not yet
+    return False
+
+
+def _is(process: psutil.Process, victim: str) -> bool:
+    with suppress(psutil.Error):  # it may have ended
+        return any(TITLES[victim] in word for word in process.cmdline()[:1])
     return False
 
 
@@ -152,8 +187,12 @@ def _heard(pipe: int) -> list[str]:
 
 def tasks(folder: Path) -> dict[str, int]:
     """The files that tasks have left, and which file each is (its inode)."""
-    found = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")]
-    return {str(p.relative_to(folder)): p.stat().st_ino for p in found if not CHECKPOINTS.fullmatch(p.name)}
+    found: dict[str, int] = {}
+    for place, _, names in os.walk(folder):  # unlike `rglob` it does not mind what goes away meanwhile
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            with suppress(FileNotFoundError):
+                found[str(path.relative_to(folder))] = path.stat().st_ino
+    return {name: inode for name, inode in found.items() if not CHECKPOINTS.fullmatch(Path(name).name)}
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -164,19 +203,25 @@ def contents(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256(content.replace(place, b"")).hexdigest() for name, content in data.items()}
 
 
-def disturbed(folder: Path, settings: dict[str, Any], moments: Sequence[Moment], work: Work = work) -> list[Moment]:
-    """Kill at some moments, one an attempt, and let the run end; those that came. Raises SystemExit where a task that
-    was done was done again."""
+def disturbed(
+    folder: Path, settings: dict[str, Any], attempts: Sequence[Sequence[Moment]], work: Work = work
+) -> list[Moment]:
+    """Begin again and again, killing at the moments of each attempt, and let the run end; the moments that came. Raises
+    SystemExit where a task that was done was done again."""
     killed: list[Moment] = []
     before: dict[str, int] = {}
-    for moment in (*moments, None):
-        done, struck = attempt(folder, settings, moment, work)
+
+    def look() -> None:
         after = tasks(folder)
-        again = [name for name in before if name in after and after[name] != before[name] and _is_task(name)]
-        if again:
-            raise SystemExit(f"done again after {killed[-1]}: {', '.join(again)}")
-        before = after
-        killed += [struck] if struck else []
+        if again := [name for name in before if _is_task(name) and after.get(name, before[name]) != before[name]]:
+            raise SystemExit(f"done again in {folder}: {', '.join(again)}")
+        before.clear()
+        before.update(after)
+
+    for kills in (*attempts, ()):
+        done, struck = attempt(folder, settings, kills, work, look)
+        look()
+        killed += struck
         if done:
             break
     return killed
@@ -215,14 +260,14 @@ def main() -> None:
         warm = Models(settings_from(settings), Speed(device="cpu"), RunFolder(root / "warm"))
         warm.backbone.encode(settings["prompts"])  # so that a forked process has its imports
         start = time.monotonic()
-        attempt(root / "alone", settings, None)
+        attempt(root / "alone", settings, [])
         took = time.monotonic() - start
         killed: list[Moment] = []
         runs = 0
         while len(killed) < options.kills:
             folder = root / f"run-{runs}"
             due = min(KILLS_A_RUN, options.kills - len(killed))
-            killed += disturbed(folder, settings, list(islice(moments(rng, took), due)))
+            killed += disturbed(folder, settings, [[moment] for moment in islice(moments(rng, took), due)])
             runs += 1
             check_same(folder, root / "alone")
     by_stage = dict(Counter(kill.stage for kill in killed).most_common())

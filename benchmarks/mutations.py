@@ -22,12 +22,15 @@ from safetensors.torch import load_file, save_file
 from sliderspace.core.errors import SliderSpaceError
 from sliderspace.core.settings import Speed
 from sliderspace.engine.begin import stored_settings
+from sliderspace.engine.overview import overview
 from sliderspace.engine.status import describe_run
 from sliderspace.method import trajectories
 from sliderspace.report.from_run import report_run
+from sliderspace.report.gallery import write_gallery
 from sliderspace.share.export import export
 from sliderspace.share.importing import import_space
 from sliderspace.share.metadata import CHECKSUM
+from sliderspace.space.labels import Label, write_labels
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import load_tensors, save_tensors, stored_fingerprint
 from sliderspace.storage.run_folder import RunFolder
@@ -38,6 +41,16 @@ SAMPLED = 138  # trajectories of the run, held-out ones among them
 
 
 # ---- readers: each returns what must be the same whenever nothing is wrong
+
+
+def make_whole(folder: Path) -> None:
+    """What a finished run has where its sliders are named and exported."""
+    run = RunFolder(folder)
+    names = [Label(name="longer arms", proposed="arms", sentence="The arms grow.", high="long", by="a model")]
+    made = stored_fingerprint(run.sliders)
+    assert made
+    write_labels(run, names * len(SliderSpace.load(folder).units_K), made)
+    export(SliderSpace.load(folder, Speed(device="cpu")), folder.parent / "exported")
 
 
 def digest(*parts: Any) -> str:
@@ -53,7 +66,8 @@ def loaded(folder: Path) -> str:
 
 def contents(space: SliderSpace) -> str:
     assert all(value.isfinite().all() for value in space.values.values()), "sliders that are not finite"
-    return digest(*space.values.values(), space.directions.components_KD, space.units_K, space.describe())
+    axes = space.directions.components_KD if space.directions else None  # None where no file says what it was made for
+    return digest(*space.values.values(), axes, space.units_K, space.describe())
 
 
 def reported(folder: Path) -> str:
@@ -75,6 +89,11 @@ def imported(folder: Path) -> str:
     return contents(import_space(folder.parent / "exported", folder.parent / "imported"))
 
 
+def listed(folder: Path) -> str:
+    write_gallery(folder.parent)
+    return "\n".join(map(str, overview(folder.parent)))
+
+
 def continued(folder: Path) -> str:
     """What every stage of an engine reads first."""
     return digest(stored_settings(RunFolder(folder)))
@@ -94,9 +113,11 @@ def encoded(folder: Path) -> str:
 
 
 READERS: dict[str, tuple[Callable[[Path], str], ...]] = {
-    "config.json": (loaded, described, continued, reported),
-    "space.json": (loaded, exported, reported),
-    "measures.json": (described, reported, exported),
+    "config.json": (loaded, described, continued, reported, listed),
+    "space.json": (loaded, exported, reported, listed),
+    "measures.json": (described, reported, exported, listed),
+    "observability.json": (described,),
+    "labels.json": (described, reported, exported, listed),
     "evaluation.json": (reported,),
     "directions.safetensors": (loaded, reported),
     "sliders.safetensors": (loaded, exported, reported),
@@ -110,7 +131,7 @@ CASES = [(name, reader) for name, readers in READERS.items() for reader in reade
 
 def place_of(run: Path, name: str) -> Path:
     """The file of a case."""
-    return next((run.parent / "exported").glob("*-01.safetensors")) if name == "exported" else run / name
+    return min((run.parent / "exported").glob("*.safetensors")) if name == "exported" else run / name
 
 
 # ---- ways to spoil a file

@@ -57,6 +57,7 @@ def test_what_does_not_go_with_a_file_of_concepts(
     refused(call(*asked, "--expand", "openai:x"), "templates")
     refused(call(*asked, "--shard", "7/9"), "fewer concepts")
     refused(call(*asked, "--shard", "9/7"), "is no part")
+    refused(call(*asked, "--engine", "ray", "--shard", "0/2"), "--engine")
     refused(call(*asked, "--device", "warp"), "--device")
     refused(call(*asked, "--backbone", "nothing-of-this-name"), "nothing-of-this-name")
     refused(call("discover", "--concepts", concepts, "--out", finished), "is a run")

@@ -10,7 +10,7 @@ from rich.console import Console
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Settings
 from sliderspace.engine import board
-from sliderspace.engine.catalogue import Ended, Event, Task
+from sliderspace.engine.catalogue import Discovery, Ended, Event
 from sliderspace.engine.progress import Progress
 
 
@@ -33,12 +33,12 @@ def events(clock: Clock) -> Iterator[Event]:
         "a-monster": Ended(),
     }
     for name, last in ended.items():
-        task = Task(settings, Path("out") / name)
+        concept = Discovery(settings, Path("out") / name)
         for stage in ("sample", "train"):
             for done in range(0, 101, 20):
                 clock.now += 10
-                yield task, Progress(stage, done, 100, "a note")
-        yield task, last
+                yield concept, Progress(stage, done, 100, "a note")
+        yield concept, last
 
 
 def drawn(columns: int) -> list[str]:
@@ -65,14 +65,14 @@ def test_a_terminal_keeps_a_line_for_every_concept(columns: int) -> None:
 def test_the_live_lines_fit(columns: int) -> None:
     clock = Clock()
     seen = board.Board(0, 4, clock)
-    for task, record in events(clock):
-        seen.update(task.name, record)
+    for concept, record in events(clock):
+        seen.update(concept.name, record)
         lines = seen.lines(columns)
         assert all(len(line) <= columns for line in lines)
         assert "catalogue" in lines[-1] and f"{seen.ended}/4" in lines[-1]
         if isinstance(record, Progress):
             name, _, stage = lines[0].partition(" ")
-            assert name and task.name.startswith(name)
+            assert name and concept.name.startswith(name)
             assert stage.startswith(record.stage) and f"{record.done}/100" in stage
 
 

@@ -13,7 +13,7 @@ from support.runs import go
 from sliderspace.core.errors import DiskFull, Held
 from sliderspace.core.settings import Settings, Speed, settings_from
 from sliderspace.engine import catalogue
-from sliderspace.engine.catalogue import Ended, Task, discover, discover_concept, furthest_first, run, stage_of
+from sliderspace.engine.catalogue import Discovery, Ended, discover, discover_concept, furthest_first, run, stage_of
 from sliderspace.engine.models import Loaded, Models
 from sliderspace.engine.overview import overview
 from sliderspace.engine.progress import Progress
@@ -27,24 +27,24 @@ SHORT = {"samples": 20, "updates": 3, "sliders": 2}
 
 
 @pytest.fixture
-def tasks(small: dict[str, Any], least_measured: None, tmp_path: Path) -> list[Task]:
+def concepts(small: dict[str, Any], least_measured: None, tmp_path: Path) -> list[Discovery]:
     """Three concepts of seconds."""
     prompts = {"robot": ("a robot",), "person": ("a person", "a robot"), "both": ("a robot and a person",)}
     return [
-        Task(settings_from({**small, **SHORT, "prompts": said}), tmp_path / "catalogue" / name)
+        Discovery(settings_from({**small, **SHORT, "prompts": said}), tmp_path / "catalogue" / name)
         for name, said in prompts.items()
     ]
 
 
 def ends(events: Iterator[catalogue.Event]) -> dict[str, Ended]:
-    return {task.name: record for task, record in events if isinstance(record, Ended)}
+    return {concept.name: record for concept, record in events if isinstance(record, Ended)}
 
 
 # ---- real discoveries
 
 
 def test_a_catalogue_holds_the_bytes_of_discoveries_alone(
-    tasks: list[Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    concepts: list[Discovery], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And every part of the models is loaded once: of all concepts, text encoders before anything else."""
     parts: list[str] = []
@@ -56,12 +56,12 @@ def test_a_catalogue_holds_the_bytes_of_discoveries_alone(
 
     monkeypatch.setattr(PipelineBackbone, "part", counted)
     loaded = Loaded()
-    assert ends(discover(tasks, CPU, loaded)) == {task.name: Ended() for task in tasks}
+    assert ends(discover(concepts, CPU, loaded)) == {concept.name: Ended() for concept in concepts}
     assert parts[0] == "text_encoder" and len(parts) == len(set(parts)) == 3, parts
-    backbone = Models(tasks[0].settings, CPU, RunFolder(tasks[0].folder), loaded).backbone
+    backbone = Models(concepts[0].settings, CPU, RunFolder(concepts[0].folder), loaded).backbone
     assert backbone.text_encoders == {}, "they are let go of before training"
 
-    one = tasks[1]  # neither the first that was loaded for, nor the last
+    one = concepts[1]  # neither the first that was loaded for, nor the last
     alone = RunFolder(tmp_path / "alone" / one.name)
     go(Models(one.settings, CPU, alone))
     report_run(alone)
@@ -69,72 +69,72 @@ def test_a_catalogue_holds_the_bytes_of_discoveries_alone(
     assert [row.stage for row in overview(tmp_path / "catalogue")] == ["done"] * 3
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "catalogue").rglob("*") if path.is_file()}
-    assert ends(discover(tasks, CPU, Loaded())) == {task.name: Ended() for task in tasks}
+    assert ends(discover(concepts, CPU, Loaded())) == {concept.name: Ended() for concept in concepts}
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "catalogue").rglob("*") if p.is_file()}
 
 
-def test_what_fails_is_told_of_and_the_rest_is_done(tasks: list[Task]) -> None:
+def test_what_fails_is_told_of_and_the_rest_is_done(concepts: list[Discovery]) -> None:
     """One prompt is longer than the model reads: found before anything is drawn. One folder is somebody else's."""
-    long = tasks[0].settings.model_copy(update={"prompts": ("a robot " * 200,)})
-    broken = [Task(long, tasks[0].folder), tasks[1], tasks[2]]
-    tasks[2].folder.mkdir(parents=True)
-    (tasks[2].folder / "thesis.txt").write_text("mine")
+    long = concepts[0].settings.model_copy(update={"prompts": ("a robot " * 200,)})
+    broken = [Discovery(long, concepts[0].folder), concepts[1], concepts[2]]
+    concepts[2].folder.mkdir(parents=True)
+    (concepts[2].folder / "thesis.txt").write_text("mine")
     events = discover(broken, CPU, Loaded())
     first = next(events)
     assert first[0] is broken[0] and isinstance(first[1], Ended) and "tokens" in first[1].failed
     found = ends(events)
     assert found["person"] == Ended() and "holds other files" in found["both"].failed
-    assert [path.name for path in tasks[2].folder.iterdir()] == ["thesis.txt"]
+    assert [path.name for path in concepts[2].folder.iterdir()] == ["thesis.txt"]
 
 
-def test_what_another_process_holds_is_passed_over(tasks: list[Task]) -> None:
-    loaded, two = Loaded(), tasks[:2]
+def test_what_another_process_holds_is_passed_over(concepts: list[Discovery]) -> None:
+    loaded, two = Loaded(), concepts[:2]
     with RunFolder(two[0].folder).open_for_writing():
         assert ends(discover(two, CPU, loaded)) == {"robot": Ended(held=True), "person": Ended()}
     assert ends(discover(two, CPU, loaded))["robot"] == Ended()
 
 
-def test_the_furthest_comes_first_and_goes_on(tasks: list[Task], tmp_path: Path) -> None:
+def test_the_furthest_comes_first_and_goes_on(concepts: list[Discovery], tmp_path: Path) -> None:
     """Broken off while the second concept trains."""
     loaded = Loaded()
-    events = discover(tasks[1:2], CPU, loaded)
+    events = discover(concepts[1:2], CPU, loaded)
     for _, record in events:
         if isinstance(record, Progress) and record.stage == "train" and record.done:
             break
     events.close()
-    stages = {task: stage_of(task, CPU, loaded) for task in tasks}
+    stages = {concept: stage_of(concept, CPU, loaded) for concept in concepts}
     assert list(stages.values()) == ["new", "training", "new"]
-    assert [task.name for task in furthest_first(tasks, stages)] == ["person", "robot", "both"]
-    sampled = [path.stat().st_mtime_ns for path in RunFolder(tasks[1].folder).trajectories.iterdir()]
-    assert ends(discover(tasks[1:2], CPU, Loaded())) == {"person": Ended()}
-    assert sampled == [path.stat().st_mtime_ns for path in RunFolder(tasks[1].folder).trajectories.iterdir()]
-    assert stage_of(tasks[1], CPU, Loaded()) == "done"
+    assert [concept.name for concept in furthest_first(concepts, stages)] == ["person", "robot", "both"]
+    sampled = [path.stat().st_mtime_ns for path in RunFolder(concepts[1].folder).trajectories.iterdir()]
+    assert ends(discover(concepts[1:2], CPU, Loaded())) == {"person": Ended()}
+    assert sampled == [path.stat().st_mtime_ns for path in RunFolder(concepts[1].folder).trajectories.iterdir()]
+    assert stage_of(concepts[1], CPU, Loaded()) == "done"
 
 
-def test_other_settings_make_a_concept_due_again(tasks: list[Task]) -> None:
-    ends(discover(tasks[:1], CPU, loaded := Loaded()))
-    assert stage_of(tasks[0], CPU, loaded) == "done"
-    changed = Task(tasks[0].settings.model_copy(update={"updates": 4}), tasks[0].folder)
+def test_other_settings_make_a_concept_due_again(concepts: list[Discovery]) -> None:
+    ends(discover(concepts[:1], CPU, loaded := Loaded()))
+    assert stage_of(concepts[0], CPU, loaded) == "done"
+    changed = Discovery(concepts[0].settings.model_copy(update={"updates": 4}), concepts[0].folder)
     assert stage_of(changed, CPU, loaded) == "training", "its directions serve again"
     assert list(discover_concept(changed, CPU, loaded))
-    assert stage_of(changed, CPU, loaded) == "done" and stage_of(tasks[0], CPU, loaded) == "training"
+    assert stage_of(changed, CPU, loaded) == "done" and stage_of(concepts[0], CPU, loaded) == "training"
 
 
 # ---- the loop over them, with work that is only told of
 
 
-def some(count: int, tmp_path: Path) -> list[Task]:
+def some(count: int, tmp_path: Path) -> list[Discovery]:
     settings = Settings(prompts=("a robot",))
-    return [Task(settings, tmp_path / f"{index}") for index in range(count)]
+    return [Discovery(settings, tmp_path / f"{index}") for index in range(count)]
 
 
 def test_held_concepts_are_tried_again_after_the_last(tmp_path: Path) -> None:
     """The other process was lost meanwhile, and had done one of them."""
     tries: list[str] = []
 
-    def work(task: Task) -> Iterator[Progress]:
-        tries.append(task.name)
-        if task.name in ("0", "1") and len(tries) < 4:
+    def work(concept: Discovery) -> Iterator[Progress]:
+        tries.append(concept.name)
+        if concept.name in ("0", "1") and len(tries) < 4:
             raise Held("another has it")
         yield Progress("sample", 0, 1)
 
@@ -143,8 +143,8 @@ def test_held_concepts_are_tried_again_after_the_last(tmp_path: Path) -> None:
 
 
 def test_it_ends_where_all_that_is_left_is_held(tmp_path: Path) -> None:
-    def work(task: Task) -> Iterator[Progress]:
-        if task.name != "1":
+    def work(concept: Discovery) -> Iterator[Progress]:
+        if concept.name != "1":
             raise Held("another has it")
         yield Progress("sample", 0, 1)
 
@@ -154,7 +154,7 @@ def test_it_ends_where_all_that_is_left_is_held(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [DiskFull("no room"), KeyboardInterrupt()])
 def test_a_full_disk_and_ctrl_c_end_it_all(tmp_path: Path, error: BaseException) -> None:
-    def work(task: Task) -> Iterator[Progress]:
+    def work(concept: Discovery) -> Iterator[Progress]:
         yield Progress("sample", 0, 1)
         raise error
 
@@ -163,8 +163,8 @@ def test_a_full_disk_and_ctrl_c_end_it_all(tmp_path: Path, error: BaseException)
 
 
 def test_a_failure_that_nobody_foresaw_keeps_its_trace_and_no_frames(tmp_path: Path) -> None:
-    def work(task: Task) -> Iterator[Progress]:
-        if task.name == "0":
+    def work(concept: Discovery) -> Iterator[Progress]:
+        if concept.name == "0":
             raise KeyError("unit")
         yield Progress("sample", 0, 1)
 

@@ -21,7 +21,8 @@ import sliderspace
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Speed
 from sliderspace.engine import local
-from sliderspace.engine.models import Models
+from sliderspace.engine.catalogue import Discovery, Ended, discover
+from sliderspace.engine.models import Loaded, Models
 from sliderspace.engine.progress import Progress
 from sliderspace.engine.tasks import Task, in_turn
 
@@ -115,6 +116,18 @@ def test_workers_that_do_not_see_the_folder_send_their_files_back(
     assert contents(tmp_path / "run") == plain
 
 
+def test_a_catalogue_by_workers_has_the_bytes_of_discoveries_alone(
+    workers: Any, make: MakeModels, plain: dict[str, str], tmp_path: Path
+) -> None:
+    """They go from concept to concept, with what they have loaded."""
+    models = make(tmp_path / "first")
+    found = [Discovery(models.settings, tmp_path / name) for name in ("first", "second")]
+    ended = [last for _, last in discover(found, ONE_LANE, Loaded(), engine=workers) if isinstance(last, Ended)]
+    assert ended == [Ended(), Ended()]
+    for concept in found:
+        assert {name: data for name, data in contents(concept.folder).items() if name != "report.html"} == plain
+
+
 # ---- what is lost
 
 
@@ -205,15 +218,30 @@ def command(small: dict[str, Any], tmp_path: Path) -> Callable[..., subprocess.P
     return start
 
 
+def wait_for_directions(run: subprocess.Popen[str], folder: Path) -> None:
+    """Until the run is about to train."""
+    made = folder / "unfinished" / "directions.safetensors"
+    until = time.monotonic() + 300
+    while run.poll() is None and not made.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def test_a_cluster_that_is_gone_ends_the_command(command: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    """Ray would wait for another machine forever."""
+    run = command("--engine", "ray", "--workers", "1")
+    wait_for_directions(run, tmp_path / "run")
+    family = psutil.Process(run.pid).children(recursive=True)
+    assert [process.kill() for process in family if process.name() == "raylet"] == [None]
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 1 and "the Ray cluster is gone" in err, err
+
+
 def test_the_command_stopped_leaves_a_folder_that_goes_on(
     command: Callable[..., subprocess.Popen[str]], make: MakeModels, plain: dict[str, str], tmp_path: Path
 ) -> None:
     """What Ctrl-C does; and while it runs, nobody else can reach its cluster."""
     run = command("--engine", "ray", "--workers", "1")
-    made = tmp_path / "run" / "unfinished" / "directions.safetensors"
-    until = time.monotonic() + 300
-    while run.poll() is None and not made.exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for_directions(run, tmp_path / "run")
     family = psutil.Process(run.pid).children(recursive=True)
     addresses = listening(family)
     run.send_signal(signal.SIGINT)

@@ -85,13 +85,13 @@ def test_a_lost_worker_loses_only_the_task_it_was_at(models: Models) -> None:
 def test_a_world_knows_the_stage_of_each_concept(models: Models) -> None:
     import random
 
-    from sliderspace.engine.catalogue import Task
+    from sliderspace.engine.catalogue import Discovery
 
-    task = Task(SETTINGS, Path("0"))
-    world = World([task], models, SECONDS, Faults(), 0.0, random.Random(0))
-    made = world.folders[task].made
-    seen = [world.stage(task, 1.0)]
+    concept = Discovery(SETTINGS, Path("0"))
+    world = World([concept], models, SECONDS, Faults(), 0.0, random.Random(0))
+    made = world.folders[concept].made
+    seen = [world.stage(concept, 1.0)]
     for name in ("trajectories 0", "directions", "base", "report"):
         made[name] = 1.0
-        seen.append(world.stage(task, 1.0))
-    assert seen == ["new", "sampling", "training", "measuring", "done"] and world.stage(task, 0.5) == "new"
+        seen.append(world.stage(concept, 1.0))
+    assert seen == ["new", "sampling", "training", "measuring", "done"] and world.stage(concept, 0.5) == "new"

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutations import CASES, faults
+from mutations import CASES, faults, make_whole
 
-from sliderspace.core.settings import Speed
 from sliderspace.engine.evaluation import Evaluation
-from sliderspace.share.export import export
-from sliderspace.space.space import SliderSpace
 
-TIMES = 12  # each case; `benchmarks/faults.py` spoils files by the thousand
+TIMES = 8  # each case; `benchmarks/faults.py` spoils files by the thousand
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +22,7 @@ def run(finished: Path, make_models: Any, tmp_path_factory: pytest.TempPathFacto
     root = tmp_path_factory.mktemp("fuzz")
     folder = Path(shutil.copytree(finished, root / "run"))
     list(Evaluation(make_models(folder), seeds=2)())
-    export(SliderSpace.load(folder, Speed(device="cpu")), root / "exported")
+    make_whole(folder)
     return folder
 
 

@@ -116,9 +116,9 @@ def follow(
 ) -> dict[str, "Ended"]:
     """How each concept ended: `leave` is given the line of each, and `between` is called after every other event."""
     ended: dict[str, Ended] = {}
-    for task, record in events:
-        if (line := board.update(task.name, record)) is not None:
-            ended[task.name] = record  # type: ignore[assignment]
+    for discovery, record in events:
+        if (line := board.update(discovery.name, record)) is not None:
+            ended[discovery.name] = record  # type: ignore[assignment]
             leave(line)
         else:
             between()

@@ -1,7 +1,7 @@
 """Many concepts, a run folder each: discovered one after another, by any number of processes on one catalogue folder.
 
-The work on a concept is a function of its settings and folder, so any engine may map over the tasks of a catalogue.
-Processes share it by the locks of the run folders alone: what another one holds is passed over.
+Processes share a catalogue by the locks of the run folders alone: what another one holds is passed over. Within a
+discovery the work is the engine's, as in any other.
 """
 
 import traceback
@@ -20,6 +20,7 @@ from sliderspace.engine.models import Loaded, Models
 from sliderspace.engine.overview import STAGES, Stage
 from sliderspace.engine.progress import Progress
 from sliderspace.engine.stages import is_measured
+from sliderspace.engine.tasks import Engine, in_turn
 from sliderspace.models import texts
 from sliderspace.report.from_run import report_run, reported_of
 from sliderspace.storage.files import is_done, stored_fingerprint
@@ -27,7 +28,7 @@ from sliderspace.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Task:
+class Discovery:
     """A concept to discover: what is asked for, and the run folder that it goes to."""
 
     settings: Settings
@@ -55,24 +56,26 @@ class Ended:
         return cls(f"{type(error).__name__}: {said}", "".join(traceback.format_exception(error)))
 
 
-Work = Callable[[Task], Generator[Progress]]
-Event = tuple[Task, Progress | Ended]
+Work = Callable[[Discovery], Generator[Progress]]
+Event = tuple[Discovery, Progress | Ended]
 
 
 # ---- one concept
 
 
-def discover_concept(task: Task, speed: Speed, loaded: Loaded, *, replace: bool = False) -> Generator[Progress]:
+def discover_concept(
+    discovery: Discovery, speed: Speed, loaded: Loaded, *, replace: bool = False, engine: Engine = in_turn
+) -> Generator[Progress]:
     """Discover a concept from wherever it is to its report; nothing where that is there already.
 
     Raises Held where another process is at it, SliderSpaceError for whatever cannot be done.
     """
-    run = RunFolder(task.folder)
-    if is_reported(models_for(task.settings, speed, run, loaded)):
+    run = RunFolder(discovery.folder)
+    if is_reported(models_for(discovery.settings, speed, run, loaded)):
         return
     with run.open_for_writing():
-        models, _ = begin(task.settings, speed, run, replace=replace, loaded=loaded)
-        yield from local.discover(models)
+        models, _ = begin(discovery.settings, speed, run, replace=replace, loaded=loaded)
+        yield from local.discover(models, engine)
         report_run(run)
 
 
@@ -85,64 +88,73 @@ def is_reported(models: Models) -> bool:
 # ---- all of them
 
 
-def discover(tasks: Sequence[Task], speed: Speed, loaded: Loaded, *, replace: bool = False) -> Iterator[Event]:
-    """All concepts in this process, one after another."""
-    failed: set[Task] = set()
-    for task, ended in prepare(tasks, speed, loaded, replace=replace):
-        failed.add(task)
-        yield task, ended
-    work = partial(discover_concept, speed=speed, loaded=loaded, replace=replace)
-    yield from run([task for task in tasks if task not in failed], work)
+def discover(
+    discoveries: Sequence[Discovery],
+    speed: Speed,
+    loaded: Loaded,
+    *,
+    replace: bool = False,
+    engine: Engine = in_turn,
+) -> Iterator[Event]:
+    """All concepts, one after another."""
+    failed: set[Discovery] = set()
+    for discovery, ended in prepare(discoveries, speed, loaded, replace=replace):
+        failed.add(discovery)
+        yield discovery, ended
+    work = partial(discover_concept, speed=speed, loaded=loaded, replace=replace, engine=engine)
+    yield from run([discovery for discovery in discoveries if discovery not in failed], work)
 
 
-def run(tasks: Sequence[Task], work: Work) -> Iterator[Event]:
-    """Do the tasks in turn. One that fails is told of and the rest are done; a full disk ends it all.
+def run(discoveries: Sequence[Discovery], work: Work) -> Iterator[Event]:
+    """Do the discoveries in turn. One that fails is told of and the rest are done; a full disk ends it all.
 
     What another process holds is passed over, and tried again after the last, as long as that finds something to do:
     the other may have been lost meanwhile.
     """
-    left = list(tasks)
+    left = list(discoveries)
     while left:
-        held: list[Task] = []
-        for task in left:
+        held: list[Discovery] = []
+        for discovery in left:
             try:
-                with closing(work(task)) as records:
+                with closing(work(discovery)) as records:
                     for progress in records:
-                        yield task, progress
+                        yield discovery, progress
             except Held:
-                held.append(task)
+                held.append(discovery)
             except DiskFull:
                 raise
             except Exception as error:
-                yield task, Ended.by(error)
+                yield discovery, Ended.by(error)
             else:
-                yield task, Ended()
+                yield discovery, Ended()
         if len(held) == len(left):
-            yield from ((task, Ended(held=True)) for task in held)
+            yield from ((discovery, Ended(held=True)) for discovery in held)
             return
         left = held
 
 
-def prepare(tasks: Iterable[Task], speed: Speed, loaded: Loaded, *, replace: bool = False) -> Iterator[Event]:
+def prepare(
+    discoveries: Iterable[Discovery], speed: Speed, loaded: Loaded, *, replace: bool = False
+) -> Iterator[Event]:
     """Put the settings and encoded prompts of all concepts into their folders, so that text encoders are loaded once,
     and that whatever cannot be used is told of at the start. Yields what failed."""
-    due = [task for task in tasks if not _has_texts(task, speed, loaded)]
+    due = [discovery for discovery in discoveries if not _has_texts(discovery, speed, loaded)]
     if not due:
         return
     with Models(due[0].settings, speed, RunFolder(due[0].folder), loaded).backbone.keeping_text_encoders():
-        for task in due:
+        for discovery in due:
             try:
-                with RunFolder(task.folder).open_for_writing() as run:
-                    begin(task.settings, speed, run, replace=replace, loaded=loaded)
+                with RunFolder(discovery.folder).open_for_writing() as run:
+                    begin(discovery.settings, speed, run, replace=replace, loaded=loaded)
             except (Held, DiskFull):
                 continue  # another is at it; or there may be room when its turn comes
             except SliderSpaceError as error:
-                yield task, Ended.by(error)
+                yield discovery, Ended.by(error)
 
 
-def _has_texts(task: Task, speed: Speed, loaded: Loaded) -> bool:
+def _has_texts(discovery: Discovery, speed: Speed, loaded: Loaded) -> bool:
     with suppress(DamagedFile):  # `begin` says so
-        models = models_for(task.settings, speed, RunFolder(task.folder), loaded)
+        models = models_for(discovery.settings, speed, RunFolder(discovery.folder), loaded)
         return is_done(models.run.texts, texts.stamp(models.point.text_identity, models.settings.prompts))
     return False
 
@@ -150,10 +162,10 @@ def _has_texts(task: Task, speed: Speed, loaded: Loaded) -> bool:
 # ---- where they are
 
 
-def stage_of(task: Task, speed: Speed, loaded: Loaded) -> Stage:
+def stage_of(discovery: Discovery, speed: Speed, loaded: Loaded) -> Stage:
     """The stage that a concept is in, by what its folder holds of these very settings."""
     with suppress(DamagedFile):  # its turn says so
-        models = models_for(task.settings, speed, RunFolder(task.folder), loaded)
+        models = models_for(discovery.settings, speed, RunFolder(discovery.folder), loaded)
         run, prints = models.run, models.prints
         if is_reported(models):
             return "done"
@@ -166,6 +178,6 @@ def stage_of(task: Task, speed: Speed, loaded: Loaded) -> Stage:
     return "new"
 
 
-def furthest_first(tasks: Iterable[Task], stages: Mapping[Task, Stage]) -> list[Task]:
+def furthest_first(discoveries: Iterable[Discovery], stages: Mapping[Discovery, Stage]) -> list[Discovery]:
     """The order in which most is finished soonest."""
-    return sorted(tasks, key=lambda task: -STAGES.index(stages[task]))
+    return sorted(discoveries, key=lambda discovery: -STAGES.index(stages[discovery]))

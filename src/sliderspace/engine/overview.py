@@ -40,9 +40,9 @@ def overview(root: Path) -> list[Row]:
 
 def _row(run: RunFolder) -> Row:
     try:
-        config = load_json(run.config, kind="config") if exists(run.config) else {}
-        stage = _stage(run)
-        return Row(run.root.name, tuple(map(str, config.get("prompts", ()))), stage, _means(run))
+        said = load_json(run.config, kind="config").get("prompts") if exists(run.config) else None
+        prompts = tuple(map(str, said)) if isinstance(said, list) else ()  # anything may stand in a damaged file
+        return Row(run.root.name, prompts, _stage(run), _means(run))
     except BadInput as error:
         return Row(run.root.name, (), "new", dict.fromkeys(MEANS), str(error).splitlines()[0])
 
@@ -50,7 +50,7 @@ def _row(run: RunFolder) -> Row:
 def _stage(run: RunFolder) -> Stage:
     """By what is there. A finished space counts where it is of the settings in config.json."""
     if exists(run.space) and exists(run.report):
-        made_from = cast("dict[str, object]", load_json(run.space, kind="space").get("made_from") or {})
+        made_from = _table(load_json(run.space, kind="space").get("made_from"))
         if made_from.get("sliders") == stored_fingerprint(run.config):
             return "done"
     next_one = run.unfinished
@@ -62,6 +62,9 @@ def _stage(run: RunFolder) -> Stage:
 
 
 def _means(run: RunFolder) -> dict[str, float | None]:
-    found: object = load_json(run.measures, kind="measures").get("mean") if exists(run.measures) else {}
-    mean = cast("dict[str, object]", found) if isinstance(found, dict) else {}
+    mean = _table(load_json(run.measures, kind="measures").get("mean") if exists(run.measures) else None)
     return {name: number(mean.get(name)) for name in MEANS}
+
+
+def _table(found: object) -> dict[str, object]:
+    return cast("dict[str, object]", found) if isinstance(found, dict) else {}

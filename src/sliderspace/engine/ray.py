@@ -8,10 +8,13 @@ itself is raised as the plain engine raises it.
 """
 
 import os
+import sys
+import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -26,6 +29,9 @@ from sliderspace.storage.files import save_bytes
 # Read by Ray as it is imported. Without "cluster" it listens on the loopback address alone, on every system.
 if not os.environ.get("RAY_ADDRESS"):
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+# Where there is a token Ray shows it by itself, except to the client server of ray://. Too late once Ray is imported.
+if "ray" not in sys.modules and (Path.home() / ".ray" / "auth_token").exists():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 try:
     import ray
@@ -36,8 +42,19 @@ except ModuleNotFoundError as error:
 TRIES = 3
 EVERY_S = 0.2  # between two looks at how far workers are
 PATIENCE_S = 5.0  # for workers to clear up
-REMOTE: Any = cast("Any", ray).remote(concurrency_groups={"look": 1})(Worker)  # it says how far it is while it works
+CHECK_S = 5.0  # between two looks at whether the cluster is still there
 OF_THE_MACHINE = (OSError, getattr(torch, "AcceleratorError", OSError))  # a disk or a card that failed
+
+
+class WorkerActor(Worker):
+    """It says how far it is while it works."""
+
+    @cast("Any", ray).method(concurrency_group="look")
+    def look(self) -> tuple[Task | None, Step]:
+        return super().look()
+
+
+REMOTE: Any = cast("Any", ray).remote(concurrency_groups={"look": 1})(WorkerActor)
 
 
 @dataclass(eq=False)
@@ -66,12 +83,13 @@ class Workers:
 
     def __call__(self, models: Models, tasks: Sequence[Task]) -> Iterator[Step]:
         """All tasks, each by whoever is free. Raises what a task raises, and SliderSpaceError where one worker after
-        another is lost over the same task."""
+        another is lost over the same task, or the cluster itself."""
         work = _Work(self, Run.of(models), tasks)
         try:
             while work.left:
                 work.give()
                 work.take()
+                work.check()
                 yield work.progress()
         finally:
             work.break_off()
@@ -119,6 +137,7 @@ class _Work:
         self.note = ""
         self.tried: Counter[Task | None] = Counter()
         self.sent: dict[str, Any] | None = None
+        self.checked_s = time.monotonic()
         self.free: list[Member] = []
         self.waiting: dict[Any, Member] = {}
         for worker in workers.hired(len(tasks)):
@@ -173,11 +192,19 @@ class _Work:
             self.due.appendleft(task)
         self._begin(self.workers.replaced(worker, memory=isinstance(error, OutOfMemoryError)))
 
+    def check(self) -> None:
+        """Raises SliderSpaceError where the cluster has no machine any more: Ray would wait for another one forever."""
+        if time.monotonic() < self.checked_s + CHECK_S:
+            return
+        self.checked_s = time.monotonic()
+        if not any(node["Alive"] for node in ray.nodes()):
+            raise SliderSpaceError("the Ray cluster is gone.\nGive the same command again to go on from here.")
+
     def progress(self) -> Step:
         """How much of all tasks is done, by the last that was heard of each worker."""
         busy = [worker for worker in self.waiting.values() if worker.task]
         for worker in busy:
-            worker.asked = worker.asked or worker.actor.look.options(concurrency_group="look").remote()
+            worker.asked = worker.asked or worker.actor.look.remote()
             if ray.wait([worker.asked], timeout=0)[0]:
                 self._heard(worker)
         lost = self.workers.lost

@@ -13,7 +13,7 @@ import torch
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Settings, Speed
 from sliderspace.engine.fingerprints import Fingerprints
-from sliderspace.engine.models import Models
+from sliderspace.engine.models import Loaded, Models
 from sliderspace.engine.tasks import Step, Task, work
 from sliderspace.storage.files import is_done, save_bytes
 from sliderspace.storage.run_folder import RunFolder
@@ -40,12 +40,13 @@ class Run:
 
 
 class Worker:
-    """What it has loaded stays loaded from task to task. Its memory has not sufficed `halved` times before: it takes so
-    often half the lanes and images at a time."""
+    """What it has loaded stays loaded from task to task, and from run to run. Its memory has not sufficed `halved`
+    times before: it takes so often half the lanes and images at a time."""
 
     def __init__(self, threads: int, halved: int = 0) -> None:
         self.threads = threads
         self.halved = halved
+        self.loaded = Loaded()
         self.asked: Run | None = None
         self.copy: TemporaryDirectory[str] | None = None
         self.at: tuple[Task | None, Step] = (None, (0, ""))
@@ -58,7 +59,8 @@ class Worker:
             self.asked = None
             self.copy = None if run.is_seen() else TemporaryDirectory(prefix="sliderspace-")
             folder = RunFolder(self.copy.name if self.copy else run.root)
-            self.models = Models(run.settings, run.speed, folder.open_for_writing() if self.copy else folder)
+            folder = folder.open_for_writing() if self.copy else folder
+            self.models = Models(run.settings, run.speed, folder, self.loaded)
             if self.models.prints != run.prints:
                 raise BadInput(
                     f"on {socket.gethostname()} the model or the pictures are not the driver's: copy them there"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from sliderspace.core.errors import BadInput
@@ -198,7 +199,10 @@ def _entries(files: Sequence[LoraFile]) -> tuple[SpaceEntry, ...]:
 def _measures(file: LoraFile) -> SliderMeasures | None:
     if file.about is None or file.about.measures is None:
         return None
-    return SliderMeasures.model_validate(file.about.measures)
+    try:
+        return SliderMeasures.model_validate(file.about.measures)
+    except ValidationError as error:
+        raise damaged(file.path) from error
 
 
 def _directions(files: Sequence[LoraFile]) -> Directions | None:
