@@ -327,9 +327,14 @@ def test_a_dry_run_says_hours_and_disk_and_leaves_nothing(name: str, tmp_path: P
 def test_a_distilled_preset_knows_its_teacher(tmp_path: Path) -> None:
     arms = json.loads(call("diversity", "--dry-run", "--json", "--out", tmp_path / "out"))["arms"]
     assert arms[0] == "the teacher"
-    assert {n: p.teacher for n, p in PRESETS.items() if p.teacher and n != "mini-turbo"} == dict.fromkeys(
-        ("sdxl-dmd2", "sdxl-turbo", "sdxl-lightning", "sdxl-lcm"), "sdxl"
-    )
+    assert {n: p.teacher for n, p in PRESETS.items() if p.teacher and n != "mini-turbo"} == {
+        **dict.fromkeys(("sdxl-dmd2", "sdxl-turbo", "sdxl-lightning", "sdxl-lcm"), "sdxl"),
+        "z-image-turbo": "z-image",
+        "krea2-turbo": "krea2",
+        "flux2-klein": "flux2-klein-base",
+        "flux2-klein-9b": "flux2-klein-base-9b",
+    }
+    assert {p.teacher for p in PRESETS.values()} <= {"", *PRESETS}
     for experiment_ in EXPERIMENTS.values():
         teacher = PRESETS[experiment_.backbone].teacher
         asked = Asked(experiment_.backbone, CREATURES, teacher=teacher)
