@@ -269,7 +269,7 @@ def _connect(address: str, processors: int) -> None:
     about: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address and not os.environ.get("RAY_ADDRESS"):
         here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # of Ray's 30 a busy machine needs more
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # of Ray's 30 a busy machine needs more
         about |= {"address": "local", "num_cpus": max(here, processors), "include_dashboard": False}
     elif address:
         about["address"] = address
