@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.single_file import save_single
+from support.single_file import save_flux_file, save_single
 from support.tiny import PIXELS, Tiny
+from support.tiny_flow import save_flux
 from support.tiny_unet import save_sdxl
 from torch import Tensor
 
@@ -101,6 +102,28 @@ def test_identity_is_of_the_contents(sdxl: Path, tmp_path: Path, monkeypatch: py
 
 FLUX = ("double_blocks.0.img_mod.lin.weight", "vector_in.in_layer.weight")
 TEXTS = ("text_encoders.clip_l.transformer.x", "text_encoders.t5xxl.transformer.x")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dev", "base"), [(True, "flux-dev"), (False, "flux-schnell")])
+def test_a_flux_file_draws_what_its_folder_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dev: bool, base: str
+) -> None:
+    """Of the real width, which diffusers' reader has written in it, and one block of each kind; the other parts come
+    from the base model's folder."""
+    torch.manual_seed(4)
+    folder, rest = tmp_path / "folder", tmp_path / "rest"
+    width: dict[str, Any] = {"num_attention_heads": 24, "attention_head_dim": 128, "axes_dims_rope": (16, 56, 56)}
+    save_flux(folder, dev=dev, num_layers=1, num_single_layers=1, **width)
+
+    def weights(inside: str, names: list[str]) -> list[str]:
+        return [n for n in names if Path(inside).name == "transformer" and n.endswith(".safetensors")]
+
+    shutil.copytree(folder, rest, ignore=weights)
+    based_on(monkeypatch, base, rest)
+    file = save_flux_file(folder, tmp_path / "model.safetensors")
+    assert read_header(file).base == base
+    torch.testing.assert_close(drawn(file, 2), drawn(folder, 2))
 
 
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])

@@ -56,6 +56,71 @@ def save_single(folder: Path, file: Path, **marks: Tensor) -> Path:
     return file
 
 
+FLUX = {  # below a block, or in none
+    "time_text_embed.timestep_embedder.linear_1": "time_in.in_layer",
+    "time_text_embed.timestep_embedder.linear_2": "time_in.out_layer",
+    "time_text_embed.text_embedder.linear_1": "vector_in.in_layer",
+    "time_text_embed.text_embedder.linear_2": "vector_in.out_layer",
+    "time_text_embed.guidance_embedder.linear_1": "guidance_in.in_layer",
+    "time_text_embed.guidance_embedder.linear_2": "guidance_in.out_layer",
+    "context_embedder": "txt_in",
+    "x_embedder": "img_in",
+    "norm_out.linear": "final_layer.adaLN_modulation.1",
+    "proj_out": "final_layer.linear",
+}
+FLUX_DOUBLE = {
+    "norm1.linear": "img_mod.lin",
+    "norm1_context.linear": "txt_mod.lin",
+    "attn.to_out.0": "img_attn.proj",
+    "attn.to_add_out": "txt_attn.proj",
+    "ff.net.0.proj": "img_mlp.0",
+    "ff.net.2": "img_mlp.2",
+    "ff_context.net.0.proj": "txt_mlp.0",
+    "ff_context.net.2": "txt_mlp.2",
+    ("attn.to_q", "attn.to_k", "attn.to_v"): "img_attn.qkv",
+    ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"): "txt_attn.qkv",
+}
+FLUX_DOUBLE_NORMS = {"norm_q": "img_attn.norm.query_norm", "norm_k": "img_attn.norm.key_norm"}
+FLUX_DOUBLE_NORMS |= {"norm_added_q": "txt_attn.norm.query_norm", "norm_added_k": "txt_attn.norm.key_norm"}
+FLUX_SINGLE = {
+    "norm.linear": "modulation.lin",
+    "proj_out": "linear2",
+    ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"): "linear1",
+}
+FLUX_SINGLE_NORMS = {"norm_q": "norm.query_norm", "norm_k": "norm.key_norm"}
+
+
+def save_flux_file(folder: Path, file: Path) -> Path:
+    """The transformer of a FLUX folder as one file: all that most published ones hold."""
+    of = part(folder, "transformer")
+    found: Tensors = {}
+
+    def take(parts: str | tuple[str, ...], name: str, under: str = "") -> None:
+        for end in ("weight", "bias"):
+            values = [of.pop(f"{under}{each}.{end}") for each in ((parts,) if isinstance(parts, str) else parts)]
+            found[f"{name}.{end}"] = torch.cat(values)
+
+    for i in {int(name.split(".")[1]) for name in of if name.startswith("transformer_blocks.")}:
+        for norm, name in FLUX_DOUBLE_NORMS.items():
+            found[f"double_blocks.{i}.{name}.scale"] = of.pop(f"transformer_blocks.{i}.attn.{norm}.weight")
+        for parts, name in FLUX_DOUBLE.items():
+            take(parts, f"double_blocks.{i}.{name}", f"transformer_blocks.{i}.")
+    for i in {int(name.split(".")[1]) for name in of if name.startswith("single_transformer_blocks.")}:
+        for norm, name in FLUX_SINGLE_NORMS.items():
+            found[f"single_blocks.{i}.{name}.scale"] = of.pop(f"single_transformer_blocks.{i}.attn.{norm}.weight")
+        for parts, name in FLUX_SINGLE.items():
+            take(parts, f"single_blocks.{i}.{name}", f"single_transformer_blocks.{i}.")
+    for inside, name in FLUX.items():
+        if f"{inside}.weight" in of:  # only dev is told its guidance
+            take(inside, name)
+    for end in ("weight", "bias"):  # scale and shift change places
+        at = f"final_layer.adaLN_modulation.1.{end}"
+        found[at] = torch.cat(found[at].chunk(2)[::-1])
+    assert not of, f"without a name there: {sorted(of)[:3]}"
+    save_file({name: t.contiguous() for name, t in found.items()}, file)
+    return file
+
+
 def part(folder: Path, name: str) -> Tensors:
     (file,) = (folder / name).glob("*.safetensors")
     return load_file(file)

@@ -65,8 +65,9 @@ def t5_tower(words: int) -> Any:
     return T5EncoderModel(config)
 
 
-def save_flux(folder: Path, *, dev: bool) -> None:
-    """A FluxPipeline like schnell, or like dev: told its guidance, and shifting its noise levels with the size."""
+def save_flux(folder: Path, *, dev: bool, **options: Any) -> None:
+    """A FluxPipeline like schnell, or like dev: told its guidance, and shifting its noise levels with the size; with
+    other `options` of its transformer."""
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -82,16 +83,19 @@ def save_flux(folder: Path, *, dev: bool) -> None:
         bos_token_id=clip.bos_token_id,
         pad_token_id=clip.pad_token_id,
     )
+    small: dict[str, Any] = {
+        "num_layers": 2,
+        "num_single_layers": 2,
+        "attention_head_dim": HEAD,
+        "num_attention_heads": HEADS,
+        "axes_dims_rope": (4, 6, 6),
+    }
     transformer = FluxTransformer2DModel(
         in_channels=16,
-        num_layers=2,
-        num_single_layers=2,
-        attention_head_dim=HEAD,
-        num_attention_heads=HEADS,
         joint_attention_dim=WIDTH,
         pooled_projection_dim=WIDTH,
         guidance_embeds=dev,
-        axes_dims_rope=(4, 6, 6),
+        **(small | options),
     )
     FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0 if dev else 1.0, use_dynamic_shifting=dev),
