@@ -227,8 +227,9 @@ def wait_for_directions(run: subprocess.Popen[str], folder: Path) -> None:
 
 
 def test_a_cluster_that_is_gone_ends_the_command(command: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
-    """Ray would wait for another machine forever."""
-    run = command("--engine", "ray", "--workers", "1")
+    """Ray would wait for another machine forever. It takes Ray half a minute to know, and a short training would be
+    over."""
+    run = command("--engine", "ray", "--workers", "1", "--updates", "2000")
     wait_for_directions(run, tmp_path / "run")
     family = psutil.Process(run.pid).children(recursive=True)
     assert [process.kill() for process in family if process.name() == "raylet"] == [None]
