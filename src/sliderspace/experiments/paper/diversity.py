@@ -5,6 +5,8 @@ from sliderspace.experiments.paper.experiment import Asked, Cell, Experiment
 from sliderspace.experiments.paper.numbers import LIKENESS, REFERENCE, VARIETY, beside_reference
 from sliderspace.experiments.paper.pictures import Pictures
 
+ACTIVE = (3, 4)  # sliders on in a picture: the paper's, and one more, for variety has a price that should be seen
+
 
 def cells(asked: Asked) -> list[Cell]:
     """Beside pictures of the same captions by the teacher from other noise, or a folder's. Raises BadInput without a
@@ -17,10 +19,15 @@ def cells(asked: Asked) -> list[Cell]:
         space = asked.space(*world.generic, seed=seed)
         count = world.pictures
         reference = Pictures(teacher, count, seed, noise=REFERENCE, folder=asked.reference)
+        mixes = {
+            n: Pictures(student, count, seed, space=space, sliders="mix", active=n)
+            for n in ACTIVE
+            if n <= space.sliders
+        }
         arms = {
             "the teacher": Pictures(teacher, count, seed),
             "the model": Pictures(student, count, seed),
-            f"the model, 3 of {space.sliders} sliders": Pictures(student, count, seed, space=space, sliders="mix"),
+            **{f"the model, {n} of {space.sliders} sliders": mix for n, mix in mixes.items()},
             "the teacher's first step": Pictures(student, count, seed, first=teacher),
             "first step skipped": Pictures(student, count, seed, skipped=1),
         }
