@@ -116,8 +116,8 @@ def small(tiny: Tiny) -> dict[str, Any]:
         "targets": "attention",
         "objective": "sized",
         "until": 0.6,
-        "updates": 60,
-        "lr": 5e-3,
+        "updates": 15,  # three checkpoints
+        "lr": 2e-2,
     }
 
 

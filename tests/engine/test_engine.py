@@ -189,9 +189,9 @@ KILLS: dict[str, Kill] = {  # in the order a run comes by
     "as the second shard is written": ("writing", "000128-000138.safetensors"),
     "before fitting": ("fit", 0),
     "as the directions are written": ("writing", "directions.safetensors"),
-    "before a first checkpoint": ("train", 10),
+    "before a first checkpoint": ("train", 3),
     "as a checkpoint is written": ("writing", "training-000.safetensors"),
-    "between two checkpoints": ("train", 55),
+    "between two checkpoints": ("train", 8),
     "as the sliders are written": ("writing", "sliders.safetensors"),
     "before measuring": ("measure", 0),
     "as the model alone is measured": ("writing", "base.safetensors"),
@@ -204,7 +204,8 @@ KILLS: dict[str, Kill] = {  # in the order a run comes by
 }
 
 
-SOME = (3, 7, 12, 17)  # a file of sampling, of training and of measuring half done, and the space as it takes its place
+# A file of sampling, of training and of measuring half done, training between two, and the space as it takes its place.
+SOME = (3, 7, 8, 12, 17)
 
 
 @pytest.mark.parametrize("places", [SOME, pytest.param(range(len(KILLS)), marks=pytest.mark.slow)], ids=["some", "all"])
@@ -221,9 +222,8 @@ def test_killed_in_turn_it_ends_with_the_same_bytes(
     assert left == set(), "half-written files and checkpoints are gone"
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("within the first shard", marks=pytest.mark.slow), "between two checkpoints"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["within the first shard", "between two checkpoints"])
 def test_killed_once_it_ends_with_the_same_bytes(process: Processes, finished: Path, tmp_path: Path, name: str) -> None:
     assert process(tmp_path / "run", KILLS[name]) == -signal.SIGKILL
     assert process(tmp_path / "run") == 0
@@ -360,7 +360,7 @@ def test_an_interrupted_training_of_other_settings_is_not_continued(
 ) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     with pytest.raises(KeyboardInterrupt):
-        go(make_models(folder, updates=200), interrupted_at(51))
+        go(make_models(folder, updates=30), interrupted_at(11))
     assert list((folder / "unfinished" / "sliders.partial").iterdir())
     (folder / "sliders.safetensors").unlink()
     go(make_models(folder))
@@ -380,7 +380,7 @@ def interrupted_at(update: int) -> Callable[[Models], Iterator[Progress]]:
 def test_stopped_within_other_settings_the_last_whole_space_keeps_working(copy: Path, make_models: MakeModels) -> None:
     before = SliderSpace.load(copy).sweep(0, seeds=[5])
     with pytest.raises(KeyboardInterrupt):
-        go(make_models(copy, updates=200), interrupted_at(51))
+        go(make_models(copy, updates=30), interrupted_at(11))
     assert np.array_equal(SliderSpace.load(copy).sweep(0, seeds=[5]), before)
 
 

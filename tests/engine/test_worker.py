@@ -66,12 +66,12 @@ def test_a_worker_with_another_model_is_refused(make_models: MakeModels, tmp_pat
 
 def test_a_training_goes_on_with_other_lanes(make_models: MakeModels, tmp_path: Path) -> None:
     """Its groups are others: the checkpoint of two sliders is none of the first one's."""
-    few = {"samples": 20, "sliders": 2, "updates": 52}
+    few = {"samples": 20, "sliders": 2, "updates": 9}
     two, one = (make_models(tmp_path / "run", speed=Speed(device="cpu", lanes=lanes), **few) for lanes in (2, 1))
     go(two, lambda m: local.run(m, ["sample", "fit"]))
     with two.run.open_for_writing():
         for update in tasks.work(two, tasks.training(two)[0]):
-            if update[0] > 50:  # after the first checkpoint
+            if update[0] > 3:  # after the first checkpoint
                 break
     go(one, local.train)
     assert one.run.unfinished.sliders.exists()

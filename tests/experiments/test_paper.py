@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from sliderspace.cli import app
 from sliderspace.core.errors import BadInput
 from sliderspace.core.seeds import seed_for
-from sliderspace.core.settings import Speed
+from sliderspace.core.settings import CONCEPT_RECIPES, Speed
 from sliderspace.experiments.paper import answer, data, transfer, worlds
 from sliderspace.experiments.paper.catalogue import EXPERIMENTS, experiment
 from sliderspace.experiments.paper.experiment import Asked
@@ -52,9 +52,10 @@ TYPED = ("--precision=float32", "--device=cpu", "--steps=3", "--guidance=1", "--
 
 @pytest.fixture(scope="module", autouse=True)
 def few_pictures() -> Iterator[None]:
-    """Discoveries that measure themselves on as little as they may."""
+    """Discoveries that measure themselves on as little as they may, and Concept Sliders of few updates."""
     with pytest.MonkeyPatch.context() as patch:
         measured_least(patch)
+        patch.setitem(CONCEPT_RECIPES["default"], "updates", 4)
         yield
 
 

@@ -175,10 +175,9 @@ def saved_bytes(objective: Objective, data: Trajectories, lanes: int) -> int:
     ("family", "checkpointing"),
     [
         ("unet", False),
-        ("zimage", True),
         *(
             pytest.param(*other, marks=pytest.mark.slow)
-            for other in (("unet", True), ("flux", False), ("flux", True), ("zimage", False))
+            for other in (("unet", True), ("flux", False), ("flux", True), ("zimage", False), ("zimage", True))
         ),
     ],
 )
@@ -213,7 +212,7 @@ def allocator_peak(work: Callable[[], object]) -> int:
     return peak
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_count_is_what_the_allocator_gives_out(checkpointing: bool, tmp_path: Path, tiny: Tiny) -> None:
     settings = tiny_settings(_larger(tiny.velocity, tmp_path / "larger"), tiny, guidance=1.0)
     (fakes, fake_data), (reals, real_data) = (made(settings, fill, 2, checkpointing) for fill in (fake(), random))
@@ -239,6 +238,7 @@ def _larger(source: Path, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_lanes_add_up(tiny: Tiny) -> None:
     settings = tiny_settings(tiny.velocity, tiny)
     one, four = (update_cost(*made(settings, fake(), n, False), n) for n in (1, 4))

@@ -34,7 +34,8 @@ class Recipe:
     stay whole, effects proportional, and one raw strength near one unit. `both_signs` trains −s toward −v.
     `until` is the share of embedded steps trained on, the noisiest first.
     `hold` weighs, with the size term, how far Δφ moves along the other directions, as a share of the move asked for,
-    squared.
+    squared. A checkpoint, and a look at held-out trajectories, comes every `check_every` updates; by default fifty, or
+    a third of a short training.
     """
 
     updates: int
@@ -45,7 +46,12 @@ class Recipe:
     size_weight: float = 0.5
     hold: float = 0.0
     warmup: float = 0.05
-    check_every: int = 50
+    check_every: int = 0
+
+    @property
+    def interval(self) -> int:
+        """Updates from one checkpoint to the next."""
+        return self.check_every or min(50, max(1, self.updates // 3))
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def train(
     for index in range(history[-1].index + 1 if history else 0, recipe.updates):
         drawn = draw(recipe, bank.indices, len(data), steps, seed, "lane", index)
         update = _update(objective, data, drawn, adam, index, size)
-        if index + 1 == recipe.updates or (index + 1) % recipe.check_every == 0:
+        if index + 1 == recipe.updates or (index + 1) % recipe.interval == 0:
             held_K = held_alignment(objective, held_out, seed, size)
             _check_finite(sum(held_K), True, index, recipe.lr)
             update = replace(update, held_out_K=tuple(held_K))
