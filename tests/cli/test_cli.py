@@ -104,7 +104,7 @@ def test_discover_without_a_prompt_goes_on_with_the_folders_own(call: Call, copy
 
 def test_changed_settings_are_said(call: Call, copy: Path) -> None:
     result = ok(call("train", copy, "--updates", 4, "--device", "cpu"))
-    assert "changed since the last run: updates: 60 → 4" in result.stderr
+    assert "changed since the last run: updates: 15 → 4" in result.stderr
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray[Any, Any]]:

@@ -37,6 +37,6 @@ def test_a_benchmark_holds_its_limits(command: tuple[str, ...]) -> None:
 def test_time_to_quality_of_a_run_beside_itself(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import quality
 
-    quality.main([str(finished), str(finished), "--check-every", "10", "--device", "cpu"])
+    quality.main([str(finished), str(finished), "--check-every", "5", "--device", "cpu"])
     said = capsys.readouterr().out
-    assert said.count("60 updates of") == 2 and "the first has the second's after" in said
+    assert said.count("15 updates of") == 2 and "the first has the second's after" in said
