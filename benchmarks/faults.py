@@ -89,15 +89,15 @@ def moments(rng: random.Random, longest: float) -> list[Moment]:
     return drawn
 
 
-def mutated_files(root: Path, settings: dict[str, Any], count: int) -> int:
-    """Spoil the files of a finished run so often, or a few more, dealt out to all cases; how often that was. Raises
-    SystemExit where a reader breaks."""
+def mutated_files(root: Path, settings: dict[str, Any], count: int, seed: int) -> int:
+    """Spoil the files of a finished run so often, or a few more, dealt out to all cases; how often that was. Other
+    seeds spoil them in other ways. Raises SystemExit where a reader breaks."""
     kills.work(root / "run", settings)
     mutations.make_whole(root / "run")
     each = -(-count // len(mutations.CASES))
     broken: list[str] = []
     for name, reader in mutations.CASES:
-        found = mutations.faults(root / "run", name, reader, range(each))
+        found = mutations.faults(root / "run", name, reader, range(seed * each, (seed + 1) * each))
         broken += [f"{name}, {reader.__name__}: {line}" for line in found]
         print(f"{each} times {name}, {reader.__name__}: {len(found)} broke it", file=sys.stderr, flush=True)
     if broken:
@@ -123,7 +123,7 @@ def main() -> None:
             print(json.dumps(disturbed_runs(root, settings, options.faults, random.Random(options.seed))))
             print("every run ended with the bytes of the plain engine, and no task that was done was done again")
         if options.mutations:
-            print(json.dumps({"mutations": mutated_files(root / "whole", settings, options.mutations)}))
+            print(json.dumps({"mutations": mutated_files(root / "whole", settings, options.mutations, options.seed)}))
             print("no traceback, no hang, and nothing was read as something else")
 
 
