@@ -19,7 +19,9 @@ from sliderspace.method.denoise import render
 from sliderspace.method.sliders import SliderBank, target_layers
 from sliderspace.models.backbones import PRESETS, preset_for
 from sliderspace.models.backbones.lora import Lora
+from sliderspace.models.backbones.samplers import SAMPLERS, schedule_for
 from sliderspace.models.backbones.unet import SDXLBackbone, UNetBackbone, guidance_embedding
+from sliderspace.models.configs import SHIPPED
 from sliderspace.models.load import load_backbone
 
 SIDE = PIXELS
@@ -436,3 +438,17 @@ def test_a_repository_that_cannot_be_reached_is_told_in_a_line(model: str) -> No
     with pytest.raises(BadInput, match="cannot be reached") as told:
         preset_for(model)
     assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_schedule_is_that_of_the_scheduler_diffusers_makes_of_the_configuration(sampler: str) -> None:
+    """Every configuration we ship, with what other schedulers than this one know."""
+    import diffusers
+
+    kind, read = SAMPLERS[sampler]
+    found = sorted(SHIPPED.rglob("scheduler_config.json"))
+    for config in (json.loads(path.read_text()) for path in found):
+        theirs = read(getattr(diffusers, kind).from_config(config), 4)
+        for mine, reference in zip(vars(schedule_for(sampler, config, 4)).values(), vars(theirs).values(), strict=True):
+            assert torch.equal(mine, reference) if isinstance(mine, Tensor) else mine == reference
+    assert len(found) > 5

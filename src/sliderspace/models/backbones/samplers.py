@@ -9,6 +9,7 @@ only.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -138,7 +139,10 @@ def schedule_for(sampler: str, config: dict[str, Any], steps: int, **options: An
     import diffusers
 
     name, read = SAMPLERS[sampler]
-    scheduler: Any = getattr(diffusers, name).from_config(config)
+    kind: Any = getattr(diffusers, name)
+    # `from_config` imports all schedulers that know this configuration, and with them scipy: a second of every start.
+    known = signature(kind.__init__).parameters
+    scheduler = kind(**{key: value for key, value in config.items() if key in known})
     try:
         return read(scheduler, steps, **options)
     except (ValueError, IndexError, ZeroDivisionError) as error:
