@@ -36,16 +36,19 @@ ONE_LANE = Speed(device="cpu", lanes=1)  # as many groups as sliders
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Any]:
-    """An engine on a cluster with room for four. Those that were started stay for the tests that follow."""
+    """An engine on a cluster with room for four. Those that were started stay for the tests that follow: a worker costs
+    eight seconds of a processor, nearly all of it imports."""
     from sliderspace.engine.ray import started
 
-    with started(workers=4) as found:
-        yield found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_health_check_period_ms", "500")  # a machine that is gone is missed within seconds
+        with started(workers=4) as found:
+            yield found
 
 
 @pytest.fixture(scope="module")
 def make(make_models: MakeModels) -> MakeModels:
-    return partial(make_models, sliders=4, speed=ONE_LANE)
+    return partial(make_models, sliders=4, updates=12, speed=ONE_LANE)
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +93,6 @@ def listening(family: list[psutil.Process]) -> set[str]:
 # ---- the same bytes
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_any_number_of_workers_leaves_the_bytes_of_the_plain_engine(
-    workers: Any, make: MakeModels, plain: dict[str, str], tmp_path: Path, count: int
-) -> None:
-    workers.count = count
-    records: list[Progress] = []
-    assert discovered(make(tmp_path / "run"), workers, records.append) == plain
-    assert len(workers.members) == count, "fewer would prove less"
-    for stage, total in {"sample": 138, "train": 4 * 60, "measure": 4}.items():
-        done = [record.done for record in records if record.stage == stage]
-        assert done == sorted(done) and done[-1] == total
-
-
 @pytest.mark.skipif(
     not Path("/proc/self/cwd").exists(), reason="needs a path that means another folder in each process"
 )
@@ -131,10 +121,23 @@ def test_a_catalogue_by_workers_has_the_bytes_of_discoveries_alone(
 # ---- what is lost
 
 
-def test_a_worker_that_is_killed_is_replaced(
-    workers: Any, make: MakeModels, plain: dict[str, str], tmp_path: Path
+def test_bad_input_is_the_error_of_the_plain_engine_and_not_tried_again(
+    workers: Any, make: MakeModels, tmp_path: Path
 ) -> None:
+    models = make(tmp_path / "run")
+    go(models, local.sample)
+    task, before = [Task("group", 0, 12)], workers.lost
+    said: list[str] = []
+    for engine in (in_turn, workers):
+        with pytest.raises(BadInput, match="sliderspace fit") as raised:
+            list(engine(models, task))
+        said.append(str(raised.value))
+    assert said[0] == said[1] and workers.lost == before
+
+
+def test_a_worker_that_is_killed_is_replaced(workers: Any, make: MakeModels, tmp_path: Path) -> None:
     """One in each stage, in the middle of a task."""
+    go(make(tmp_path / "plain", updates=60))
     killed: set[str] = set()
     before = workers.lost
 
@@ -143,19 +146,23 @@ def test_a_worker_that_is_killed_is_replaced(
             killed.add(record.stage)
             processes()[0].kill()
 
-    assert discovered(make(tmp_path / "run"), workers, kill) == plain
+    assert discovered(make(tmp_path / "run", updates=60), workers, kill) == contents(tmp_path / "plain")
     assert killed == {"sample", "train", "measure"} and workers.lost > before
 
 
 def test_a_task_that_costs_every_worker_is_given_up(workers: Any, make: MakeModels, tmp_path: Path) -> None:
+    """By workers of its own beside those of the other tests."""
     models = make(tmp_path / "run", updates=10**6)
     go(models, lambda m: local.run(m, ["sample", "fit"]))
+    others = processes()
+    own = type(workers)(1, threads=1, num_cpus=0)
     ended = False
 
     def kill_all() -> None:
         while not ended:
             for process in processes():
-                process.kill()
+                if process not in others:
+                    process.kill()
             time.sleep(0.1)
 
     killer = Thread(target=kill_all)
@@ -165,84 +172,73 @@ def test_a_task_that_costs_every_worker_is_given_up(workers: Any, make: MakeMode
             models.run.open_for_writing(),
             pytest.raises(SliderSpaceError, match="3 workers were lost") as raised,
         ):
-            list(workers(models, [Task("group", 0, 10**6)]))
+            list(own(models, [Task("group", 0, 10**6)]))
     finally:
         ended = True
         killer.join()
-        workers.close()
+        own.close()
     assert str(raised.value).count("\n") == 1
 
 
-def test_bad_input_is_the_error_of_the_plain_engine_and_not_tried_again(
-    workers: Any, make: MakeModels, tmp_path: Path
+# ---- fewer and fewer: the cluster does not outlive these
+
+
+@pytest.mark.parametrize("count", [4, 2, 1])
+def test_any_number_of_workers_leaves_the_bytes_of_the_plain_engine(
+    workers: Any, make: MakeModels, plain: dict[str, str], tmp_path: Path, count: int
 ) -> None:
-    models = make(tmp_path / "run")
-    go(models, local.sample)
-    task, before = [Task("group", 0, 60)], workers.lost
-    said: list[str] = []
-    for engine in (in_turn, workers):
-        with pytest.raises(BadInput, match="sliderspace fit") as raised:
-            list(engine(models, task))
-        said.append(str(raised.value))
-    assert said[0] == said[1] and workers.lost == before
+    for worker in workers.members[count:]:
+        workers.dismiss(worker)
+    workers.count = count
+    records: list[Progress] = []
+    assert discovered(make(tmp_path / "run"), workers, records.append) == plain
+    assert len(workers.members) == count, "fewer would prove less"
+    for stage, total in {"sample": 138, "train": 4 * 12, "measure": 4}.items():
+        done = [record.done for record in records if record.stage == stage]
+        assert done == sorted(done) and done[-1] == total
+
+
+def test_a_cluster_that_is_gone_is_an_error(workers: Any, make: MakeModels, tmp_path: Path) -> None:
+    """Ray would wait for another machine forever."""
+    models = make(tmp_path / "run", updates=10**6)
+    go(models, lambda m: local.run(m, ["sample", "fit"]))
+    raylets = [process for process in psutil.Process().children(recursive=True) if process.name() == "raylet"]
+
+    def train() -> None:
+        for done, _ in workers(models, [Task("group", 0, 10**6)]):
+            while done and raylets:
+                raylets.pop().kill()
+
+    with models.run.open_for_writing(), pytest.raises(SliderSpaceError, match="the Ray cluster is gone") as raised:
+        train()
+    assert str(raised.value).count("\n") == 1 and not raylets
+    workers.close()
 
 
 # ---- the command
 
 
-@pytest.fixture
-def command(small: dict[str, Any], tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """`discover` on a cluster of its own."""
-
-    def start(*more: str) -> subprocess.Popen[str]:
-        options = [f"--{name}={value}" for name, value in {**small, "sliders": 4}.items() if name != "prompts"]
-        words = [
-            "discover",
-            *small["prompts"],
-            *options,
-            "--lanes",
-            "1",
-            "--device",
-            "cpu",
-            "--out",
-            str(tmp_path / "run"),
-        ]
-        environment = {**os.environ, "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
-        environment.pop("RAY_ADDRESS", None)
-        pipe = subprocess.PIPE
-        line = [sys.executable, "-m", "sliderspace.cli", *words, *more]
+def test_the_command_stopped_leaves_a_folder_that_goes_on(
+    small: dict[str, Any], make: MakeModels, plain: dict[str, str], tmp_path: Path
+) -> None:
+    """What Ctrl-C does to `discover` on a cluster of its own; and while it runs, nobody else can reach that cluster."""
+    settings = {**make(tmp_path / "run").settings.model_dump(include=set(small)), "lanes": 1, "device": "cpu"}
+    options = [f"--{name}={value}" for name, value in settings.items() if name != "prompts"]
+    line = [sys.executable, "-m", "sliderspace.cli", "discover", *small["prompts"], *options]
+    environment = {**os.environ, "PYTHONPATH": str(Path(sliderspace.__file__).parents[1])}
+    environment.pop("RAY_ADDRESS", None)
+    run = subprocess.Popen(
+        [*line, "--out", str(tmp_path / "run"), "--engine", "ray", "--workers", "1"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
         # Where the tests run in a shell's background, interrupts are ignored, and so they would be here.
-        heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-        return subprocess.Popen(line, env=environment, stdout=pipe, stderr=pipe, text=True, preexec_fn=heard)
-
-    return start
-
-
-def wait_for_directions(run: subprocess.Popen[str], folder: Path) -> None:
-    """Until the run is about to train."""
-    made = folder / "unfinished" / "directions.safetensors"
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+    )
+    made = tmp_path / "run" / "unfinished" / "directions.safetensors"
     until = time.monotonic() + 300
     while run.poll() is None and not made.exists() and time.monotonic() < until:
         time.sleep(0.05)
-
-
-def test_a_cluster_that_is_gone_ends_the_command(command: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
-    """Ray would wait for another machine forever. It takes Ray half a minute to know, and a short training would be
-    over."""
-    run = command("--engine", "ray", "--workers", "1", "--updates", "2000")
-    wait_for_directions(run, tmp_path / "run")
-    family = psutil.Process(run.pid).children(recursive=True)
-    assert [process.kill() for process in family if process.name() == "raylet"] == [None]
-    _, err = run.communicate(timeout=120)
-    assert run.returncode == 1 and "the Ray cluster is gone" in err, err
-
-
-def test_the_command_stopped_leaves_a_folder_that_goes_on(
-    command: Callable[..., subprocess.Popen[str]], make: MakeModels, plain: dict[str, str], tmp_path: Path
-) -> None:
-    """What Ctrl-C does; and while it runs, nobody else can reach its cluster."""
-    run = command("--engine", "ray", "--workers", "1")
-    wait_for_directions(run, tmp_path / "run")
     family = psutil.Process(run.pid).children(recursive=True)
     addresses = listening(family)
     run.send_signal(signal.SIGINT)
