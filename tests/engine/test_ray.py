@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -26,12 +27,15 @@ from sliderspace.engine.models import Loaded, Models
 from sliderspace.engine.progress import Progress
 from sliderspace.engine.tasks import Task, in_turn
 
-pytest.importorskip("ray", reason="Ray is not installed: the extra `cluster`")
-
-pytestmark = pytest.mark.slow  # a cluster has to start, and on a busy machine that takes its time
+pytestmark = [
+    pytest.mark.slow,  # a cluster has to start, and on a busy machine that takes its time
+    # Ray itself is imported by `engine.ray`, which says first that it shall listen to this machine alone.
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: the extra `cluster`"),
+]
 
 MakeModels = Callable[..., Models]
 ONE_LANE = Speed(device="cpu", lanes=1)  # as many groups as sliders
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,7 @@ def workers() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_health_check_period_ms", "500")  # a machine that is gone is missed within seconds
         with started(workers=4) as found:
+            assert listening(psutil.Process().children(recursive=True)) <= LOOPBACK
             yield found
 
 
@@ -244,7 +249,7 @@ def test_the_command_stopped_leaves_a_folder_that_goes_on(
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=120)
     assert run.returncode == 130 and "give the same command again" in err, err
-    assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"} and addresses
+    assert addresses <= LOOPBACK and addresses
     assert psutil.wait_procs(family, timeout=120)[1] == [], "the cluster goes with the command"
     go(make(tmp_path / "run"))
     assert contents(tmp_path / "run") == plain
