@@ -54,7 +54,7 @@ def workers() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def make(make_models: MakeModels) -> MakeModels:
-    return partial(make_models, sliders=4, updates=12, speed=ONE_LANE)
+    return partial(make_models, sliders=4, speed=ONE_LANE)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def followed(models: Models, workers: Any) -> dict[str, str]:
     """What the workers leave of the same discovery, which says all the while how far it is."""
     records: list[Progress] = []
     left = discovered(models, workers, records.append)
-    for stage, total in {"sample": 138, "train": 4 * 12, "measure": 4}.items():
+    for stage, total in {"sample": 138, "train": 4 * models.settings.updates, "measure": 4}.items():
         done = [record.done for record in records if record.stage == stage]
         assert done == sorted(done) and done[-1] == total
     return left
@@ -149,7 +149,7 @@ def test_bad_input_is_the_error_of_the_plain_engine_and_not_tried_again(
 ) -> None:
     models = make(tmp_path / "run")
     go(models, local.sample)
-    task, before = [Task("group", 0, 12)], workers.lost
+    task, before = [Task("group")], workers.lost
     said: list[str] = []
     for engine in (in_turn, workers):
         with pytest.raises(BadInput, match="sliderspace fit") as raised:
@@ -158,9 +158,10 @@ def test_bad_input_is_the_error_of_the_plain_engine_and_not_tried_again(
     assert said[0] == said[1] and workers.lost == before
 
 
-def test_a_worker_that_is_killed_is_replaced(workers: Any, make: MakeModels, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_is_replaced(
+    workers: Any, make: MakeModels, plain: dict[str, str], tmp_path: Path
+) -> None:
     """One in each stage, in the middle of a task."""
-    go(make(tmp_path / "plain", updates=60))
     killed: set[str] = set()
     before = workers.lost
 
@@ -169,7 +170,7 @@ def test_a_worker_that_is_killed_is_replaced(workers: Any, make: MakeModels, tmp
             killed.add(record.stage)
             processes()[0].kill()
 
-    assert discovered(make(tmp_path / "run", updates=60), workers, kill) == contents(tmp_path / "plain")
+    assert discovered(make(tmp_path / "run"), workers, kill) == plain
     assert killed == {"sample", "train", "measure"} and workers.lost > before
 
 
