@@ -109,5 +109,5 @@ def test_recipes() -> None:
 
 
 def test_how_many_images_are_measured() -> None:
-    assert Measuring().images(0) == 6 + 16 + 32
+    assert Measuring().images(0) == 6 + 16 + 32 + 8
     assert Measuring().images(16) - Measuring().images(15) == 2 * (3 * 6 + 3 * 16)

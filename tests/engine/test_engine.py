@@ -197,6 +197,7 @@ KILLS: dict[str, Kill] = {  # in the order a run comes by
     "as the model alone is measured": ("writing", "base.safetensors"),
     "as a slider is measured": ("writing", "001.safetensors"),
     "after two sliders are measured": ("measure", 2),
+    "as the mixes are written": ("writing", "mixes.safetensors"),
     "as the strips are written": ("writing", "strips.safetensors"),
     "as the measures are written": ("writing", "measures.json"),
     "as the space is written": ("writing", "space.json"),
@@ -205,7 +206,7 @@ KILLS: dict[str, Kill] = {  # in the order a run comes by
 
 
 # A file of sampling, of training and of measuring half done, training between two, and the space as it takes its place.
-SOME = (3, 7, 8, 12, 17)
+SOME = (3, 7, 8, 12, 18)
 
 
 @pytest.mark.parametrize("places", [SOME, pytest.param(range(len(KILLS)), marks=pytest.mark.slow)], ids=["some", "all"])
@@ -678,6 +679,8 @@ def test_a_presets_small_decoder_serves_encoders_and_the_full_one_people(
     assert drawn["sliders"].shape[3:] == (backbone.image_size, backbone.image_size, 3)
     difference = drawn["base"][:3].int() - torch.from_numpy(space.generate(range(3))).int()
     assert difference.abs().max() <= 1, "the report shows what `generate` draws"
+    mixed = space.mix(range(len(drawn["mixes"])), active=2)
+    assert len(mixed) > 0 and (drawn["mixes"].int() - torch.from_numpy(mixed).int()).abs().max() <= 1
 
 
 def test_prompts_are_encoded_once_a_run(

@@ -29,7 +29,7 @@ def test_a_name_counts_where_it_is_of_the_factor_moved_most() -> None:
     labels = [named("grey ↔ orange", True), named("… ↔ long horns"), named("red background", True), named(None)]
     factors = table([0.9, 0.2, 0.1], [0.1, 0.3, 0.2], [0.5, 0.0, 0.4], [0.0, 0.2, 0.1])
     wrong = ((2, "red background", "body"), (3, "–", "horns"))
-    assert score(labels, factors, CREATURES) == Score(4, right=2, sure=2, sure_right=1, wrong=wrong)
+    assert score(labels, factors, CREATURES) == Score(4, right=2, nearly=3, sure=2, sure_right=1, wrong=wrong)
     assert score(labels, factors, CREATURES, among=[0, 1]).right == 2
     still = table([0.0, 0.0, 0.0], [0.1, 0.3, 0.2])
     assert score(labels[:2], still, CREATURES).sliders == 1, "what moves nothing has no true name"

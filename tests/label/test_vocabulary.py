@@ -12,7 +12,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Settings
 from sliderspace.label import directions
 from sliderspace.label.clip import Clip, clip_for
-from sliderspace.label.directions import Moves, cosines, slopes, whitening
+from sliderspace.label.directions import Moves, cosines, poles, slopes
 from sliderspace.label.naming import name_sliders
 from sliderspace.label.pictures import Pictures, pictures_of
 from sliderspace.label.vocabulary import known_words, labels_by_words, read_words
@@ -53,16 +53,16 @@ def test_both_ends_of_a_planted_change_are_named() -> None:
     assert both.proposed == "word 7 ↔ word 3" and both.passed and both.confidence > 0.95
     assert (both.low, both.high, both.by) == ("word 7", "word 3", "vocabulary")
     assert one.proposed == "word 5" and one.passed, "its other end has no name"
+    assert one.sentence == "Toward plus more of “word 5”." and "minus more of “word 7”" in both.sentence
     turned = labels_by_words(texts, moves(-texts.of["word 5"][None]), WORDS)[0]
     assert turned.proposed == "word 5 ↔ …" and turned.low == "word 5"
 
 
-def test_random_directions_get_a_sure_name_once_in_forty() -> None:
+def test_random_directions_get_no_sure_name() -> None:
     """However steadily they move the pictures: that is no sign that a word fits."""
     rng = np.random.default_rng(3)
     labels = labels_by_words(Texts(), moves(rng.normal(size=(400, D)), noise=0.1), WORDS)
-    sure = sum(label.passed for label in labels) / len(labels)
-    assert 0.005 < sure < 0.05
+    assert sum(label.passed for label in labels) <= 2
     assert all(label.proposed and label.proposed.count("↔") == 1 for label in labels if not label.passed)
 
 
@@ -72,16 +72,15 @@ def test_unsteady_changes_get_no_sure_name() -> None:
     assert sum(label.passed for label in labels) <= 12
 
 
-def test_noise_is_made_round() -> None:
-    """Fisher's discriminant by hand: C^(-1/2) on both sides of a dot product is C^(-1)."""
+def test_the_poles_are_the_pair_of_texts_whose_difference_fits_best() -> None:
     rng = np.random.default_rng(5)
-    change_KSD = rng.normal(size=(3, 50, 4)) * [5.0, 1.0, 1.0, 0.2] + rng.normal(size=(3, 1, 4))
-    noise_ND = (change_KSD - change_KSD.mean(1, keepdims=True)).reshape(-1, 4)
-    C_DD = noise_ND.T @ noise_ND / 150
-    C_DD += np.eye(4) * np.trace(C_DD) / 4
-    W_DD = whitening(change_KSD)
-    np.testing.assert_allclose(W_DD @ W_DD, np.linalg.inv(C_DD), atol=1e-9)
-    assert whitening(np.zeros((2, 3, 4))).shape == (4, 4) and np.isfinite(whitening(np.zeros((2, 3, 4)))).all()
+    change_KD, text_WD = rng.normal(size=(6, D)), rng.normal(size=(9, D))
+    text_WD = np.concatenate([text_WD, text_WD[:1]])  # a text twice is no pair
+    pairs = [(low, high) for low in range(10) for high in range(10) if {low, high} != {0, 9} and low != high]
+    cosine_KP = cosines(change_KD, np.stack([text_WD[high] - text_WD[low] for low, high in pairs]))
+    found_K2 = poles(change_KD, text_WD)
+    np.testing.assert_array_equal(found_K2, [pairs[p] for p in cosine_KP.argmax(axis=1)])
+    np.testing.assert_array_equal(poles(-change_KD, text_WD), found_K2[:, ::-1])
     assert cosines(np.zeros((1, 4)), np.ones((2, 4))).tolist() == [[0.0, 0.0]], "nothing moves toward nothing"
 
 

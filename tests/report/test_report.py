@@ -21,6 +21,7 @@ from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.numbers import written
 from sliderspace.core.settings import Settings
 from sliderspace.measure.results import Evaluation, Interval, Means, Measures, SliderMeasures
+from sliderspace.method.strengths import shown_mixes
 from sliderspace.report.cells import heats
 from sliderspace.report.charts import ends_of
 from sliderspace.report.from_run import report_run, reported_of
@@ -246,6 +247,25 @@ def test_each_slider_appears_with_all_its_pictures_and_commands():
                 label = "base" if scale == 0 else scale_label(scale)
                 assert f"slider {k}, seed {letter}, {label}" in page.values("alt")
                 assert data_uri(image) in page.values("src")
+
+
+def test_mixes_stand_beside_the_same_seeds_alone_with_what_is_in_them():
+    data = report(
+        mixes=pictures(3, seed=1),
+        base_images=pictures(5, seed=2),
+        labels=[Label(name="horns"), Label(), Label(name="tail")],
+    )
+    page = Page(render(data))
+    told = shown_mixes(3, 3).numpy()
+    for seed, (alone, mixed) in enumerate(zip(np.asarray(data.base_images), np.asarray(data.mixes), strict=False)):
+        assert page.values("src").count(data_uri(alone)) == 2 and data_uri(mixed) in page.values("src")
+        assert f"seed {seed} with the sliders below" in page.values("alt")
+        signs = ["+1" if strength > 0 else "−1" for strength in told[seed]]
+        assert f"{signs[0]} 0 · horns {signs[1]} 1 {signs[2]} 2 · tail" in page.text
+    assert "--mix 3 --seeds 0-2" in page.text and "mixes" in page.values("id", "section")
+    one = report(measures(slider()), mixes=pictures(3))
+    for without in (report(), one):
+        assert "mixes" not in Page(render(without)).values("id", "section")
 
 
 def test_the_base_column_is_marked_once_a_row():
@@ -699,7 +719,14 @@ def test_valid_json_with_wrong_contents_is_a_damaged_file(run: RunFolder, name: 
 
 
 @pytest.mark.parametrize(
-    "tensors", [{}, {"sliders": np.zeros((2, 4), np.uint8)}, {"sliders": np.zeros((3, 4, 7, 0, 0, 3), np.uint8)}]
+    "tensors",
+    [
+        {},
+        {"sliders": np.zeros((2, 4), np.uint8)},
+        {"sliders": np.zeros((3, 4, 7, 0, 0, 3), np.uint8)},
+        {"sliders": pictures(3, 4, 7), "mixes": pictures(2, size=5)},
+        {"sliders": pictures(3, 4, 7), "mixes": pictures(5)},
+    ],
 )
 def test_strips_of_another_shape_are_damaged(run: RunFolder, tensors: dict[str, Any]):
     kept = {"base": pictures(4)} if tensors else {}

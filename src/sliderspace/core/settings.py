@@ -292,15 +292,16 @@ class Measuring(BaseModel):
     seeds: int = Field(default=16, ge=2)
     shown_seeds: int = Field(default=4, ge=1)  # of them, in the report's strips
     base_images: int = Field(default=32, ge=1)
+    mixes: int = Field(default=8, ge=1)  # of the report's pictures of the model alone, drawn again with sliders on
 
     def images(self, sliders: int) -> int:
         """Images drawn for a space of `sliders`, at most: a unit that is found asks for no larger strengths."""
         swept = 2 * (len(self.raw_sizes) * self.calibration_seeds + len(self.sizes) * self.seeds)
-        return sliders * swept + self.calibration_seeds + self.seeds + self.base_images
+        return sliders * swept + self.calibration_seeds + self.seeds + self.base_images + self.mixes
 
     def pictures(self, sliders: int) -> int:
         """Those of them that people see in the report."""
-        return (2 * len(self.sizes) * sliders + 1) * self.shown_seeds + self.base_images
+        return (2 * len(self.sizes) * sliders + 1) * self.shown_seeds + self.base_images + self.mixes
 
 
 class WrongValues(BadInput):

@@ -54,11 +54,13 @@ def measure(models: Models, share: Share = ALL, engine: Engine = in_turn) -> Ite
         return
     yield Progress("measure", 0, len(due))
     stages.gather_sliders(models)  # other workers may have trained the last of them
-    # Sliders are compared with the model alone, so that comes before them.
+    # Sliders are compared with the model alone, so that comes before them; mixes need the units of all.
     first = [Task("base"), *_dealt(tasks.judging(models), share)]
     for part in (first, due):
         for done, note in engine(models, part):
             yield Progress("measure", done, len(due), note)
+    for _, note in engine(models, [Task("mixes")]):
+        yield Progress("measure", len(due), len(due), note)
     stages.gather_measures(models)
 
 

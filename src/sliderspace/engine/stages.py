@@ -29,6 +29,7 @@ from sliderspace.method.calibration import natural_unit
 from sliderspace.method.directions import Directions
 from sliderspace.method.moments import Moments
 from sliderspace.method.objective import LaneLoss, Objective, Recipe
+from sliderspace.method.strengths import shown_mixes
 from sliderspace.method.sweeps import Seen, Sweep, embedded
 from sliderspace.method.training import Update, train
 from sliderspace.method.trajectories import finished, from_pictures, from_prompts, sample_shard
@@ -226,6 +227,26 @@ def measure_slider(models: Models, slider: int) -> None:
     save_tensors(path, found.tensors(), kind="sweep", fingerprint=made_from, unit=unit, reached=reached)
 
 
+def measure_mixes(models: Models) -> None:
+    """Small pictures of random mixes, once every slider has its unit; the seeds are the first of those that the report
+    begins with."""
+    path, made_from = _measured(models, "mixes"), _of(models.prints.measured, "mixes")
+    if is_done(path, made_from) or (loaded := _sweeps(models)) is None:
+        return
+    how = models.measuring
+    count, unit_K = min(how.mixes, how.base_images), torch.tensor([meta["unit"] for _, meta in loaded])
+    rows_NK, viewer = shown_mixes(count, len(unit_K)) * unit_K, models.viewer(None)
+    seen = viewer.seen(range(count), viewer.prompts(count), rows_NK, keep=count)
+    save_tensors(path, {"images": seen["images"]}, kind="mixes", fingerprint=made_from)
+
+
+def _sweeps(models: Models) -> list[tuple[dict[str, torch.Tensor], dict[str, Any]]] | None:
+    """What was measured of each slider; None while some are missing."""
+    made_from, count = models.prints.measured, models.settings.sliders
+    due = {_measured(models, f"{k:03d}"): _of(made_from, k) for k in range(count)}
+    return [load_tensors(p, kind="sweep") for p in due] if all(is_done(p, of) for p, of in due.items()) else None
+
+
 def _base(models: Models) -> dict[str, Seen]:
     path = _measured(models, "base")
     if not is_done(path, _of(models.prints.measured, "base")):
@@ -245,15 +266,14 @@ def gather_measures(models: Models) -> bool:
 
 
 def _gather_measures(models: Models) -> bool:
-    run, made_from, count = models.run.unfinished, models.prints.measured, models.settings.sliders
+    run, made_from = models.run.unfinished, models.prints.measured
     if is_measured(models):
         return True
     shards = range(len(models.shards)) if models.judge else ()
-    due = [(_measured(models, f"{k:03d}"), _of(made_from, k)) for k in range(count)]
-    due += [(_measured(models, f"judged-{j:06d}"), _of(made_from, f"judged {j}")) for j in shards]
-    if not all(is_done(path, stamp) for path, stamp in due):
+    due = {f"judged-{j:06d}": f"judged {j}" for j in shards} | {"mixes": "mixes"}
+    found_all = all(is_done(_measured(models, part), _of(made_from, of)) for part, of in due.items())
+    if not found_all or (loaded := _sweeps(models)) is None:
         return False
-    loaded = [load_tensors(_measured(models, f"{k:03d}"), kind="sweep") for k in range(count)]
     found = [Sweep.from_tensors(k, tensors) for k, (tensors, _) in enumerate(loaded)]
     trained, seen_by_judge = views(models, found, _judged_shards(models))
     judge, sizes = models.judge, models.measuring.sizes
@@ -261,7 +281,11 @@ def _gather_measures(models: Models) -> bool:
     unit_K = np.array([meta["unit"] for _, meta in loaded])
     reached_K = [bool(meta["reached"]) for _, meta in loaded]
     result = measures(trained, seen_by_judge, models.directions, unit_K, reached_K, factors)
-    strips = {"sliders": np.stack([s.images_SMHWC for s in found]), "base": _base(models)["shown"]["images"].numpy()}
+    strips = {
+        "sliders": np.stack([s.images_SMHWC for s in found]),
+        "base": _base(models)["shown"]["images"].numpy(),
+        "mixes": load_tensors(_measured(models, "mixes"), kind="mixes")[0]["images"].numpy(),
+    }
     save_tensors(run.strips, strips, kind="strips", fingerprint=made_from)
     result.write(run.measures, made_from)
     _save_space(models, unit_K)

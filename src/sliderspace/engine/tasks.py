@@ -18,7 +18,7 @@ Step = tuple[int, str]  # how much is done, and what a reader would want to know
 class Task:
     """What to make, the how-manieth of its kind, and how much that is in the counts of progress."""
 
-    kind: Literal["shard", "group", "judged", "base", "slider"]
+    kind: Literal["shard", "group", "judged", "base", "slider", "mixes"]
     index: int = 0
     size: int = 0
 
@@ -61,6 +61,8 @@ def work(models: Models, task: Task) -> Iterator[Step]:
             stages.measure_base(models)
         case "slider":
             stages.measure_slider(models, task.index)
+        case "mixes":
+            stages.measure_mixes(models)
 
 
 def in_turn(models: Models, tasks: Sequence[Task]) -> Iterator[Step]:

@@ -4,14 +4,14 @@ random directions get a sure name.
     python -m sliderspace.experiments.names --out runs/names       # three concepts and a control of each, from nothing
     python -m sliderspace.experiments.names runs/monster           # a finished run, named by `sliderspace label`
 
-Names are those of labels.json, by the vocabulary where the run is made here; factors those of measures.json. A name is
-right where a phrase in it is one that the world's table has for that factor.
+Names are those of labels.json; where the run is made here, by the vocabulary, from pictures that the judge does not
+see. Factors are those of measures.json. A name is right where a phrase in it is one that the world's table has for that
+factor, and nearly so where it is of a factor that moves at least NEAR as far.
 """
 
 import argparse
 import re
 import sys
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +25,17 @@ from sliderspace.engine.bars import watch
 from sliderspace.engine.progress import Progress
 from sliderspace.experiments.runs import discovered, folder_of
 from sliderspace.experiments.studies.questions import CONCEPTS, FULL
-from sliderspace.label.naming import name_sliders
-from sliderspace.label.vocabulary import OPEN
+from sliderspace.label.clip import Clip
+from sliderspace.label.pictures import SEEDS, drawn
+from sliderspace.label.vocabulary import OPEN, labels_by_words, read_words
 from sliderspace.measure.results import FactorTable, Measures, SpaceFile
 from sliderspace.report.verdicts import warnings_for
-from sliderspace.space.labels import Label, labels_of
+from sliderspace.space.labels import Label, labels_of, propose
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.run_folder import RunFolder
 
 CONTROL = "random"  # directions that nothing found
+NEAR = 0.8  # of two factors moved about alike, other seeds may put the other first
 
 COLOUR = "red|orange|yellow|green|teal|blue|purple|pink|brown|gr[ea]y|white|black|dark|pale|bright|dull"
 GROUND = "(?:.* )?(?:background|ground|sky)"
@@ -72,11 +74,12 @@ CREATURES: World = {
 
 @dataclass(frozen=True)
 class Score:
-    """Of `sliders` that moved some factor: names that are of the one moved most, whether sure or not; and of the sure
-    ones alone. `wrong` lists the others: slider, name, factor."""
+    """Of `sliders` that moved some factor: names that are of the one moved most, whether sure or not, or `nearly` so;
+    and of the sure ones alone. `wrong` lists the others: slider, name, factor."""
 
     sliders: int
     right: int
+    nearly: int
     sure: int
     sure_right: int
     wrong: tuple[tuple[int, str, str], ...]
@@ -88,11 +91,14 @@ def score(labels: Sequence[Label], factors: FactorTable, world: World, among: Se
     if unknown := sorted(set(factors.names) - set(world)):
         raise BadInput(f"this table of words has none for the judge's {', '.join(unknown)}")
     rows = [k for k in (range(len(labels)) if among is None else among) if _moved(factors, k)]
-    top = {k: factors.names[int(np.argmax([number(e) or 0.0 for e in factors.effects[k]]))] for k in rows}
+    effects_KF = np.array([[number(e) or 0.0 for e in row] for row in factors.effects])
+    top = {k: factors.names[int(effects_KF[k].argmax())] for k in rows}
     right = [k for k in rows if is_of(labels[k].proposed, world[top[k]])]
+    near = {k: np.flatnonzero(effects_KF[k] >= NEAR * effects_KF[k].max()) for k in rows}
+    nearly = [k for k in rows if any(is_of(labels[k].proposed, world[factors.names[f]]) for f in near[k])]
     sure = [k for k in rows if labels[k].passed]
     wrong = tuple((k, labels[k].proposed or "–", top[k]) for k in rows if k not in right)
-    return Score(len(rows), len(right), len(sure), len(set(sure) & set(right)), wrong)
+    return Score(len(rows), len(right), len(nearly), len(sure), len(set(sure) & set(right)), wrong)
 
 
 def is_of(name: str | None, words: str) -> bool:
@@ -131,13 +137,22 @@ def of_run(run: RunFolder) -> Row:
 def table(rows: Sequence[Row]) -> str:
     """Markdown: a line a run, and the names that are not of the factor moved most."""
     lines = [
-        "| concept | sliders | right | without a warning | of them right | sure | of them right |",
-        "|---|---|---|---|---|---|---|",
+        "| concept | sliders | right | nearly | without a warning | of them right | sure | of them right |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         name = f"{row.prompt}, random directions" if row.control else row.prompt
-        counts = (row.whole.sliders, row.whole.right, row.passing.sliders, row.passing.right)
-        lines.append(f"| {' | '.join(map(str, (name, *counts, row.whole.sure, row.whole.sure_right)))} |")
+        whole, passing = row.whole, row.passing
+        counts = (
+            whole.sliders,
+            whole.right,
+            whole.nearly,
+            passing.sliders,
+            passing.right,
+            whole.sure,
+            whole.sure_right,
+        )
+        lines.append(f"| {' | '.join(map(str, (name, *counts)))} |")
     for row in rows:
         if not row.control:
             lines += ["", f"{row.prompt}, not the factor moved most:"]
@@ -162,6 +177,13 @@ def discoveries(asked: Sequence[Settings], out: Path, speed: Speed) -> Iterator[
         yield Progress("names", place + 1, len(asked), settings.prompts[0])
 
 
+def _name(space: SliderSpace) -> None:
+    """Names by the vocabulary, from pictures of seeds that are not measured."""
+    clip = Clip(space)
+    found = labels_by_words(clip, clip.moves(drawn(space, SEEDS)), read_words())
+    propose(RunFolder(space.folder), dict(enumerate(found)))
+
+
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", nargs="*", type=Path, help="finished runs; none: make them in --out")
@@ -176,7 +198,7 @@ def main(words: Sequence[str] | None = None) -> None:
             watch(discoveries(grid, asked.out, speed))
             folders = [folder_of(settings, asked.out) for settings in grid]
             for run in folders:
-                deque(name_sliders(SliderSpace.load(run.root, speed)), maxlen=0)
+                _name(SliderSpace.load(run.root, speed))
         print(table([of_run(run) for run in folders]))
     except SliderSpaceError as error:
         sys.exit(f"{error}")

@@ -47,10 +47,15 @@ def pictures_of(space: SliderSpace) -> Pictures:
     found = _strips(RunFolder(space.folder), len(space))
     if found and found.sliders.shape[1] >= SEEDS and len(found.base) >= LEAST_BASE:
         return found
+    return drawn(space, SEEDS)
+
+
+def drawn(space: SliderSpace, count: int) -> Pictures:
+    """Pictures of `count` seeds that nothing else shows, drawn now."""
     strengths_M = both_ways((FAR / 2, FAR))
-    seeds = _seeds(space, SEEDS, first=UNSEEN)
+    seeds = _seeds(space, count, first=UNSEEN)
     sweeps = [space.sweep(k, seeds, strengths_M.tolist()) for k in range(len(space))]
-    return Pictures(np.stack(sweeps), strengths_M, space.generate(_seeds(space, BASE, first=UNSEEN + SEEDS)))
+    return Pictures(np.stack(sweeps), strengths_M, space.generate(_seeds(space, BASE, first=UNSEEN + count)))
 
 
 def unseen(space: SliderSpace, slider: int) -> Images:

@@ -8,18 +8,19 @@ from torch import Tensor
 from sliderspace.core.errors import BadInput
 from sliderspace.core.seeds import generator_for
 
+MIXED = 3  # sliders of a mix, as in the paper's evaluation
+
 
 def sparse_mix(
     images: Sequence[int],
     sliders: int,
     *,
-    active: int = 3,
+    active: int = MIXED,
     scale: float = 1.0,
     seed: int = 0,
     both_signs: bool = True,
 ) -> Tensor:
-    """Strengths [N, K] in natural units with `active` random sliders each (the paper's evaluation uses 3), of random
-    sign or all positive.
+    """Strengths [N, K] in natural units with `active` random sliders each, of random sign or all positive.
 
     Row n is a function of (seed, images[n]), so an image's mix is the same in any company. Raises BadInput when fewer
     than `active` sliders exist.
@@ -33,6 +34,11 @@ def sparse_mix(
         drawn = torch.tensor(rng.choice([-scale, scale], size=active), dtype=torch.float32)
         out[n, chosen] = drawn if both_signs else drawn.abs()
     return out
+
+
+def shown_mixes(count: int, sliders: int) -> Tensor:
+    """Strengths [count, K] of the mixes that a report shows: row n is that of `generate --mix 3 --seeds n`."""
+    return sparse_mix(range(count), sliders, active=min(MIXED, sliders))
 
 
 def sweep_rows(slider: int, scales: Sequence[float], seeds: Sequence[int], sliders: int) -> tuple[list[int], Tensor]:

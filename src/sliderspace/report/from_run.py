@@ -33,7 +33,7 @@ def report_run(run: RunFolder) -> Path:
     asked = settings_from(load_json(run.config, kind="config"))
     measured = Measures.read(run.measures)
     directions = Directions.load(run.directions)
-    strips, base = pictures_of(run, measured)
+    strips, base, mixes = pictures_of(run, measured)
     data = ReportData(
         settings=space.settings,
         measures=measured,
@@ -41,6 +41,7 @@ def report_run(run: RunFolder) -> Path:
         labels=labels_of(run).sliders,
         strips=strips,
         base_images=base,
+        mixes=mixes,
         explained_variance_ratio_K=directions.explained_variance_ratio_K,
         step_share=directions.step_share,
         history=_history(run),
@@ -81,17 +82,19 @@ def _evaluation(run: RunFolder, count: int) -> Evaluation | None:
     return found
 
 
-def pictures_of(run: RunFolder, measured: Measures) -> tuple[np.ndarray, np.ndarray]:
-    """Strips uint8 [K, S, M, H, W, 3] and images of the base model [N, H, W, 3]. Raises DamagedFile where they are of
-    other sliders or sizes than the measures."""
+def pictures_of(run: RunFolder, measured: Measures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Strips uint8 [K, S, M, H, W, 3], images of the base model [N, H, W, 3], and mixes of the first of these (none in
+    a run of an older version). Raises DamagedFile where they are of other sliders or sizes than the measures."""
     drawn, _ = load_tensors(run.strips, kind="strips")
     due = (len(measured.sliders), 2 * len(measured.sizes) + 1)
     strips, base = (drawn[name].numpy() if name in drawn else np.zeros(0) for name in ("sliders", "base"))
     shape: tuple[int, ...] = strips.shape
+    mixes = drawn["mixes"].numpy() if "mixes" in drawn else base[:0]
     fits = len(shape) == 6 and (shape[0], shape[2]) == due and base.ndim == 4 and min(strips.size, base.size) > 0
-    if not fits or strips.dtype != np.uint8 or base.dtype != np.uint8:
+    fits = fits and mixes.shape[1:] == base.shape[1:] and len(mixes) <= len(base)
+    if not fits or {strips.dtype, base.dtype, mixes.dtype} != {np.dtype(np.uint8)}:
         raise DamagedFile(f"{run.strips} does not hold the pictures of these sliders.\n{Measures.mending(run.strips)}")
-    return strips, base
+    return strips, base, mixes
 
 
 def _history(run: RunFolder) -> list[tuple[float, float]]:

@@ -23,6 +23,7 @@ from sliderspace.core.numbers import number, written
 from sliderspace.core.settings import Settings
 from sliderspace.core.text import shown
 from sliderspace.measure.results import Evaluation, FactorTable, Measures, SliderMeasures
+from sliderspace.method.strengths import shown_mixes
 from sliderspace.method.sweeps import both_ways
 from sliderspace.report import charts, verdicts
 from sliderspace.report.cells import WORTH, heats
@@ -37,7 +38,8 @@ MADE_FROM = "sliderspace-measures"  # names the fingerprint of the measures that
 @dataclass(frozen=True)
 class ReportData:
     """All the page shows. `strips` uint8 [K, S seeds, M scales, H, W, 3] at ±`measures.sizes` units and 0,
-    `base_images` uint8 [N, H, W, 3]; `history` (updates, held-out alignment) pairs.
+    `base_images` uint8 [N, H, W, 3]; `mixes` the first of them drawn again with the strengths of `shown_mixes`;
+    `history` (updates, held-out alignment) pairs.
 
     `step_share` 0 … 1; `folder` as a user would type it, for the commands on the page; `notes` stand at its top.
     """
@@ -50,6 +52,7 @@ class ReportData:
     explained_variance_ratio_K: Array
     step_share: float
     created: str
+    mixes: npt.ArrayLike = ()
     evaluation: Evaluation | None = None
     history: Sequence[Sequence[float]] = ()
     notes: Sequence[str] = ()
@@ -211,7 +214,28 @@ def render(data: ReportData) -> str:
         digest=_script_digest(),
         made_from_name=MADE_FROM,
         thumbnail=base.shape[1:3],
+        mixes=_mixes(data),
     )
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A seed with some sliders on: the picture, which sliders, and how strong each is."""
+
+    seed: int
+    picture: str
+    parts: list[tuple[int, str]]
+
+
+def _mixes(data: ReportData) -> list[Mixed]:
+    """The mixes that were drawn; none where there are too few sliders to mix."""
+    sliders = len(data.measures.sliders)
+    if not np.size(data.mixes) or sliders < 2:
+        return []
+    shown_N = thumbnails(checked(data.mixes, 4), THUMBNAIL)
+    rows_NK = shown_mixes(len(shown_N), sliders).numpy()
+    parts = [[(int(k), scale_label(float(row_K[k]))) for k in np.flatnonzero(row_K)] for row_K in rows_NK]
+    return [Mixed(seed, data_uri(image), part) for seed, (image, part) in enumerate(zip(shown_N, parts, strict=True))]
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ Name = Annotated[Text | None, BeforeValidator(_none_if_blank)]
 class Checks(Record):
     """How far a proposed name was tested; None where it was not."""
 
-    cosine: Number = None  # of the change of the pictures with the name's text, noise made round, −1 … 1
+    cosine: Number = None  # of the change of the pictures with the name's text, −1 … 1
     beaten: Number = None  # share of random directions of the same pictures that no word fits as well, 0 … 1
     reach: Number = None  # how far it moves what the name says, in standard deviations of the model's own pictures
     farther: Number = None  # share of random directions that move nothing as far, 0 … 1
