@@ -12,7 +12,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Settings
 from sliderspace.label import directions
 from sliderspace.label.clip import Clip, clip_for
-from sliderspace.label.directions import Moves, cosines, poles, slopes
+from sliderspace.label.directions import Moves, cosines, slopes
 from sliderspace.label.naming import name_sliders
 from sliderspace.label.pictures import Pictures, pictures_of
 from sliderspace.label.vocabulary import known_words, labels_by_words, read_words
@@ -72,15 +72,7 @@ def test_unsteady_changes_get_no_sure_name() -> None:
     assert sum(label.passed for label in labels) <= 12
 
 
-def test_the_poles_are_the_pair_of_texts_whose_difference_fits_best() -> None:
-    rng = np.random.default_rng(5)
-    change_KD, text_WD = rng.normal(size=(6, D)), rng.normal(size=(9, D))
-    text_WD = np.concatenate([text_WD, text_WD[:1]])  # a text twice is no pair
-    pairs = [(low, high) for low in range(10) for high in range(10) if {low, high} != {0, 9} and low != high]
-    cosine_KP = cosines(change_KD, np.stack([text_WD[high] - text_WD[low] for low, high in pairs]))
-    found_K2 = poles(change_KD, text_WD)
-    np.testing.assert_array_equal(found_K2, [pairs[p] for p in cosine_KP.argmax(axis=1)])
-    np.testing.assert_array_equal(poles(-change_KD, text_WD), found_K2[:, ::-1])
+def test_a_cosine_with_nothing_is_none() -> None:
     assert cosines(np.zeros((1, 4)), np.ones((2, 4))).tolist() == [[0.0, 0.0]], "nothing moves toward nothing"
 
 
@@ -192,7 +184,7 @@ def test_a_clip_sees_what_its_encoder_sees(space: SliderSpace) -> None:
     rounded = to_uint8(images).permute(0, 3, 1, 2).float() / 255
     np.testing.assert_allclose(clip.moves(pictures).base_ND, clip.encoder(rounded).numpy(), atol=1e-5)
     told = clip.texts_about(["horns {concept}"])
-    lines = ["a robot with horns {concept}", "a horns {concept} robot", "a robot, horns {concept}"]
+    lines = ["a robot with horns {concept}", "a robot, horns {concept}"]
     np.testing.assert_allclose(told[0], clip.texts(lines).mean(0), atol=1e-9)
 
 

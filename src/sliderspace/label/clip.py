@@ -18,8 +18,7 @@ from sliderspace.models.encoders.words import load_text_tower, reads_words
 from sliderspace.models.load import encoder_at
 from sliderspace.space.space import ELSEWHERE, SliderSpace
 
-TEMPLATES = ("{concept} with {words}", "a {words} {bare}", "{concept}, {words}")
-ARTICLES = ("a ", "an ", "the ")
+TEMPLATES = ("{concept} with {words}", "{concept}, {words}")
 
 
 class Clip:
@@ -40,9 +39,7 @@ class Clip:
     def texts_about(self, phrases: Sequence[str]) -> Array:
         """φ [W, D] of each phrase said of the concept, the mean over TEMPLATES."""
         concept = one_line(self.settings.prompts[0])
-        article = next((a for a in ARTICLES if concept.lower().startswith(a)), "")
-        told = {"concept": concept, "bare": concept[len(article) :]}
-        said = [template.format(words=phrase, **told) for phrase in phrases for template in TEMPLATES]
+        said = [template.format(concept=concept, words=phrase) for phrase in phrases for template in TEMPLATES]
         return self.texts(said).reshape(len(phrases), len(TEMPLATES), -1).mean(axis=1)
 
     @torch.no_grad()

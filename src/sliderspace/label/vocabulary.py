@@ -1,4 +1,4 @@
-"""Names without any service: the two phrases of a vocabulary whose difference in a CLIP is that of a slider's ends."""
+"""Names without any service: the phrases of a vocabulary that a CLIP finds most of at either end of a slider."""
 
 from collections.abc import Sequence
 from importlib.resources import files
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sliderspace.core.arrays import Array, Ints
+from sliderspace.core.arrays import Array
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Settings
 from sliderspace.core.text import is_blank, one_line
 from sliderspace.label.clip import Clip
-from sliderspace.label.directions import FAR_LEVEL, LEVEL, Moves, poles
+from sliderspace.label.directions import FAR_LEVEL, LEVEL, Moves
 from sliderspace.models.backbones import PRESETS
 from sliderspace.space.labels import Checks, Label
 
@@ -52,16 +52,14 @@ def labels_by_words(clip: Clip, moves: Moves, phrases: Sequence[str]) -> list[La
     text_WD = clip.texts_about(known)
     text_WD = text_WD - text_WD.mean(axis=0)
     cosine_R, reach_R = (np.abs(f).max(axis=1) for f in (moves.chance(text_WD), moves.chance_reach(text_WD)))
-    own = zip(poles(moves.mean_KD, text_WD), moves.toward(text_WD), moves.reach(text_WD), strict=True)
-    return [_label(ends, cosine_W, reach_W, known, cosine_R, reach_R) for ends, cosine_W, reach_W in own]
+    own = zip(moves.toward(text_WD), moves.reach(text_WD), strict=True)
+    return [_label(cosine_W, reach_W, known, cosine_R, reach_R) for cosine_W, reach_W in own]
 
 
-def _label(
-    ends: Ints, cosine_W: Array, reach_W: Array, phrases: Sequence[str], cosine_R: Array, reach_R: Array
-) -> Label:
-    """The pair of phrases that fits best. An end is named where few random directions fit any phrase so well as its
-    own, or move it so far; where neither end is, both are a guess."""
-    low, high = map(int, ends)
+def _label(cosine_W: Array, reach_W: Array, phrases: Sequence[str], cosine_R: Array, reach_R: Array) -> Label:
+    """The best phrase of each end. An end is named where few random directions fit any phrase so well, or move it so
+    far; where neither end is, both are a guess."""
+    low, high = int(cosine_W.argmin()), int(cosine_W.argmax())
     cosine, reach = ({low: -float(f_W[low]), high: float(f_W[high])} for f_W in (cosine_W, reach_W))
     beaten = {w: float((cosine_R < cosine[w]).mean()) for w in cosine}
     farther = {w: float((reach_R < reach[w]).mean()) for w in cosine}
