@@ -55,7 +55,7 @@ class Seconds:
     fit: float
     update: float  # of all sliders
     base: float  # what measuring does once
-    slider: float
+    slider: float  # and its share of the mixes
     report: float
 
     def hours(self, settings: Settings) -> dict[str, float]:
@@ -234,6 +234,9 @@ class Tasks:
 
     def measure_slider(self, worker: Worker, slider: int) -> None:
         worker.make(f"slider {slider}", worker.world.seconds.slider)
+
+    def measure_mixes(self, worker: Worker) -> None:
+        worker.make("mixes", 0.0)  # timed among the sliders
 
     def gather_measures(self, worker: Worker) -> bool:
         worker.make("measures", 0.0)
