@@ -54,7 +54,7 @@ def workers() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def make(make_models: MakeModels) -> MakeModels:
-    return partial(make_models, sliders=4, speed=ONE_LANE)
+    return partial(make_models, sliders=4, steps=2, speed=ONE_LANE)
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +218,12 @@ def test_fewer_workers_leave_the_bytes_of_the_plain_engine(
     assert len(workers.members) == count
 
 
-def test_a_cluster_that_is_gone_is_an_error(workers: Any, make: MakeModels, tmp_path: Path) -> None:
+def test_a_cluster_that_is_gone_is_an_error(
+    workers: Any, make: MakeModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ray would wait for another machine forever."""
+    for seconds in ("CHECK_S", "PATIENCE_S"):
+        monkeypatch.setattr(f"sliderspace.engine.ray.{seconds}", 0.5)
     models = make(tmp_path / "run", updates=10**6)
     go(models, lambda m: local.run(m, ["sample", "fit"]))
     raylets = [process for process in psutil.Process().children(recursive=True) if process.name() == "raylet"]

@@ -37,6 +37,9 @@ CLASSES: dict[str, type[FlowBackbone]] = {
     "krea2": Krea2Backbone,
     "krea2 turbo": Krea2Backbone,
 }
+# One of each class; what has another number of steps, or no guidance, is the same code.
+TWINS = ("schnell", "krea2 turbo")
+CODE = [pytest.param(name, marks=pytest.mark.families) if name in TWINS else name for name in CLASSES]
 UNREAD = {  # what the last block makes of the text goes nowhere
     "sd3": r"transformer_blocks\.1\.attn\.add_q_proj",
     "qwen": r"transformer_blocks\.1\.(attn\.(add_q_proj|to_add_out)|txt_mlp\..+)",
@@ -166,7 +169,7 @@ def test_noise_levels_are_the_published_ones(flows: Path) -> None:
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", CODE)
 def test_a_row_does_not_depend_on_its_company(flows: Path, name: str, guidance: float) -> None:
     backbone = load(flows, name, guidance=guidance)
     x, steps, condition = noisy(backbone, [0, 3])
@@ -179,7 +182,7 @@ def test_a_row_does_not_depend_on_its_company(flows: Path, name: str, guidance: 
     assert (backbone.predict(x, steps, condition.rows([1, 0])) - both).abs().amin(0).max() > 1e-2, "and its own prompt"
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", CODE)
 def test_gradients_reach_latents_and_every_target_layer(flows: Path, name: str) -> None:
     backbone = load(flows, name, guidance=2.0)
     bank = SliderBank(backbone.denoiser, 2, pattern=backbone.layers["linear"])
@@ -200,7 +203,7 @@ def test_gradients_reach_latents_and_every_target_layer(flows: Path, name: str) 
     assert all(p.grad is None for p in backbone.denoiser.parameters())
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", CODE)
 def test_checkpointed_and_plain_gradients_agree(flows: Path, name: str) -> None:
     gradients: list[Tensor] = []
     for checkpointing in (False, True):
@@ -216,7 +219,7 @@ def test_checkpointed_and_plain_gradients_agree(flows: Path, name: str) -> None:
     assert torch.allclose(plain, checkpointed, rtol=1e-4, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", CODE)
 def test_half_precision_keeps_previews_in_float32(flows: Path, name: str) -> None:
     whole, half = load(flows, name, guidance=2.0), load(flows, name, guidance=2.0, dtype=torch.bfloat16)
     x0 = half.predict(*noisy(half, [0, 3]))
@@ -281,7 +284,7 @@ def test_text_encoders_are_let_go_of(flows: Path) -> None:
     assert alive() == before and len(conditions) == len(CLASSES)
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", CODE)
 def test_a_prompt_reads_the_same_in_any_company(flows: Path, name: str) -> None:
     """Twenty prompts are more than one batch of the text encoder."""
     backbone = load(flows, name)

@@ -171,15 +171,10 @@ def saved_bytes(objective: Objective, data: Trajectories, lanes: int) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "checkpointing"),
-    [
-        ("unet", False),
-        *(
-            pytest.param(*other, marks=pytest.mark.slow)
-            for other in (("unet", True), ("flux", False), ("flux", True), ("zimage", False), ("zimage", True))
-        ),
-    ],
+    [(family, checkpointing) for family in ("unet", "flux", "zimage") for checkpointing in (False, True)],
 )
 def test_an_update_without_memory_counts_what_a_real_one_counts(
     family: str, checkpointing: bool, folders: dict[str, Path], tiny: Tiny
