@@ -2,6 +2,7 @@
 
 import errno
 import json
+import runpy
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,10 +85,12 @@ def test_the_same_contents_give_the_same_bytes_in_another_process(tmp_path: Path
         from sliderspace.storage.files import save_tensors
         tensors = {"b": torch.ones(2), "a": torch.zeros(3, dtype=torch.float64)}
         save_tensors(sys.argv[1], tensors, kind="k", fingerprint="f", one=1, two={"x": 2}, three=None)"""
+    script = tmp_path / "script.py"
+    script.write_text(code)
     finish(child(code, tmp_path / "there.safetensors"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["", str(tmp_path / "here.safetensors")])
-        exec(code, {})
+        runpy.run_path(str(script))
     there, here = (tmp_path / f"{name}.safetensors" for name in ("there", "here"))
     assert there.read_bytes() == here.read_bytes()
 
