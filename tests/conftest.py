@@ -63,6 +63,14 @@ def _set_imports_aside(_imported: list[int]) -> None:
         gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Generator[None]:
+    """Nothing waits for the disk: what a power cut would take, no test can see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     import torch

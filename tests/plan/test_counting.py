@@ -251,6 +251,7 @@ def run(script: str, *options: str, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_full_sizes_runs(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
