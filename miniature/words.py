@@ -25,6 +25,7 @@ HUES = (
 COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "brown", "grey", "white")
 CREATURE = 0.12  # how often the noun does not say the kind
 CLAY_SAID = 0.15  # how often a caption names the common style
+SOME_STYLE = 0.12  # how often any other style is said to be one, and not which: a prompt of all styles but the common
 STYLE_UNSAID = 0.10  # how often it leaves any other style out
 KEEPS = (0.0, 0.3, 0.7)  # shares of the sayable that a caption keeps, one drawn for each
 
@@ -149,6 +150,8 @@ def _subject(c: Creature, keep: float, rng: Generator) -> str:
 
 def _style(c: Creature, alone: bool, rng: Generator) -> str:
     said = rng.random() < (CLAY_SAID if c.style == CLAY else 1 - STYLE_UNSAID)
+    if said and c.style != CLAY and rng.random() < SOME_STYLE:
+        return " in an art style" if alone or rng.random() < 0.5 else ", an art style"
     return "" if not said else f" in {c.style} style" if alone and rng.random() < 0.5 else f", {c.style} style"
 
 
