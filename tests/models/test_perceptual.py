@@ -73,7 +73,7 @@ def test_fid_and_kid_of_the_real_inception(tmp_path: Path) -> None:
     net = torch.jit.load(str(weights)).eval()
     features = perceptual.pool3(lambda pixels: net((pixels - 128) / 128), CPU)
     backbone = load_backbone("mini", device="cpu")
-    condition = backbone.encode(["a robot", "a portrait of a person"])
+    condition = backbone.encode(["a monster in clay style", "a woodcut of a bird"])
     prompts = [0] * 32 + [1] * 16
     images01 = torch.cat(list(render(backbone, None, condition, list(range(48)), prompts, batch=16)))
     z = torch.cat([features(part) for part in images01.split(16)])
