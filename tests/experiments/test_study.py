@@ -3,9 +3,11 @@
 import json
 import shutil
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from support.runs import measured_least
 from typer.testing import CliRunner
 
@@ -91,6 +93,23 @@ def test_what_another_process_holds_is_left_to_it(tmp_path: Path, asked: Questio
     with first[0].folder(tmp_path).open_for_writing():
         list(study.run_cells(first, tmp_path, Speed(device="cpu")))
     assert study.row(first[0], tmp_path) is None
+
+
+def test_of_two_processes_one_samples_and_the_other_waits(tmp_path: Path, asked: Question) -> None:
+    """Sampling at once, each would put its files in the place of the other's, which reads them: to it they are
+    damaged."""
+    cell, speed = cells_of(asked)[0], Speed(device="cpu")
+    common = tmp_path / "trajectories" / Models(cell.settings, speed, cell.folder(tmp_path)).prints.drawn[:16]
+    common.parent.mkdir()
+    with FileLock(common.with_suffix(".lock")):  # as one that samples holds it
+        other = Thread(target=lambda: list(study.run_cells([cell], tmp_path, speed)))
+        other.start()
+        while not common.exists():
+            assert other.is_alive()
+        other.join(timeout=1.5)
+        assert other.is_alive() and not any(common.iterdir())
+    other.join()
+    assert any(common.iterdir()) and study.row(cell, tmp_path) is not None
 
 
 def test_measures_of_other_settings_are_no_result(tmp_path: Path, done: Path, asked: Question) -> None:

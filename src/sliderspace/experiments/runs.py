@@ -5,10 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock
+
 from sliderspace.core.errors import Held
 from sliderspace.core.settings import Settings, Speed
 from sliderspace.engine.begin import begin
-from sliderspace.engine.local import discover
+from sliderspace.engine.local import discover, sample
 from sliderspace.engine.progress import Progress
 from sliderspace.storage.files import fingerprint
 from sliderspace.storage.run_folder import RunFolder
@@ -27,7 +29,11 @@ def discovered(settings: Settings, run: RunFolder, trajectories: Path, speed: Sp
         return
     with run:
         models, _ = begin(settings, speed, run)
-        share(run.trajectories, trajectories / models.prints.drawn[:16])
+        common = trajectories / models.prints.drawn[:16]
+        share(run.trajectories, common)
+        # Two that sampled at once would each put its files in the place of the other's, while that reads them.
+        with FileLock(common.with_suffix(".lock"), thread_local=False):
+            yield from sample(models)
         yield from discover(models)
 
 
