@@ -226,3 +226,6 @@ def test_the_yardsticks_are_measures_of_a_run(finished: Path) -> None:
     asking = oracle.asking(models, (" x", "y"))
     assert [oracle.said_of("a robot", words) for words in asking] == ["a robot x", "a y robot", "a mean robot"]
     assert set(asking) == {" x", "y", "mean"} and all(-1 <= m["consistency"] <= 1 for m in asking.values())
+    eyes = oracle.eyes_of(models)
+    own = {eyes.judge: eyes.own_ND[:, None]}  # each an edit of one step
+    assert eyes.realism(own) > 0.5 and eyes.realism({eyes.judge: own[eyes.judge] + 9}) == 0

@@ -9,12 +9,14 @@ what the model draws cannot by much.
 
 *Asking*: the labelled way to move an image, words added to the prompt with the same seed. Its consistency, its
 alignment with the direction that fits it best, the share of seeds on which six equal steps of the text states move the
-image in order, and whether it moves one true factor: what an oracle with labels and the whole denoiser gets.
+image in order, whether it moves one true factor, and how real it leaves the image: what an oracle with labels and the
+whole denoiser gets.
 """
 
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,7 +52,24 @@ SEEDS = 24
 STEPS = 6
 POOL = 256  # fresh images among which directions are carried over to the judge
 ENCODER, JUDGE = "z", "judge"  # whose embedding
-Eyes = Mapping[str, Array]  # directions [K, D] in each of them
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """A run's directions [K, D] in each embedding, and POOL of the model's own pictures [POOL, D] in that of the judge,
+    without one the encoder's."""
+
+    directions: Mapping[str, Array]
+    own_ND: Array
+
+    @property
+    def judge(self) -> str:
+        return JUDGE if JUDGE in self.directions else ENCODER
+
+    def realism(self, seen: Mapping[str, Array]) -> float:
+        """Of the whole edit, as of sliders: half of the own pictures are the manifold, the others its yardstick."""
+        half = len(self.own_ND) // 2
+        return control.realism(seen[self.judge][:, -1], self.own_ND[:half], self.own_ND[half:])
 
 
 def picked(from_ND: Array, pool_MD: Array, direction_D: Array, least: float) -> tuple[float, float]:
@@ -95,12 +114,12 @@ def one_factor(seen: Mapping[str, Array], numbers: Numbers) -> dict[str, float]:
 
 
 def by_eyes(seen: Mapping[str, Array], eyes: Eyes) -> dict[str, float]:
-    """The measures of one edit [S, STEPS + 1, D] in each embedding; the judge's are named so."""
+    """The measures of one edit [S, STEPS + 1, D] in each embedding, the judge's named so, and how real its end is."""
     found: dict[str, float] = {}
-    for eye, v_KD in eyes.items():
+    for eye, v_KD in eyes.directions.items():
         name = "" if eye == ENCODER else f"{eye} "
         found |= {name + key: value for key, value in measured(seen[eye], v_KD).items()}
-    return found
+    return found | {"realism": eyes.realism(seen)}
 
 
 def measured(z_SMD: Array, v_KD: Array) -> dict[str, float]:
@@ -118,13 +137,13 @@ def measured(z_SMD: Array, v_KD: Array) -> dict[str, float]:
 
 
 def eyes_of(models: Models) -> Eyes:
-    """The run's directions [K, D] in its encoder, and carried over to its judge among POOL fresh images."""
+    """The run's directions in its encoder, and carried over to its judge among POOL fresh images."""
     v_KD = models.directions.components_KD
-    if models.judge is None:
-        return {ENCODER: v_KD}
     images = render(models.backbone, None, models.condition, models.seeds("limit pool", POOL), [0] * POOL)
-    seen = embedded(images, models.encoder, models.judge)
-    return {ENCODER: v_KD, JUDGE: control.carried_over(v_KD, seen[ENCODER].numpy(), seen[JUDGE].numpy())}
+    own = {name: z.numpy() for name, z in embedded(images, models.encoder, models.judge).items()}
+    if models.judge is None:
+        return Eyes({ENCODER: v_KD}, own[ENCODER])
+    return Eyes({ENCODER: v_KD, JUDGE: control.carried_over(v_KD, own[ENCODER], own[JUDGE])}, own[JUDGE])
 
 
 def picking(models: Models) -> dict[str, Any]:
