@@ -50,7 +50,7 @@ WORDS = (  # one thing to say of a creature; an adjective comes before the noun,
 )
 SEEDS = 24
 STEPS = 6
-POOL = 256  # fresh images among which directions are carried over to the judge
+POOL = 256  # fresh images among which directions are carried over to the judge, and edits are real or not
 ENCODER, JUDGE = "z", "judge"  # whose embedding
 
 
