@@ -223,9 +223,12 @@ def test_the_yardsticks_are_measures_of_a_run(finished: Path) -> None:
     models = Models(space_settings(run), Speed(device="cpu"), run)
     picking = oracle.picking(models)
     assert picking["pool"] == models.settings.samples and 0 < picking["random"] < picking["best_of_pool"] <= 1
-    asking = oracle.asking(models, (" x", "y"))
+    eyes = oracle.eyes_of(models)
+    asking = oracle.asking(models, eyes, (" x", "y"))
     assert [oracle.said_of("a robot", words) for words in asking] == ["a robot x", "a y robot", "a mean robot"]
     assert set(asking) == {" x", "y", "mean"} and all(-1 <= m["consistency"] <= 1 for m in asking.values())
-    eyes = oracle.eyes_of(models)
-    own = {eyes.judge: eyes.own_ND[:, None]}  # each an edit of one step
-    assert eyes.realism(own) > 0.5 and eyes.realism({eyes.judge: own[eyes.judge] + 9}) == 0
+    assert eyes.realism(eyes.own_ND) > 0.5 and eyes.realism(eyes.own_ND + 9) == 0
+    waiting = oracle.waiting(models, eyes, 64)
+    assert 64 * models.settings.sliders > waiting["images"][1] > waiting["images"][2] >= waiting["images"][3]
+    assert waiting["realism"].keys() == {unit for unit, count in waiting["images"].items() if count}
+    assert 0.5 < waiting["realism"][1] < 1.5

@@ -1,4 +1,4 @@
-"""A finished run -> how good its sliders could be, in its own model and encoder: two yardsticks that need no training.
+"""A finished run -> how good its sliders could be, in its own model and encoder: three yardsticks without training.
 
     python -m sliderspace.experiments.oracle runs/monster
 
@@ -11,6 +11,9 @@ what the model draws cannot by much.
 alignment with the direction that fits it best, the share of seeds on which six equal steps of the text states move the
 image in order, whether it moves one true factor, and how real it leaves the image: what an oracle with labels and the
 whole denoiser gets.
+
+*Waiting*: of many fresh images that nothing has changed, those that lie one, two and three natural units or more out
+along a direction, and how real they are. No slider need leave more of its images among the model's own.
 """
 
 import argparse
@@ -50,6 +53,8 @@ WORDS = (  # one thing to say of a creature; an adjective comes before the noun,
 )
 SEEDS = 24
 STEPS = 6
+UNITS = (1, 2, 3)
+FRESH = 2048  # images of which some lie three units out
 POOL = 256  # fresh images among which directions are carried over to the judge, and edits are real or not
 ENCODER, JUDGE = "z", "judge"  # whose embedding
 
@@ -66,10 +71,10 @@ class Eyes:
     def judge(self) -> str:
         return JUDGE if JUDGE in self.directions else ENCODER
 
-    def realism(self, seen: Mapping[str, Array]) -> float:
-        """Of the whole edit, as of sliders: half of the own pictures are the manifold, the others its yardstick."""
+    def realism(self, z_ND: Array) -> float:
+        """Of images as the judge sees them: half of the own pictures are the manifold, the others its yardstick."""
         half = len(self.own_ND) // 2
-        return control.realism(seen[self.judge][:, -1], self.own_ND[:half], self.own_ND[half:])
+        return control.realism(z_ND, self.own_ND[:half], self.own_ND[half:])
 
 
 def picked(from_ND: Array, pool_MD: Array, direction_D: Array, least: float) -> tuple[float, float]:
@@ -119,7 +124,7 @@ def by_eyes(seen: Mapping[str, Array], eyes: Eyes) -> dict[str, float]:
     for eye, v_KD in eyes.directions.items():
         name = "" if eye == ENCODER else f"{eye} "
         found |= {name + key: value for key, value in measured(seen[eye], v_KD).items()}
-    return found | {"realism": eyes.realism(seen)}
+    return found | {"realism": eyes.realism(seen[eyes.judge][:, -1])}
 
 
 def measured(z_SMD: Array, v_KD: Array) -> dict[str, float]:
@@ -139,11 +144,16 @@ def measured(z_SMD: Array, v_KD: Array) -> dict[str, float]:
 def eyes_of(models: Models) -> Eyes:
     """The run's directions in its encoder, and carried over to its judge among POOL fresh images."""
     v_KD = models.directions.components_KD
-    images = render(models.backbone, None, models.condition, models.seeds("limit pool", POOL), [0] * POOL)
-    own = {name: z.numpy() for name, z in embedded(images, models.encoder, models.judge).items()}
+    own = drawn(models, "limit pool", POOL)
     if models.judge is None:
         return Eyes({ENCODER: v_KD}, own[ENCODER])
     return Eyes({ENCODER: v_KD, JUDGE: control.carried_over(v_KD, own[ENCODER], own[JUDGE])}, own[JUDGE])
+
+
+def drawn(models: Models, purpose: str, count: int) -> dict[str, Array]:
+    """The model's own images as each embedding sees them, [count, D]."""
+    images = render(models.backbone, None, models.condition, models.seeds(purpose, count), [0] * count)
+    return {name: z.numpy() for name, z in embedded(images, models.encoder, models.judge).items()}
 
 
 def picking(models: Models) -> dict[str, Any]:
@@ -156,12 +166,24 @@ def picking(models: Models) -> dict[str, Any]:
     return {"pool": len(pool_MD), "best_of_pool": best, "random": random, "by_direction": by_direction}
 
 
-def asking(models: Models, edits: Sequence[str] = WORDS) -> dict[str, dict[str, float]]:
+def asking(models: Models, eyes: Eyes, edits: Sequence[str] = WORDS) -> dict[str, dict[str, float]]:
     """The second yardstick, by words, and their mean."""
-    eyes = eyes_of(models)
     found = {words: asked(models, words, eyes) for words in edits}
     mean = {key: float(np.mean([m[key] for m in found.values()])) for key in next(iter(found.values()))}
     return {**found, "mean": mean}
+
+
+def waiting(models: Models, eyes: Eyes, count: int = FRESH) -> dict[str, Any]:
+    """The third yardstick, and how many images it is of: one counts for each direction that it lies far out along."""
+    fresh = drawn(models, "limit fresh", count)
+    z_ND = fresh[eyes.judge]
+    away_ND = fresh[ENCODER] - models.directions.mean_TD[-1]
+    units_NK = np.abs(away_ND @ models.directions.components_KD.T) / models.directions.sigma_TK[-1]
+    far = {unit: np.nonzero(units_NK >= unit)[0] for unit in UNITS}
+    return {
+        "images": {unit: len(where) for unit, where in far.items()},
+        "realism": {unit: control.realism(z_ND[where], eyes.own_ND, z_ND) for unit, where in far.items() if len(where)},
+    }
 
 
 def main() -> None:
@@ -169,9 +191,11 @@ def main() -> None:
     parser.add_argument("folder")
     run = RunFolder(parser.parse_args().folder)
     models = Models(space_settings(run), Speed(), run)
-    print(json.dumps(picking(models)))
-    for words, measured in asking(models).items():
+    eyes = eyes_of(models)
+    print("picking", json.dumps(picking(models)))
+    for words, measured in asking(models, eyes).items():
         print(words, {key: round(value, 3) for key, value in measured.items()})
+    print("waiting", json.dumps(waiting(models, eyes)))
 
 
 if __name__ == "__main__":
