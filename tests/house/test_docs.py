@@ -35,7 +35,7 @@ def test_every_page_is_in_the_contents() -> None:
 def test_the_reference_names_all_that_is_public() -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     named = {line.rpartition(".")[2] for line in text.splitlines() if line.startswith("::: ")}
-    assert set(sliderspace.__all__) <= named | {"Encoder"}, "an encoder is what load_encoder returns"
+    assert set(sliderspace.__all__) - {"Encoder"} == named, "an encoder is what load_encoder returns"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from sliderspace.plan.fit import fit_to_card, measured_fit, too_small
 from sliderspace.plan.plan import Plan, plan_for
 
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+PLANNED = re.findall(r"^\| (`.+?) \| .+ \| (.+?) \| (.+?) / (.+?) / (.+?) \| (\d+), (\d+) \|$", PAGE, re.MULTILINE)
 
 
 def settings(backbone: str, **other: object) -> Settings:
@@ -139,6 +142,22 @@ def test_the_shipped_model_has_a_plan() -> None:
     plan = plan_for(settings("mini", targets="cross-kv"), Speed(), memory_gb=24)
     assert plan.downloads == () and plan.lanes == 16
     assert plan.disk_gb == pytest.approx(1062 * 8 * (2 * 32 * 64 + 4 * 64) / 1e9, rel=0.1)
+
+
+@pytest.mark.parametrize("row", PLANNED, ids=lambda row: row[0])
+def test_the_page_of_models_says_what_is_planned(row: tuple[str, ...]) -> None:
+    named, how, *said = row
+    first = named.split(",")[0].strip("`")
+    pixels = re.search(r"at (\d+) pixels", how)
+    asked = settings(first, resolution=int(pixels[1])) if pixels else settings(first)
+    plan = plan_for(asked, Speed(), memory_gb=24)
+    hours, seeds = said[:3], said[3:]
+    assert [float(h) for h in hours] == pytest.approx(list(plan.hours.values()), rel=0.025)
+    assert [int(n) for n in seeds] == [plan.measuring.calibration_seeds, plan.measuring.seeds]
+
+
+def test_the_page_of_models_has_every_family() -> None:
+    assert len(PLANNED) == 18
 
 
 @pytest.mark.parametrize("wrong", [{"backbone": "nothing"}, {"encoder": "/no/dino"}, {"decoder": "/no/taesd"}])

@@ -36,8 +36,8 @@ def experiment(
     backbone: Annotated[
         str | None,
         Option(
-            help="The model: a preset, a Hub repository, or its folder; left out: mini, or its distilled form where "
-            "a teacher has a part.",
+            help="The model: a preset, a Hub repository, or its folder; left out: mini-turbo; of `start`, which "
+            "needs more steps, mini.",
             show_default=False,
         ),
     ] = None,
