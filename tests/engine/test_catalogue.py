@@ -178,8 +178,9 @@ def test_a_failure_that_nobody_foresaw_keeps_its_trace_and_no_frames(tmp_path: P
 
 
 def test_the_overview_says_how_far_each_is(finished: Path, tmp_path: Path, make_models: MakeModels) -> None:
-    for name in ("done", "redone", "damaged"):
+    for name in ("done", "fetched", "redone", "damaged"):
         shutil.copytree(finished, tmp_path / name)
+    (tmp_path / "fetched" / "report.html").unlink()  # imported and fetched spaces have none
     (tmp_path / "damaged" / "config.json").write_text("{")
     (tmp_path / "no run").mkdir()
     again = make_models(tmp_path / "redone", updates=7)
@@ -188,7 +189,8 @@ def test_the_overview_says_how_far_each_is(finished: Path, tmp_path: Path, make_
 
         begin(again.settings, again.speed, again.run)
     rows = {row.name: row for row in overview(tmp_path)}
-    assert {name: row.stage for name, row in rows.items()} == {"done": "done", "redone": "sampling", "damaged": "new"}
+    stages = {"done": "done", "fetched": "done", "redone": "sampling", "damaged": "new"}
+    assert {name: row.stage for name, row in rows.items()} == stages
     assert rows["done"].prompts == ("a robot", "a person") and rows["done"].means["alignment"] is not None
     assert "config.json" in rows["damaged"].trouble and not rows["done"].trouble
     assert overview(tmp_path / "not there") == []

@@ -281,6 +281,13 @@ def test_cells_are_data_that_each_differ(name: str, backbone: str) -> None:
         assert len(counts) == 1, "distances are between sets of equal size"
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_no_mix_has_more_sliders_than_there_are(name: str) -> None:
+    asked = of_mini(sliders=2, art_sliders=(2,))
+    sets = [p for cell in experiment(name).cells(asked) for p in cell.sets.values() if p.space and p.sliders == "mix"]
+    assert all(p.active <= p.space.sliders for p in sets if p.space)
+
+
 def test_shares_are_the_whole_and_split_no_discovery() -> None:
     cells = EXPERIMENTS["art"].cells(of_mini())
     parts = [dealt(cells, (i, 3)) for i in range(3)]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -16,7 +17,9 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import PAPER, Speed, settings_from
 from sliderspace.engine.begin import space_settings
 from sliderspace.engine.models import Models
+from sliderspace.engine.stages import is_measured
 from sliderspace.experiments import oracle
+from sliderspace.experiments.paper.pictures import Shared
 from sliderspace.experiments.studies import study, tables, variance
 from sliderspace.experiments.studies.questions import QUESTIONS, Question, Variant, question
 from sliderspace.measure.results import Measures
@@ -119,6 +122,20 @@ def test_measures_of_other_settings_are_no_result(tmp_path: Path, done: Path, as
     for name in ("measures.json", "space.json"):
         shutil.copy(second.folder(out).root / name, first.folder(out).root / name)
     assert study.row(first, out) is None
+
+
+def test_what_is_measured_is_found_on_a_machine_of_another_precision(
+    tmp_path: Path, asked: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto` became float32 where it was made, and is bfloat16 here."""
+    (cell,) = cells_of(replace(asked, variants=asked.variants[:1], base={**asked.base, "precision": "auto"}))
+    monkeypatch.setattr("sliderspace.models.device.computes_bf16", lambda device: False)
+    list(study.run_cells([cell], tmp_path, Speed(device="cpu")))
+    (tmp_path / "runs").symlink_to(tmp_path / "cells")
+    monkeypatch.setattr("sliderspace.models.device.computes_bf16", lambda device: True)
+    assert study.row(cell, tmp_path, Speed(device="cpu")) is not None
+    shared = Shared(tmp_path, Speed(device="cpu"), "", "")
+    assert is_measured(shared.run(cell.settings))
 
 
 def test_rows_are_the_measures_of_the_cells(done: Path, asked: Question) -> None:

@@ -41,7 +41,13 @@ def test_a_model_is_used_as_it_was_in_its_run() -> None:
     words = Asked(prompt="a cat").command(Path("r"), like)
     assert words[words.index("--encoder") + 1] == "dinov2"
     assert words[words.index("--guidance") + 1] == "2.0"
-    assert "--steps" not in words
+    assert "--steps" not in words and "--resolution" not in words
+
+
+def test_a_model_keeps_a_size_that_is_not_square() -> None:
+    like = Settings(prompts=("x",), backbone="sdxl", resolution=(1216, 832))
+    words = Asked(prompt="a cat").command(Path("r"), like)
+    assert words[words.index("--resolution") + 1] == "1216x832"
 
 
 @pytest.mark.parametrize(

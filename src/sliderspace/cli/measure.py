@@ -98,9 +98,8 @@ def study(
                 if q.by_slider and runs
                 else tables.answer(q, grid.rows(q, listed, backbone, out, speed))
             )
-            typer.echo(
-                tables.write_page(q, told, f"sliderspace study {q.name} --out {out} --seeds {seeds}", write), err=True
-            )
+            again = f"sliderspace study {q.name} --backbone {backbone} --out {out} --seeds {seeds}"
+            typer.echo(tables.write_page(q, told, again, write), err=True)
         if as_json:
             answer_with({q.name: grid.rows(q, listed, backbone, out, speed) for q in asked}, True)
 

@@ -49,7 +49,7 @@ def _row(run: RunFolder) -> Row:
 
 def _stage(run: RunFolder) -> Stage:
     """By what is there. A finished space counts where it is of the settings in config.json."""
-    if exists(run.space) and exists(run.report):
+    if exists(run.space):
         made_from = _table(load_json(run.space, kind="space").get("made_from"))
         if made_from.get("sliders") == stored_fingerprint(run.config):
             return "done"

@@ -18,6 +18,7 @@ along a direction, and how real they are. No slider need leave more of its image
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 
 from sliderspace.core.arrays import Array
+from sliderspace.core.errors import SliderSpaceError
 from sliderspace.core.settings import Speed
 from sliderspace.engine.begin import space_settings
 from sliderspace.engine.models import Models
@@ -186,11 +188,14 @@ def waiting(models: Models, eyes: Eyes, count: int = FRESH) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder")
-    run = RunFolder(parser.parse_args().folder)
-    models = Models(space_settings(run), Speed(), run)
+    run = RunFolder(parser.parse_args(words).folder)
+    try:
+        models = Models(space_settings(run), Speed(), run)
+    except SliderSpaceError as error:
+        sys.exit(f"{error}")
     eyes = eyes_of(models)
     print("picking", json.dumps(picking(models)))
     for words, measured in asking(models, eyes).items():

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Settings
+from sliderspace.core.sizes import in_words
 from sliderspace.core.text import folder_name, is_blank, one_line, shown
 from sliderspace.explore.mix import MOST_TEXT
 
@@ -42,6 +43,8 @@ class Asked(BaseModel):
         """The prompt comes after `--`: whatever it says, it is no option. `like` says how to work with the model."""
         counts = {"sliders": self.sliders, "samples": self.samples, "updates": self.updates}
         named = {name: getattr(like, name) for name in AS_BEFORE} if like else {}
+        if like and like.resolution is not None:
+            named["resolution"] = in_words(like.resolution)
         options = {"backbone": self.backbone, **named, **counts}
         words = [
             str(word) for name, value in options.items() if value not in (None, "") for word in (f"--{name}", value)

@@ -15,10 +15,13 @@ def cells(asked: Asked) -> list[Cell]:
     for seed in range(asked.seeds):
         for concept, listed in asked.world.concepts.items():
             model, space = asked.model(concept), asked.space(concept, seed=seed)
+            active = min(3, space.sliders)
             arms = {
                 "the model": Pictures(model, count, seed),
                 "list of prompts": Pictures(asked.model(*listed), count, seed),
-                f"3 of {space.sliders} sliders": Pictures(model, count, seed, space=space, sliders="mix"),
+                f"{active} of {space.sliders} sliders": Pictures(
+                    model, count, seed, space=space, sliders="mix", active=active
+                ),
             }
             found += [Cell(concept, arm, seed, {"own": own}) for arm, own in arms.items()]
     return found

@@ -14,6 +14,7 @@ from sliderspace.core.batches import BatchSize, in_batches
 from sliderspace.core.errors import BadInput
 from sliderspace.core.seeds import seed_for
 from sliderspace.core.settings import Settings, Speed, settings_from
+from sliderspace.engine.begin import models_for
 from sliderspace.engine.models import Models
 from sliderspace.experiments.runs import folder_of
 from sliderspace.method.baselines.first_step import render_otherwise
@@ -139,7 +140,7 @@ class Shared:
         found = settings
         if settings.images == TAUGHT:
             found = settings.model_copy(update={"images": str(self._in_files(data_of(settings, self.teacher)))})
-        return Models(found, self.speed, folder_of(settings, self.out / "runs"))
+        return models_for(found, self.speed, folder_of(settings, self.out / "runs"))
 
     def space(self, settings: Settings) -> SliderSpace:
         return SliderSpace.load(self.run(settings).run.root, self.speed)

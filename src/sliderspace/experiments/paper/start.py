@@ -27,9 +27,9 @@ def cells(asked: Asked) -> list[Cell]:
     for seed in range(asked.seeds):
         for concept in list(asked.world.concepts)[:1]:
             model, space = asked.model(concept), asked.space(concept, seed=seed)
-            base = Pictures(model, count, seed)
+            base, active = Pictures(model, count, seed), min(3, space.sliders)
             for arm, (start, end) in _spans(steps_of(asked)).items():
-                own = Pictures(model, count, seed, space=space, sliders="mix", start=start, end=end)
+                own = Pictures(model, count, seed, space=space, sliders="mix", active=active, start=start, end=end)
                 found.append(Cell(concept, arm, seed, {"own": own, "base": base}))
             other = Pictures(model, count, seed, noise="others")
             found.append(Cell(concept, ANOTHER, seed, {"own": other, "base": base}))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sliderspace.core.numbers import number
 from sliderspace.core.settings import Settings, Speed, settings_from
-from sliderspace.engine.models import Models
+from sliderspace.engine.begin import models_for
 from sliderspace.engine.progress import Progress
 from sliderspace.engine.stages import is_measured
 from sliderspace.experiments.runs import discovered, folder_of
@@ -81,7 +81,7 @@ def measured(cell: Cell, out: Path, speed: Speed = Speed()) -> Measures | None:
     run = cell.folder(out)
     if not run.measures.exists():  # asking for the fingerprint may hash a model
         return None
-    return Measures.read(run.measures) if is_measured(Models(cell.settings, speed, run)) else None
+    return Measures.read(run.measures) if is_measured(models_for(cell.settings, speed, run)) else None
 
 
 def _at(record: object, path: Sequence[str]) -> float | None:
