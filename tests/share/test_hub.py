@@ -8,6 +8,7 @@ Xet.
 import base64
 import hashlib
 import json
+import os
 import re
 import runpy
 import shutil
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.utils import are_progress_bars_disabled
+from kills import contents
 from PIL import Image
 from support.spaces import change_settings
 from support.tiny import Tiny
@@ -35,7 +37,7 @@ from sliderspace.models.identity import identity_of
 from sliderspace.share.hub import prepare, pull, push
 from sliderspace.share.importing import import_space
 from sliderspace.share.modelspec import ONLY_DIFFUSERS
-from sliderspace.space.labels import rename
+from sliderspace.space.labels import labels_of, rename
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.run_folder import RunFolder
 
@@ -348,7 +350,31 @@ def test_a_pull_brings_no_page_and_no_program(hub: type[Hub], finished: Path, tm
     assert not any((tmp_path / "pulled" / name).exists() for name in extra)
 
 
+def test_a_second_pull_keeps_a_persons_names(hub: type[Hub], finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    rename(RunFolder(folder), {1: "a hat", 2: "a coat"})
+    push(folder, "jane/robots", token="writer")
+    pull("jane/robots", tmp_path / "pulled")
+    rename(own := RunFolder(tmp_path / "pulled"), {0: "my own name", 1: "a helmet"})
+    later = own.labels.stat().st_mtime + 60
+    os.utime(own.labels, (later, later))  # a change within a second goes unseen by the Hub's library
+    pull("jane/robots", tmp_path / "pulled")
+    assert [label.name for label in labels_of(own).sliders] == ["my own name", "a helmet", "a coat"]
+
+
 # ---- what goes wrong on the way
+
+
+def test_a_pull_never_replaces_another_space(
+    hub: type[Hub], finished: Path, space: SliderSpace, tmp_path: Path
+) -> None:
+    push(finished, "jane/robots", token="writer")
+    push(space.folder, "jane/dragons", token="writer")
+    pull("jane/robots", tmp_path / "pulled")
+    before = contents(tmp_path / "pulled")
+    with pytest.raises(BadInput, match=r"pulled already holds another space\.\n.*nothing was changed"):
+        pull("jane/dragons", tmp_path / "pulled")
+    assert contents(tmp_path / "pulled") == before
 
 
 def one_line(error: pytest.ExceptionInfo[SliderSpaceError], said: str) -> None:

@@ -7,6 +7,7 @@ Trajectories stay.
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +17,7 @@ from sliderspace.measure.results import SpaceFile
 from sliderspace.share.card import card
 from sliderspace.share.export import export
 from sliderspace.share.importing import base_here
+from sliderspace.share.incoming import CHECKED, incoming, kept
 from sliderspace.share.pictures import SEEDS, stored_strips
 from sliderspace.share.places import shareable
 from sliderspace.space.labels import labels_of, write_labels
@@ -70,11 +72,12 @@ def pull(
     revision: str | None = None,
     token: str | None = None,
 ) -> SliderSpace:
-    """Download a space that `push` uploaded into the run folder `folder`: new, empty, or filled by an earlier pull.
+    """Download a space that `push` uploaded into the run folder `folder`: new, empty, or filled by an earlier pull of
+    the same sliders, whose names there stay.
 
     `backbone` and `lora` name the base model, and the LoRA under it, where they lie elsewhere on this machine. Raises
-    BadInput: no such repository or revision, gated, without a space in it, other files in `folder`, or no such base
-    model. SliderSpaceError: no network.
+    BadInput: no such repository or revision, gated, without a space in it, other sliders or other files in `folder`, or
+    no such base model. SliderSpaceError: no network.
     """
     from huggingface_hub import HfApi
 
@@ -89,9 +92,12 @@ def pull(
         found = api.model_info(
             repo_id, revision=revision
         )  # asked first: without network a download takes what lies there for the whole
-        if not {"config.json", "space.json"} <= {file.rfilename for file in found.siblings or []}:
+        if CHECKED - {file.rfilename for file in found.siblings or []}:
             raise BadInput(f"{repo_id} holds no space that `sliderspace push` uploaded.")
-        api.snapshot_download(repo_id, revision=found.sha, local_dir=folder, allow_patterns=list(PULLED))
+        fetch = partial(api.snapshot_download, repo_id, revision=found.sha)
+        theirs = incoming(repo_id, lambda target: fetch(local_dir=target, allow_patterns=list(CHECKED)))
+        own = kept(RunFolder(folder), theirs)
+        fetch(local_dir=folder, allow_patterns=list(PULLED), ignore_patterns=list(own))
     _receive(RunFolder(folder), named)
     return SliderSpace.load(folder)
 
