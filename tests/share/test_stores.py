@@ -13,7 +13,12 @@ from typer.testing import CliRunner
 from sliderspace.cli import app
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.engine.status import describe_run
+from sliderspace.explore.mix import Mix
+from sliderspace.explore.view import change_view, view_of, with_preset
 from sliderspace.share.stores import pull, push
+from sliderspace.space.labels import labels_of, rename
+from sliderspace.space.space import SliderSpace
+from sliderspace.storage.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -36,6 +41,33 @@ def test_a_run_comes_back_as_it_was(finished: Path, tmp_path: Path, memory: Any,
     stages = describe_run(tmp_path / "back").stages
     assert stages["measure"] == "done" and stages["report"] == "missing"
     assert pull(url, tmp_path / "back") == fetched, "again, onto itself"
+
+
+def test_another_run_is_never_replaced(finished: Path, space: SliderSpace, tmp_path: Path, memory: Any) -> None:
+    push(space.folder, "memory://bucket/dragons")
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    rename(RunFolder(folder), {0: "my own name"})
+    for missing in ("labels.json", "space.json"):  # the second time its settings alone are there
+        before = contents(folder)
+        with pytest.raises(BadInput, match=r"run already holds another space\.\n.*nothing was changed"):
+            pull("memory://bucket/dragons", folder)
+        assert contents(folder) == before
+        (folder / missing).unlink()
+
+
+def test_a_second_pull_keeps_what_a_person_made(finished: Path, tmp_path: Path, memory: Any) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    rename(RunFolder(folder), {1: "a hat"})
+    change_view(RunFolder(folder), lambda view: with_preset(view, "theirs", Mix()))
+    push(folder, "memory://bucket/run")
+    pull("memory://bucket/run", tmp_path / "back")
+    own = RunFolder(tmp_path / "back")
+    assert list(view_of(own).presets) == ["theirs"]
+    rename(own, {0: "my own name"})
+    change_view(own, lambda view: with_preset(view, "mine", Mix()))
+    pull("memory://bucket/run", own.root)
+    assert [label.name for label in labels_of(own).sliders] == ["my own name", "a hat", None]
+    assert list(view_of(own).presets) == ["theirs", "mine"]
 
 
 @pytest.mark.parametrize("name", ["../outside.json", "trajectories/../../outside.json", ".hidden.json", "a\\b.json"])

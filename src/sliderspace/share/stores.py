@@ -10,6 +10,7 @@ from typing import Any
 
 from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.text import is_unsafe, shown
+from sliderspace.share.incoming import CHECKED, incoming, kept
 from sliderspace.storage.atomic import replacing
 from sliderspace.storage.run_folder import RunFolder
 
@@ -41,8 +42,9 @@ def push(folder: str | Path, url: str) -> int:
 def pull(url: str, folder: str | Path) -> int:
     """Copy a run from an object store into a folder that is new, empty, or of a run; returns how many files.
 
-    Only JSON and safetensors are taken. Raises BadInput: no run there, other files in `folder`, or a name that leads
-    out of it, before anything is written. SliderSpaceError: it cannot be reached.
+    Only JSON and safetensors are taken; names and presets of the same sliders in `folder` stay. Raises BadInput: no run
+    there, another run or other files in `folder`, or a name that leads out of it, before anything is written.
+    SliderSpaceError: it cannot be reached.
     """
     with _explained(url):
         files, root = _opened(url)
@@ -50,7 +52,16 @@ def pull(url: str, folder: str | Path) -> int:
         found = {path: about for path, about in found.items() if path.suffix in PULLED}
         if PurePosixPath("config.json") not in found:
             raise BadInput(f"{url} holds no run that `sliderspace push` copied there")
+
+        def fetch(target: Path) -> None:
+            for path in map(PurePosixPath, CHECKED):
+                if path in found:
+                    files.get_file(found[path][0], str(target / path))
+
+        theirs = incoming(url, fetch)
         with RunFolder(folder).open_for_writing() as run:
+            own = kept(run, theirs)
+            found = {path: about for path, about in found.items() if str(path) not in own}
             for path, (name, size) in found.items():
                 target = run.root / path
                 target.parent.mkdir(parents=True, exist_ok=True)
