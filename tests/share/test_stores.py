@@ -70,6 +70,16 @@ def test_a_second_pull_keeps_what_a_person_made(finished: Path, tmp_path: Path, 
     assert list(view_of(own).presets) == ["theirs", "mine"]
 
 
+def test_hidden_folders_stay_here(finished: Path, tmp_path: Path, memory: Any) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    for name in (".cache/huggingface/download/config.json.metadata", "trajectories/.ipynb_checkpoints/000000.json"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("{}")
+    push(folder, "memory://bucket/run")
+    pull("memory://bucket/run", tmp_path / "back")
+    assert not any("/." in name for name in memory.store)
+
+
 @pytest.mark.parametrize("name", ["../outside.json", "trajectories/../../outside.json", ".hidden.json", "a\\b.json"])
 def test_no_name_leads_out_of_the_folder(finished: Path, tmp_path: Path, memory: Any, name: str) -> None:
     push(finished, "memory://bucket/run")

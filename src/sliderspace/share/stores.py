@@ -71,8 +71,9 @@ def pull(url: str, folder: str | Path) -> int:
 
 
 def _own_files(folder: Path) -> Iterator[Path]:
-    """All but locks and what is half-written."""
-    return (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    """All but locks, what is half-written, and what other programs keep in hidden folders."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def _opened(url: str) -> tuple[Any, str]:
