@@ -33,7 +33,7 @@ from sliderspace.models.backbones.flux import FluxBackbone
 from sliderspace.models.backbones.unet import UNetBackbone
 from sliderspace.models.backbones.zimage import ZImageBackbone
 from sliderspace.models.identity import identity_of
-from sliderspace.share.export import export, export_mix
+from sliderspace.share.export import export, export_mix, slider_notes
 from sliderspace.share.hub import prepare
 from sliderspace.share.importing import import_space
 from sliderspace.share.lora_files import load_file
@@ -253,6 +253,18 @@ def test_measures_of_other_sliders_are_not_passed_on(finished: Path, tmp_path: P
         (folder / "measures.json").write_text(json.dumps({**told, "sliders": sliders}))
         with pytest.raises(DamagedFile, match=r"measures\.json"):
             export(SliderSpace.load(folder), tmp_path / "out")
+
+
+def test_measures_of_another_space_are_passed_over(finished: Path, space: SliderSpace, tmp_path: Path) -> None:
+    """As an earlier push may have left them in a repository; also where they are of another number of sliders."""
+    folder = Path(shutil.copytree(space.folder, tmp_path / "run"))
+    told = json.loads((finished / "measures.json").read_text())
+    for sliders in (told["sliders"], told["sliders"][:2]):
+        (folder / "measures.json").write_text(json.dumps({**told, "sliders": sliders}))
+        assert [note["measures"] for note in slider_notes(SliderSpace.load(folder))] == [None, None, None]
+    (tmp_path / "made").mkdir()
+    prepare(folder, tmp_path / "made", "jane/robots")
+    assert not (tmp_path / "made" / "measures.json").exists()
 
 
 def test_a_renamed_slider_leaves_no_file_of_its_old_name(space: SliderSpace, tmp_path: Path) -> None:

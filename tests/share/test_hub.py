@@ -34,6 +34,7 @@ from sliderspace.measure.results import SpaceFile
 from sliderspace.models import sources
 from sliderspace.models.backbones.pipeline import quantization
 from sliderspace.models.identity import identity_of
+from sliderspace.share.export import export, slider_notes
 from sliderspace.share.hub import prepare, pull, push
 from sliderspace.share.importing import import_space
 from sliderspace.share.modelspec import ONLY_DIFFUSERS
@@ -340,6 +341,21 @@ def test_a_second_push_leaves_nothing_of_the_first_behind(hub: type[Hub], finish
         pull("jane/robots", tmp_path / "pulled")
     pull("jane/robots", tmp_path / "pulled", token="writer", revision="main")
     assert len(pull("jane/robots", tmp_path / "pulled", token="writer")) == 3, "into the same folder again"
+
+
+def test_a_second_push_leaves_no_measures_of_another_space(
+    hub: type[Hub], finished: Path, space: SliderSpace, tmp_path: Path
+) -> None:
+    """The second has neither measures nor strips nor directions; what a person added to the repository stays."""
+    imported = import_space(export(space, tmp_path / "lora")[1], tmp_path / "run", backbone=space.settings.backbone)
+    push(finished, "jane/robots", token="writer")
+    hub.repos["jane/robots"] |= {"workflow.json": b"{}", "extra/measures.json": b"{}"}
+    push(imported.folder, "jane/robots", token="writer")
+    left = {name for name in hub.repos["jane/robots"] if name.endswith((".json", ".safetensors"))}
+    left = {name for name in left if not name.startswith("lora/")}
+    due = {"config.json", "directions.safetensors", "labels.json", "sliders.safetensors", "space.json"}
+    assert left == {*due, "workflow.json", "extra/measures.json"}
+    assert [note["measures"] for note in slider_notes(pull("jane/robots", tmp_path / "pulled"))] == [None]
 
 
 def test_a_pull_brings_no_page_and_no_program(hub: type[Hub], finished: Path, tmp_path: Path) -> None:

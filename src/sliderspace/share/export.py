@@ -153,10 +153,12 @@ def _pictures(images: Pictures) -> dict[str, str]:
 
 
 def slider_notes(space: SliderSpace) -> list[dict[str, Any]]:
-    """For each slider its `label`, and its `measures` where the run folder has them (else None)."""
+    """For each slider its `label`, and its `measures` where the run folder has those of this space (else None)."""
     run = RunFolder(space.folder)
-    listed = SpaceFile.read(run.space).sliders
-    measured = Measures.read(run.measures).sliders if run.measures.exists() else [entry.measures for entry in listed]
+    own = SpaceFile.read(run.space)
+    listed = own.sliders
+    there = run.measures.exists() and run.measures not in own.foreign(run)
+    measured = Measures.read(run.measures).sliders if there else [entry.measures for entry in listed]
     if len(measured) != len(listed):
         raise DamagedFile(f"{run.measures} is not of these {len(listed)} sliders.\n{Measures.mending(run.measures)}")
     found = [None if m is None else m.model_dump(mode="json", exclude_unset=True) for m in measured]

@@ -26,7 +26,8 @@ from sliderspace.storage.files import save_bytes, save_json, save_text, stored_f
 from sliderspace.storage.images import EXACT_UP_TO, encode_jpeg, encode_png, grid, labelled_strip
 from sliderspace.storage.run_folder import RunFolder
 
-MADE = ("lora/*", "images/*")  # what each push makes anew: leftovers of an earlier one are removed there
+# What a push sends where the space has it: leftovers of an earlier push are removed there.
+MADE = ("lora/*", "images/*", "directions.safetensors", "labels.json", "measures.json", "strips.safetensors")
 PULLED = ("*.json", "*.safetensors", "*.md", "images/*.png", "images/*.jpg")  # no page that a browser would run
 
 
@@ -181,11 +182,13 @@ def _refused(repo_id: str, status: int) -> SliderSpaceError:
 def prepare(folder: str | Path, target: str | Path, repo_id: str, *, licence: str = "", base_model: str = "") -> None:
     """Fill the empty folder `target` with all that a push uploads."""
     space, run, target = SliderSpace.load(folder), RunFolder(folder), Path(target)
+    own = SpaceFile.read(run.space)
+    foreign = own.foreign(run)
     for path in (run.directions, run.sliders, run.measures, run.strips):
-        if path.exists():
+        if path.exists() and path not in foreign:
             shutil.copyfile(path, target / path.name)
     settings = shareable(space.settings)
-    shared = SpaceFile.read(run.space).model_copy(update={"settings": settings})
+    shared = own.model_copy(update={"settings": settings})
     shared.write(target / run.space.name, stored_fingerprint(run.space) or "")
     made_from = shared.made_from.sliders
     write_labels(RunFolder(target), labels_of(run).sliders, made_from)
