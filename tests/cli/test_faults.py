@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.language_server import serving
 from test_cli import Call, call, copy, ok, refused, sampling, tiny_options  # noqa: F401
 
 from sliderspace.cli.common import warn_of_unknown_words
@@ -66,6 +67,30 @@ def test_what_is_typed_is_checked_before_a_language_model_is_asked(
     """Nobody listens at that address: asking would say so."""
     asking = ["--expand", "openai:llama", "--base-url", "http://127.0.0.1:9/v1"]
     refused(call("discover", "a robot", *asking, wrong, "--out", tmp_path / "run"), words)
+
+
+def test_a_language_model_is_asked_once_for_a_new_run(
+    call: Call,  # noqa: F811
+    tiny_options: list[str],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def asking(folder: str, verb: str = "sample", *more: str) -> Any:
+        said = ["--expand", "openai:llama", "--expand-to", 2, "--base-url", server.url]
+        return call(verb, "a robot", *said, *sampling(tiny_options), *more, "--out", tmp_path / folder)
+
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "thesis.tex").touch()
+    with serving(monkeypatch) as server:
+        ok(asking("new", "discover", "--dry-run"))
+        refused(asking("theirs"), "already holds other files")
+        assert not server.seen and not (tmp_path / "new").exists()
+        server.replies = [json.dumps(["a red robot", "an old robot"])]
+        ok(asking("new"))
+        ok(asking("new"))
+        assert len(server.seen) == 1
+    config = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert config["prompts"] == ["a red robot", "an old robot"]
 
 
 # ---- what a terminal could take for a command

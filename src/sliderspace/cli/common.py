@@ -72,7 +72,8 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
     """The settings a verb asks for: new ones where it says a prompt, else those stored in the folder, with what it
     changes.
 
-    An expansion by a language model is kept in the folder; a dry run makes none, and plans for the concept as it is.
+    An expansion by a language model is kept in the folder, which is made for it; a dry run makes none, and plans for
+    the concept as it is.
     """
     from sliderspace.core.settings import CONCEPT_RECIPES, RECIPES, Settings, recipe
     from sliderspace.models.backbones.lora import split
@@ -113,6 +114,7 @@ def _settings(chosen: Values, values: Values, run: "RunFolder", *, dry: bool) ->
     from sliderspace.concepts.prompts import prompts_for
     from sliderspace.core.settings import settings_from
     from sliderspace.engine.begin import stored_settings
+    from sliderspace.language.chat import SERVICES
 
     about = given(values, ("file", "expand", "base_url"))
     if "prompts" not in chosen and "file" not in about:
@@ -120,8 +122,10 @@ def _settings(chosen: Values, values: Values, run: "RunFolder", *, dry: bool) ->
     trial = settings_from({"prompts": ("not read yet",), **chosen})  # before a language model is asked for prompts
     if "sliders" in values:
         trial.check_carried()
-    if dry:
-        about.pop("expand", None)
+    if dry and about.pop("expand", None):
+        about.pop("base_url", None)
+    if about.get("expand", "").partition(":")[0] in SERVICES:  # what it answers is kept there, and costs money
+        run.open_for_writing(share_of(values)).close()
     count = {"count": values["expand_to"]} if about.get("expand") else {}
     chosen["prompts"] = prompts_for(chosen.get("prompts", ()), cache=run.root / "prompts.json", **about, **count)
     settings = settings_from(chosen)
@@ -140,6 +144,11 @@ def warn_of_unknown_words(settings: "Settings") -> None:
         more = f" and {len(unknown) - FEW} more" if len(unknown) > FEW else ""
         words = ", ".join(f'"{shown(word)}"' for word in unknown[:FEW])
         typer.echo(f"warning: {preset.name} does not know {words}{more}; it draws {preset.knows}", err=True)
+
+
+def share_of(values: Values) -> tuple[int, int]:
+    """Which worker of how many this process is."""
+    return parsing.shard(values["shard"]) if values.get("shard") else (0, 1)
 
 
 def memory_of(values: Values) -> float | None:
@@ -168,10 +177,10 @@ def run_stages(values: Values, *stages: str, report: bool = True) -> None:
         from sliderspace.cli.engines import address_of, engine_at, shared
         from sliderspace.engine.bars import watch
         from sliderspace.engine.begin import begin
-        from sliderspace.engine.local import ALL, run
+        from sliderspace.engine.local import run
         from sliderspace.report.from_run import report_run
 
-        share = parsing.shard(values["shard"]) if values.get("shard") else ALL
+        share = share_of(values)
         address = address_of(values)
         folder, speed = run_of(values), speed_of(**values)
         settings = settings_of(values, folder)
