@@ -46,6 +46,13 @@ def test_a_table_names_its_concepts(tmp_path: Path, name: str, text: str) -> Non
         ("blank.csv", "name,prompt\nx,\n", "holds no concepts"),
         ("hole.txt", "a dragon | | a robot\n", "a prompt is empty"),
         ("column.csv", "name,words\nx,a dragon\n", "no column is called prompt"),
+        (
+            "array.jsonl",
+            '{"prompt": "a robot"}\n\n[{"prompt": "a dragon"}]\n',
+            r"array\.jsonl: line 3 is no JSON object",
+        ),
+        ("list.jsonl", '\n{"prompt": ["a dog", "a cat"]}\n', r"list\.jsonl: line 2 is not like"),
+        ("number.jsonl", '{"Text": 7}\n', "line 1 is not like"),
         ("concepts.pdf", "a dragon\n", "are read from"),
     ],
 )

@@ -10,6 +10,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.text import is_blank, one_line
 
 COLUMNS = ("prompt", "text")
+UNLIKE = 'line {} is not like {{"prompt": "a red robot"}}'
 Read = TypeVar("Read")
 
 
@@ -57,13 +58,24 @@ def _csv_rows(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _json_rows(lines: Iterable[str]) -> Iterator[str]:
+    for number, row in _json_objects(lines):
+        try:
+            yield one_line(row[_column(row)])
+        except (ValueError, TypeError) as error:
+            raise ValueError(UNLIKE.format(number)) from error
+
+
+def _json_objects(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each line's number and object; ValueError for a line that is none."""
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                row: Any = json.loads(line)
-                yield one_line(row[_column(row)])
-            except (ValueError, TypeError, RecursionError) as error:
-                raise ValueError(f'line {number} is not like {{"prompt": "a red robot"}}') from error
+                row: object = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is no JSON object: a .jsonl file has one on each line")
+            yield number, cast("dict[str, Any]", row)
 
 
 def _column(names: Iterable[str]) -> str:
@@ -82,11 +94,11 @@ READERS: dict[str, Callable[[Iterable[str]], Iterator[str]]] = {
 
 
 def _json_tables(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    for line in filter(str.strip, lines):
-        row: object = json.loads(line)
-        if not isinstance(row, dict):
-            raise ValueError(f"{line.strip()[:60]} is no JSON object")
-        yield cast("dict[str, Any]", row)
+    for number, row in _json_objects(lines):
+        prompts = [value for name, value in row.items() if name.strip().lower() in COLUMNS]
+        if not all(value is None or isinstance(value, str) for value in prompts):
+            raise ValueError(UNLIKE.format(number))
+        yield row
 
 
 TABLES: dict[str, Callable[[Iterable[str]], Iterator[dict[str, Any]]]] = {
