@@ -145,6 +145,7 @@ def test_the_clip_is_the_one_that_trained_the_space_where_it_reads(speaking: Pat
     asked = Settings(prompts=("a robot",), encoder=str(speaking))
     assert clip_for(asked) == str(speaking)
     assert clip_for(asked.model_copy(update={"encoder": "dinov2"})) == "asset:mini/clip"
+    assert clip_for(asked.model_copy(update={"encoder": "local:gone@1"})) == "asset:mini/clip"
     assert clip_for(asked.model_copy(update={"encoder": "dinov2", "backbone": "local:gone@1"})) == "clip"
 
 

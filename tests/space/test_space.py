@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from support.spaces import change_settings
 
 import sliderspace
 from sliderspace.core.errors import BadInput
@@ -43,6 +44,14 @@ def test_no_strengths_is_the_base_model_to_the_bit(space: SliderSpace) -> None:
     images = [space.generate([3, 4], s) for s in (None, {}, {1: 0.0}, [0, 0, 0], np.zeros((2, 3)))]
     assert images[0].shape == (2, 32, 32, 3) and images[0].dtype == np.uint8
     assert all(np.array_equal(images[0], i) for i in images[1:])
+
+
+def test_a_small_decoder_of_another_machine_is_not_missed(space: SliderSpace, finished: Path, tmp_path: Path) -> None:
+    """As it is called once the space was exported or pushed: nobody can say where it lies here."""
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    change_settings(folder, decoder="local:taesd@0123abc")
+    pulled = SliderSpace.load(folder, Speed(device="cpu"))
+    assert np.array_equal(pulled.generate([3], {1: 1.0}), space.generate([3], {1: 1.0}))
 
 
 def test_strengths_count_in_natural_units(space: SliderSpace) -> None:

@@ -56,7 +56,8 @@ class Clip:
 
 
 def clip_for(settings: Settings) -> str:
-    """Where that CLIP is."""
+    """Where that CLIP is; one in a folder of another machine is passed over."""
     elsewhere = settings.backbone.startswith(ELSEWHERE)
     places = (settings.encoder, "" if elsewhere else preset_for(settings.backbone).encoder)
-    return next((place for place in places if place and reads_words(place)), CLIP_L)
+    here = (place for place in places if place and not place.startswith(ELSEWHERE))
+    return next(filter(reads_words, here), CLIP_L)

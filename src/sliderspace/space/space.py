@@ -74,8 +74,8 @@ class SliderSpace:
 
     @cached_property
     def point(self) -> WorkingPoint:
-        """The model's working point; pictures for people come from its full decoder. Raises BadInput where it is a
-        folder of another machine."""
+        """The model's working point; pictures for people come from its full decoder, as do all where the small one
+        is in a folder of another machine. Raises BadInput where the model itself is."""
         if self.settings.backbone.startswith(ELSEWHERE):
             raise BadInput(
                 f"the base model of these sliders is '{self.settings.backbone.removeprefix(ELSEWHERE)}', a folder of "
@@ -87,6 +87,7 @@ class SliderSpace:
                 f"these sliders were found on top of the LoRA '{s.lora.removeprefix(ELSEWHERE)}', a file of another "
                 f"machine.\nSay where it lies here: give `import` or `pull` again with --lora FILE."
             )
+        full = s.decoder == "auto" or s.decoder.startswith(ELSEWHERE)
         return point_for(
             s.backbone,
             device_for(self.speed.device),
@@ -94,7 +95,7 @@ class SliderSpace:
             guidance=s.guidance,
             precision=s.precision,
             resolution=s.resolution,
-            decoder="full" if s.decoder == "auto" else s.decoder,
+            decoder="full" if full else s.decoder,
             quantize=s.quantize,
             lora=s.lora,
         )
