@@ -137,6 +137,14 @@ def test_imports_follow_the_layers() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_locks_are_taken_in_one_place() -> None:
+    """Which knows of file systems without them."""
+    takers = [
+        str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "FileLock(" in path.read_text("utf-8")
+    ]
+    assert takers == ["storage/locks.py"]
+
+
 # (3), (4), (6) sizes and kinds of files
 
 

@@ -1,6 +1,9 @@
 """Names live in labels.json: they belong to the sliders, a person's stay, and no text of a stranger acts on anything."""
 
+import errno
+import fcntl
 import json
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -125,6 +128,21 @@ def test_two_writers_lose_nothing(run: RunFolder) -> None:
     for writer in writers:
         writer.join()
     assert len(labels_of(run).answers) == 30
+
+
+def test_a_name_needs_no_lock_and_says_what_stops_it(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stops(number: int) -> None:
+        def lock(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(fcntl, "flock", lock)
+
+    stops(errno.ENOLCK)  # as on a file system without locks
+    rename(run, {0: "horns"})
+    assert labels_of(run).sliders[0].name == "horns"
+    stops(errno.EROFS)
+    with pytest.raises(BadInput, match=r"cannot write .*: Read-only file system\.\n"):
+        rename(run, {0: "hat"})
 
 
 def test_an_unfinished_folder_has_nothing_to_name(run: RunFolder) -> None:

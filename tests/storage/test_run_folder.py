@@ -305,7 +305,17 @@ def test_a_file_system_without_locks_still_takes_a_run(tmp_path: Path, monkeypat
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    RunFolder(tmp_path / "run").open_for_writing().close()
+    with RunFolder(tmp_path / "run").open_for_writing() as run, run.gathering():
+        pass
+
+
+def test_parts_cannot_be_put_together_in_a_folder_that_may_not_be_written(open_path: Path):
+    with (
+        as_nobody(open_path, 0o555),
+        pytest.raises(BadInput, match=r"(?i)permission denied"),
+        RunFolder(open_path).gathering(),
+    ):
+        pass
 
 
 # ---- from one space to the next

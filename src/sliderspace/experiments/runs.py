@@ -5,14 +5,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
-
 from sliderspace.core.errors import Held
 from sliderspace.core.settings import Settings, Speed
 from sliderspace.engine.begin import begin
 from sliderspace.engine.local import discover, sample
 from sliderspace.engine.progress import Progress
 from sliderspace.storage.files import fingerprint
+from sliderspace.storage.locks import holding
 from sliderspace.storage.run_folder import RunFolder
 
 
@@ -32,7 +31,7 @@ def discovered(settings: Settings, run: RunFolder, trajectories: Path, speed: Sp
         common = trajectories / models.prints.drawn[:16]
         share(run.trajectories, common)
         # Two that sampled at once would each put its files in the place of the other's, while that reads them.
-        with FileLock(common.with_suffix(".lock"), thread_local=False):
+        with holding(common.with_suffix(".lock")):
             yield from sample(models)
         yield from discover(models)
 

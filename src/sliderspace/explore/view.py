@@ -7,7 +7,6 @@ sliders that were trained anew.
 from collections.abc import Callable
 from typing import ClassVar
 
-from filelock import FileLock
 from pydantic import Field
 
 from sliderspace.core.errors import BadInput
@@ -15,6 +14,7 @@ from sliderspace.core.text import is_blank, one_line
 from sliderspace.explore.mix import Mix
 from sliderspace.measure.results import SpaceFile, Stored
 from sliderspace.storage.files import is_done
+from sliderspace.storage.locks import holding
 from sliderspace.storage.run_folder import RunFolder
 
 MOST_PRESETS = 200
@@ -39,7 +39,7 @@ def view_of(run: RunFolder) -> View:
 def change_view(run: RunFolder, how: Callable[[View], View]) -> View:
     """Read, change and write it while nobody else does; returns what was written."""
     made_from = _made_from(run)
-    with FileLock(run.root / ".explore.lock", thread_local=False):
+    with holding(run.root / ".explore.lock"):
         changed = how(View.read(run.explore) if is_done(run.explore, made_from) else View())
         changed.write(run.explore, made_from)
     return changed

@@ -7,13 +7,13 @@ names outlive another measuring and are not shown for sliders that were trained 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar, Self
 
-from filelock import FileLock
 from pydantic import BeforeValidator, Field, Strict
 
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.text import is_blank, one_line, shown
 from sliderspace.measure.results import Number, Record, SpaceFile, Stored
 from sliderspace.storage.files import is_done
+from sliderspace.storage.locks import holding
 from sliderspace.storage.run_folder import RunFolder
 
 MOST = 60  # characters of a name: it is a heading, a column of a table and a part of a file's name
@@ -137,7 +137,7 @@ def _stored(run: RunFolder, made_from: str, count: int) -> Labels:
 def change(run: RunFolder, how: Callable[[Labels], Labels]) -> Labels:
     """Read, change and write the labels of a finished space while nobody else does; returns what was written."""
     space = _space(run)
-    with FileLock(run.root / ".labels.lock", thread_local=False):
+    with holding(run.root / ".labels.lock"):
         changed = how(_stored(run, space.made_from.sliders, len(space.sliders)))
         changed.write(run.labels, space.made_from.sliders)
     return changed

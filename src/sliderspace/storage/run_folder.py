@@ -1,6 +1,5 @@
 """The places of one run, the lock of whoever writes to it, and the change from the last whole space to the next."""
 
-import errno
 import shutil
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,9 +11,8 @@ from filelock import FileLock, Timeout
 from sliderspace.core.errors import BadInput, Held
 from sliderspace.storage.atomic import explained, flush_folder, remove_stale
 from sliderspace.storage.files import exists, is_done, load_json, save_json, stored_fingerprint
+from sliderspace.storage.locks import holding, take
 from sliderspace.storage.stamps import damaged
-
-NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP}  # of a file system that has none: better a run without than no run there
 
 
 class Places:
@@ -115,20 +113,14 @@ class RunFolder(Places):
         own = self.lock if alone else self.root / f".worker-{worker}-of-{workers}.lock"
         beside = [] if alone else [self.lock]
         beside += [path for path in self.root.glob(".worker-*.lock") if alone or not path.match(f"*-of-{workers}.lock")]
-        lock = FileLock(own, timeout=0, thread_local=False)
         try:
             for path in beside:
-                with FileLock(path, timeout=0, thread_local=False):
-                    pass
-            lock.acquire()
+                take(path, timeout=0).release()
+            self._held = take(own, timeout=0)
         except Timeout:
             raise Held(
                 f"another run is writing to {self.root}.\nWait until it ends, or choose another folder with --out."
             ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-        self._held = lock
 
     def close(self) -> None:
         """Let others write. The system does the same when the process ends, however it ends."""
@@ -153,7 +145,7 @@ class RunFolder(Places):
     @contextmanager
     def gathering(self) -> Generator[None]:
         """Within the block no other worker of this folder puts its parts together."""
-        with FileLock(self.root / ".gathering.lock", thread_local=False):
+        with holding(self.root / ".gathering.lock"):
             yield
 
     # ---- from one space to the next
