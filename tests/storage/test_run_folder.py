@@ -456,3 +456,12 @@ def test_a_space_of_which_a_part_is_missing_is_no_space(tmp_path: Path):
         save_json(run.space, {"made_from": made_from}, kind="space", fingerprint="f")
         assert run.whole_space() is None
     run.close()
+
+
+def test_trajectories_that_were_shared_and_cleared_away_are_made_again(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.open_for_writing().close()
+    run.trajectories.rmdir()
+    run.trajectories.symlink_to(tmp_path / "common", target_is_directory=True)
+    with run.open_for_writing():
+        assert (tmp_path / "common").is_dir() and run.trajectories.is_symlink()

@@ -101,7 +101,7 @@ class RunFolder(Places):
         self._take_lock(share)
         self._end_publishing()  # it removes `unfinished` whole
         for place in (self.trajectories, self.unfinished.sliders_parts, self.unfinished.measuring):
-            place.mkdir(parents=True, exist_ok=True)
+            place.resolve().mkdir(parents=True, exist_ok=True)  # where it links to, if that was cleared away
         for folder in (self, self.unfinished):
             for place in (folder.root, folder.sliders_parts, folder.measuring):
                 remove_stale(place)
