@@ -21,8 +21,6 @@ PUBLIC = {
     "Encoder": "sliderspace.models.encoders",
     "load_encoder": "sliderspace.models.encoders",
     "SliderSpaceError": "sliderspace.core.errors",
-    "BadInput": "sliderspace.core.errors",
-    "DamagedFile": "sliderspace.core.errors",
 }
 __all__ = list(PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
 __version__ = "0.1.0"

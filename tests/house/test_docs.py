@@ -35,7 +35,8 @@ def test_every_page_is_in_the_contents() -> None:
 def test_the_reference_names_all_that_is_public() -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     named = {line.rpartition(".")[2] for line in text.splitlines() if line.startswith("::: ")}
-    assert set(sliderspace.__all__) - {"Encoder"} == named, "an encoder is what load_encoder returns"
+    own = named - {"BadInput", "DamagedFile"}  # kinds of SliderSpaceError
+    assert set(sliderspace.__all__) - {"Encoder"} == own, "an encoder is what load_encoder returns"
 
 
 @pytest.mark.slow
