@@ -446,6 +446,25 @@ def test_rotation_keeps_the_subspace_and_its_variance() -> None:
     assert_allclose(turned.explained_variance_K, (within**2).sum(0) / (600 - 2))
 
 
+def test_independent_axes_are_found_among_finished_images_where_varimax_mixes_them() -> None:
+    """Things that are there in half of the images are spread as evenly as can be; they vary by themselves all the
+    same."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(12, 5)))[0].T
+    things = rng.random((1500, 5)) < 0.5
+    finished = things @ axes + 0.02 * rng.normal(size=(1500, 12))
+    z = np.stack([finished @ np.diag(np.linspace(0.2, 1, 12)), finished], axis=1).reshape(-1, 12)
+    step = np.tile([0, 1], 1500)
+    found = Moments(2, 12).update(z, step).fit(5, trajectories=1500)
+    clean, mixed = (
+        np.abs(d.components_KD @ axes.T).max(axis=1).min() for d in (found.independent(z, step), found.rotated(z, step))
+    )
+    assert clean > 0.95 > mixed
+    turned = found.independent(z, step)
+    assert_allclose(turned.components_KD @ turned.components_KD.T, np.eye(5), atol=1e-10)
+    assert (np.diff(turned.explained_variance_K) <= 1e-12).all()
+
+
 # ---- axes that no decomposition found
 
 

@@ -17,7 +17,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Quantize = Literal["none", "8bit", "4bit"]
 Control = Literal["none", "random", "differences", "images"]
 Centring = Literal["all", "step"]
-Rotation = Literal["none", "varimax"]
+Rotation = Literal["none", "varimax", "independent"]
 Up = Literal["trained", "frozen"]
 Objective = Literal["published", "sized", "customised", "concept"]
 
@@ -122,8 +122,9 @@ class Settings(BaseModel):
         default="step", description="step: PCA about each step's mean; all: about one mean (published)."
     )
     rotation: Rotation = Field(
-        default="varimax",
-        description="none: the axes of PCA (published); varimax: turned so that each moves less at once.",
+        default="independent",
+        description="none: the axes of PCA (published); varimax: turned to where the spread is most uneven; "
+        "independent: what varies by itself.",
     )
     control: Control = Field(
         default="none", description="Axes that nothing found in place of PCA's, to see what a score is worth."

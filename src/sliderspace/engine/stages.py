@@ -88,7 +88,8 @@ def directions_of(models: Models, z_NTD: torch.Tensor) -> Directions:
             step_indices=models.point.embed_T,
         )
     )
-    return found.rotated(z_ND, step_N) if s.rotation == "varimax" else found
+    turned = {"none": lambda *_: found, "varimax": found.rotated, "independent": found.independent}
+    return turned[s.rotation](z_ND, step_N)
 
 
 def _along_given(models: Models, found: Directions) -> Directions:

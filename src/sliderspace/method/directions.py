@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sliderspace.core.arrays import Array
 from sliderspace.core.errors import BadInput, DamagedFile
+from sliderspace.method.independent import components_for, independent_axes
 from sliderspace.storage.files import load_tensors, save_tensors
 
 KIND = "directions"
@@ -98,6 +99,19 @@ class Directions:
         turn_KK = _varimax(scores_NK)
         turn_KK *= np.where(((scores_NK @ turn_KK) ** 3).sum(axis=0) < 0, -1.0, 1.0)
         return self.along(turn_KK.T @ self.components_KD, z_ND, step_N)
+
+    def independent(self, z_ND: npt.ArrayLike, step_N: npt.ArrayLike) -> Directions:
+        """As many axes along which finished images, those of the last step, vary independently of each other, in a
+        somewhat larger subspace of the same embeddings. Rows are made orthonormal, strongest first; the rarer, longer
+        side is positive."""
+        z, step = np.asarray(z_ND, dtype=np.float64), np.asarray(step_N)
+        away_ND = z - self.mean_TD[step]
+        finished_ND, (count, dim) = away_ND[step == len(self.mean_TD) - 1], self.components_KD.shape
+        parts = components_for(count, len(finished_ND), dim)
+        basis_MD = np.linalg.eigh(away_ND.T @ away_ND)[1][:, ::-1][:, :parts].T
+        axes_KD = independent_axes(finished_ND, basis_MD, count)
+        axes_KD *= np.where(((finished_ND @ axes_KD.T) ** 3).sum(axis=0) < 0, -1.0, 1.0)[:, None]
+        return self.along(axes_KD, z, step)
 
     def along(self, axes_KD: npt.ArrayLike, z_ND: npt.ArrayLike, step_N: npt.ArrayLike) -> Directions:
         """Other axes [K, D] in place of these, with the spread of the same embeddings along them; strongest first.
