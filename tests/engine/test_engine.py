@@ -541,10 +541,11 @@ def test_what_was_sampled_for_nobodys_count_is_not_fitted_for_too_many(tmp_path:
 
 
 @pytest.mark.usefixtures("least_measured")
-def test_a_very_small_run_ends_well(tmp_path: Path, make_models: MakeModels) -> None:
+@pytest.mark.parametrize("samples", [2, 4])
+def test_a_very_small_run_ends_well(tmp_path: Path, make_models: MakeModels, samples: int) -> None:
     """As a user's first try might be. Measures that need more images may be missing, the sliders may not."""
     folder = tmp_path / "run"
-    go(make_models(folder, samples=4, sliders=1, updates=2))
+    go(make_models(folder, samples=samples, sliders=1, updates=2))
     assert len(SliderSpace.load(folder)) == 1
 
 

@@ -125,12 +125,13 @@ def test_stopped_it_goes_on_at_the_slider_where_it_was(
 
 
 @pytest.mark.usefixtures("least_measured")
-def test_a_run_of_few_samples_is_evaluated_too(tmp_path: Path, make_models: Any) -> None:
-    """Fewer images than two a slider: the controls draw pairs of them for each."""
-    models = make_models(tmp_path / "run", samples=4, sliders=3, updates=1)
+@pytest.mark.parametrize(("samples", "sliders"), [(4, 3), (3, 2)])
+def test_a_run_of_few_samples_is_evaluated_too(tmp_path: Path, make_models: Any, samples: int, sliders: int) -> None:
+    """Fewer images than two a slider: the controls draw pairs of them for each. Of three there are no two pairs."""
+    models = make_models(tmp_path / "run", samples=samples, sliders=sliders, updates=1)
     go(models)
     with models.run.open_for_writing():
-        list(Evaluation(models, 4)())
+        list(Evaluation(models, 4, models.encoder_at(JUDGE))())
     assert models.run.evaluation.exists()
 
 

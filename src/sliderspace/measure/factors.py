@@ -108,11 +108,13 @@ def unrelated(
     numbers: Numbers | None = None,
 ) -> FactorControl:
     """The control that no slider made: `sliders` times the "changes" between `seeds` pairs of the model's own images,
-    from class probabilities [N, C] by factor.
+    from class probabilities [N, C] by factor. Fewer than 4 images make no two pairs to compare, and leave it empty.
 
     Such a change is as large as changes get and has nothing in common from pair to pair; what it scores is chance.
     """
     count = len(next(iter(read.values())))
+    if count < 4:
+        return FactorControl()
     pairs_K2S = np.stack([rng.choice(count, size=(2, min(seeds, count // 2)), replace=False) for _ in range(sliders)])
     changes = {name: (p_NC[pairs_K2S[:, 1]] - p_NC[pairs_K2S[:, 0]])[:, None] for name, p_NC in read.items()}
     chance = _summary(by_distance(changes, numbers))

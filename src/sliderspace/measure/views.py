@@ -16,6 +16,7 @@ from sliderspace.method.directions import Directions
 from sliderspace.method.sweeps import Sweep, both_ways, from_base
 
 ALL = slice(None)
+NEAREST = 3  # neighbours that the balls of realism reach to
 Chosen = npt.NDArray[np.intp] | slice
 
 
@@ -68,8 +69,10 @@ class View:
     @cached_property
     def _real_KSM(self) -> Array:
         """1 where an image lies among the model's own, over the share of fresh base images that do; NaN where not even
-        one does."""
-        own = Manifold(self.manifold_ND)
+        one does, or where the model's own are too few to tell."""
+        if len(self.manifold_ND) <= NEAREST:
+            return np.full(self.z_KSMD.shape[:-1], np.nan)
+        own = Manifold(self.manifold_ND, NEAREST)
         reference = float(own.inside(self.fresh_ND).mean())
         inside = own.inside(self.z_KSMD.reshape(-1, self.z_KSMD.shape[-1])).reshape(self.z_KSMD.shape[:-1])
         return inside / reference if reference else np.full(inside.shape, np.nan)
