@@ -13,6 +13,7 @@ from support.runs import go
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
+from sliderspace.core.settings import Speed
 from sliderspace.engine import protocols
 from sliderspace.engine.evaluation import Evaluation
 from sliderspace.measure.protocols.composition import composition_of
@@ -133,6 +134,25 @@ def test_a_run_of_few_samples_is_evaluated_too(tmp_path: Path, make_models: Any,
     with models.run.open_for_writing():
         list(Evaluation(models, 4, models.encoder_at(JUDGE))())
     assert models.run.evaluation.exists()
+
+
+def test_a_device_that_holds_four_pictures_suffices(
+    evaluated: tuple[Path, str], finished: Path, tmp_path: Path, make_models: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speed = Speed(device="cpu", batch=4)
+    models = make_models(Path(shutil.copytree(finished, tmp_path / "run")), speed=speed)
+    whole = models.backbone.decode
+
+    def decode(z_BCHW: torch.Tensor) -> torch.Tensor:
+        if len(z_BCHW) > 4:
+            raise torch.OutOfMemoryError
+        return whole(z_BCHW)
+
+    monkeypatch.setattr(models.backbone, "decode", decode)
+    with models.run.open_for_writing():
+        list(Evaluation(models, 4)())
+    own, other = (json.loads((folder / "evaluation.json").read_text()) for folder in (models.run.root, evaluated[0]))
+    np.testing.assert_allclose(own["by_step"]["alignment"], other["by_step"]["alignment"], atol=1e-4)
 
 
 # ---- the judge as an encoder

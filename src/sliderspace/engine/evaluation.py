@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from sliderspace.core.arrays import Array
+from sliderspace.core.batches import in_batches
 from sliderspace.core.seeds import generator_for
 from sliderspace.engine import protocols, stages
 from sliderspace.engine.fingerprints import stamp
@@ -132,10 +133,16 @@ class Evaluation:
         about = (models.backbone, models.encoder, models.shown, models.trained_bank, models.directions)
         objective = Objective(*about, Recipe(updates=1, lr=0.0))
         found: dict[str, list[float]] = {"alignment": [], "consistency": []}
+
+        def moved_by(strength: float, step: int) -> torch.Tensor:
+            def work(part: range) -> torch.Tensor:
+                return objective.delta(data, _lanes(slider, step, part, strength))
+
+            return torch.cat([delta_BD for _, delta_BD in in_batches(0, len(data), models.lanes, work)])
+
         for t in range(len(data.steps_T)):
-            lanes = [_lanes(slider, t, len(data), sign * self.unit_K[slider]) for sign in (1.0, -1.0)]
             with torch.no_grad():
-                up, down = (objective.delta(data, part) for part in lanes)
+                up, down = (moved_by(sign * self.unit_K[slider], t) for sign in (1.0, -1.0))
             delta_SD = torch.cat([up, -down]).cpu().double().numpy()
             found["alignment"].append(float(control.alignment(delta_SD, v_D)))
             found["consistency"].append(float(control.consistency(delta_SD)))
@@ -250,7 +257,8 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     return {key: [row[key] for row in rows] for key in rows[0]}
 
 
-def _lanes(slider: int, step: int, count: int, strength: float) -> Lanes:
-    """One slider at one step and strength on trajectories 0 … count−1."""
+def _lanes(slider: int, step: int, trajectories: range, strength: float) -> Lanes:
+    """One slider at one step and strength on some trajectories."""
+    count = len(trajectories)
     sliders, steps = torch.full((count,), slider), torch.full((count,), step)
-    return Lanes(sliders, torch.arange(count), steps, torch.full((count,), strength))
+    return Lanes(sliders, torch.tensor(trajectories), steps, torch.full((count,), strength))
