@@ -89,6 +89,13 @@ def test_trajectories_of_two_settings_are_no_sampling(copied: Path, make_models:
     assert states(copied)["sample"] == "of other settings"
 
 
+def test_what_other_programs_leave_beside_trajectories_counts_for_nothing(copied: Path) -> None:
+    """As a folder that is kept the same on two machines collects copies."""
+    shutil.copy(copied / "trajectories/000000.safetensors", copied / "trajectories/000000 (conflict).safetensors")
+    shutil.copy(copied / "sliders.safetensors", copied / "trajectories/000128.safetensors")
+    assert states(copied)["sample"] == "done"
+
+
 def test_an_evaluation_is_of_the_measures_it_names(copied: Path) -> None:
     run = RunFolder(copied)
     view = {"encoder": "", "sliders": [], "mean": {}, "leakage": []}

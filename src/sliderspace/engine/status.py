@@ -120,8 +120,9 @@ def _sampled(run: RunFolder, settings: Settings, asked: str | None) -> State:
     covered: dict[str, set[int]] = {}
     for path in run.trajectories.glob("*.safetensors"):
         drawn, _, count = (stored_fingerprint(path) or "").rpartition(":")
-        first = int(path.stem.partition("-")[0])
-        covered.setdefault(drawn, set()).update(range(first, first + int(count)))
+        first = path.stem.partition("-")[0]
+        if first.isdecimal() and count.isdecimal():  # else a copy that some other program left
+            covered.setdefault(drawn, set()).update(range(int(first), int(first) + int(count)))
     due = set(range(settings.samples + settings.held_out))
     states = {drawn: _trained(settings, drawn) == asked for drawn in covered}
     if not covered or any(is_asked and not due <= covered[drawn] for drawn, is_asked in states.items()):
