@@ -92,3 +92,10 @@ def test_one_seed_has_no_interval(count: int) -> None:
 def test_levels_and_resamples_make_sense(options: dict[str, float]) -> None:
     with pytest.raises(BadInput, match="level between 0 and 1"):
         bootstrap(lambda index_S: index_S.mean(), 5, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error")
+def test_about_an_infinite_median_there_are_no_distances() -> None:
+    """The selectivity of a slider that is alone is infinite on whatever seeds."""
+    assert np.isnan(bootstrap(lambda _: np.inf, 4, centred=True)).all()
+    assert_array_equal(bootstrap(lambda _: np.inf, 4), [np.inf, np.inf])

@@ -25,11 +25,11 @@ def bootstrap(
     same `seed`.
 
     `statistic(index_S)` gets `count` indices of seeds, drawn with replacement. One that compares seeds should be given
-    them, or a seed's repeats count as seeds that agree: `truth.effects` wants `seeds_S=index_S`. Resamples where the
+    them, or a seed's repeats count as seeds that agree: `effects.effects` wants `seeds_S=index_S`. Resamples where the
     statistic is NaN do not count; where it always is, so are the ends.
     `centred` gives the ends as distances from the resamples' median: for statistics that resampling shifts.
-    The ends are values that were reached, never between two, so that infinities stand. Raises BadInput if count < 2,
-    resamples < 1 or level is not between 0 and 1.
+    The ends are values that were reached, never between two, so that infinities stand; those about an infinite median
+    are NaN. Raises BadInput if count < 2, resamples < 1 or level is not between 0 and 1.
     """
     if count < 2:
         raise BadInput(f"An interval over seeds needs at least 2, got {count}.")
@@ -42,7 +42,8 @@ def bootstrap(
     never = np.isnan(drawn).all(axis=0)
     ends = np.nanpercentile(np.where(never, 0, drawn), [50 * (1 - level), 50 * (1 + level)], axis=0, method="nearest")
     middle = np.nanmedian(np.where(never, 0, drawn), axis=0) if centred else 0
-    low, high = np.where(never, np.nan, ends - middle)
+    with np.errstate(invalid="ignore"):  # an infinite end about an infinite median is no distance
+        low, high = np.where(never, np.nan, ends - middle)
     return np.asarray(low), np.asarray(high)
 
 
