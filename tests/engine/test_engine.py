@@ -456,10 +456,10 @@ def test_until_another_is_finished_the_whole_space_stays(copy: Path, make_models
 
 @pytest.mark.usefixtures("least_measured")
 def test_another_prompt_replaces_a_space_only_when_asked(copy: Path, make_models: MakeModels) -> None:
-    before = contents(copy)
+    before, texts = contents(copy), (copy / "texts.safetensors").read_bytes()
     with pytest.raises(BadInput, match="--replace"):
         go(make_models(copy, prompts=("a face",)), local.sample)
-    assert contents(copy) == before
+    assert contents(copy) == before and (copy / "texts.safetensors").read_bytes() == texts
     go(make_models(copy, prompts=("a face",), updates=5), replace=True)
     assert SliderSpace.load(copy).settings.prompts == ("a face",)
 
@@ -569,7 +569,7 @@ def test_a_typing_error_never_replaces_good_settings(copy: Path, make_models: Ma
         {"prompts": ("much too long a prompt for this model",)},
     ):
         with pytest.raises(BadInput):
-            go(make_models(copy, **wrong))
+            go(make_models(copy, **wrong), replace=True)
     assert (copy / "config.json").read_bytes() == before
 
 

@@ -52,9 +52,9 @@ def begin(
     """
     before = load_json(run.config, kind="config") if exists(run.config) else {}
     models = models_for(settings, speed, run, loaded)
-    _ = models.prints, models.condition
     if not replace:
         _check_replaced(models.settings, run)
+    _ = models.prints, models.condition
     now = models.settings.model_dump(mode="json")
     save_json(run.config, now, kind="config", fingerprint=models.prints.trained)
     return models, [f"{key}: {before[key]} → {now[key]}" for key in now if key in before and before[key] != now[key]]
