@@ -760,6 +760,24 @@ def test_customised_sliders_learn_their_own_pictures(copy: Path, make_models: Ma
     assert own < objective.descend(models.seen, lanes)[0].mean()
 
 
+def test_each_customised_slider_is_measured_along_its_own_picture(copy: Path, make_models: MakeModels) -> None:
+    """Directions are sorted by their variance, pictures are not."""
+    from sliderspace.engine.stages import objective_of
+    from sliderspace.method.baselines.customisation import Customisation
+
+    models = make_models(copy, control="images", objective="customised", both_signs=False, seed=5)
+    go(models, local.sample)
+    go(models, local.fit)
+    objective = objective_of(models, range(3), models.bank())
+    assert isinstance(objective, Customisation)
+    drawn_KD = models.encoder(models.backbone.decode(objective.picture_KCHW)).double().numpy()
+    from_mean_KD = drawn_KD - models.directions.mean_TD[-1]
+    along_K = (from_mean_KD * models.directions.components_KD).sum(1)
+    others_K = (from_mean_KD * np.roll(models.directions.components_KD, 1, axis=0)).sum(1)
+    assert (along_K > 1e-4).all()
+    assert not (others_K > 1e-4).all(), "along another's direction some have no part"
+
+
 def test_customised_sliders_need_images_and_one_sign(small: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match="one-sign"):
         settings_from({**small, "objective": "customised", "control": "images"})

@@ -22,7 +22,7 @@ from sliderspace.measure.protocols.records import Observability
 from sliderspace.measure.results import MadeFrom, SpaceEntry, SpaceFile
 from sliderspace.measure.summary import measures
 from sliderspace.measure.views import View, judges_view, training_view
-from sliderspace.method.baselines.axes import chosen_images, control_axes
+from sliderspace.method.baselines.axes import control_axes, own_images
 from sliderspace.method.baselines.concept import ConceptSliders, pair_axes
 from sliderspace.method.baselines.customisation import Customisation
 from sliderspace.method.calibration import natural_unit
@@ -151,7 +151,8 @@ def objective_of(models: Models, group: range, bank: Any) -> LaneLoss:
         return ConceptSliders(models.backbone, models.shown, bank, recipe, models.paired, s.eta)
     about = (models.backbone, models.encoder, models.shown, bank, models.directions, recipe)
     if s.objective == "customised":
-        return Customisation(*about).of(models.seen, chosen_images(s.seed, len(models.seen), s.sliders))
+        finished_ND = models.seen.z_NTD[:, -1].double().numpy()
+        return Customisation(*about).of(models.seen, own_images(models.directions, s.seed, finished_ND))
     return Objective(*about)
 
 
