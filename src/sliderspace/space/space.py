@@ -145,7 +145,7 @@ class SliderSpace:
     def strengths(self, set_: Mapping[int, float] | Sequence[float] | npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Strengths [K] in natural units from {slider: strength} or a full row. BadInput for a slider that does not
         exist, or NaN."""
-        row = np.zeros(len(self)) if isinstance(set_, Mapping) else np.asarray(set_, dtype=np.float64)
+        row = np.zeros(len(self)) if isinstance(set_, Mapping) else np.array(set_, dtype=np.float64, ndmin=1)
         if isinstance(set_, Mapping):
             for k, value in set_.items():  # pyright: ignore[reportUnknownVariableType]
                 if not 0 <= int(k) < len(self):  # pyright: ignore[reportUnknownArgumentType]
@@ -167,11 +167,14 @@ class SliderSpace:
         """Images uint8 [N, H, W, 3], one a seed. `strengths` is {slider: units}, a row [K], or a matrix [N, K]; none
         draws the base model.
 
-        Sliders act from sampler step `start_step` on and before `end_step`. Raises BadInput for unknown sliders, an
-        empty prompt, or a step the sampler has not.
+        Sliders act from sampler step `start_step` on and before `end_step`. Raises BadInput for unknown sliders,
+        another number of rows than seeds, an empty prompt, or a step the sampler has not.
         """
         listed = list(seeds)
-        rows = np.broadcast_to(self.strengths({} if strengths is None else strengths), (len(listed), len(self)))
+        asked = self.strengths({} if strengths is None else strengths)
+        if asked.ndim > 1 and asked.shape[:-1] not in ((1,), (len(listed),)):
+            raise BadInput(f"strengths of shape {asked.shape} are not one row, or one for each of {len(listed)} seeds")
+        rows = np.broadcast_to(asked, (len(listed), len(self)))
         return self._draw(listed, torch.from_numpy(rows * self.units_K).float(), prompt, start_step, end_step)
 
     def sweep(
