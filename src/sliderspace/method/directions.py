@@ -44,8 +44,8 @@ class Directions:
     """All that PCA says of one concept, frozen."""
 
     components_KD: Array
-    """Unit rows. Those that were found are orthonormal, strongest first, their entry of largest magnitude positive;
-    those asked for in words stand as they were asked for."""
+    """Unit rows. Those that were found are orthonormal, strongest first: PCA's own with their entry of largest
+    magnitude positive, turned ones with their longer side. Those asked for in words stand as they were asked for."""
     mean_TD: Array
     explained_variance_K: Array
     explained_variance_ratio_K: Array
