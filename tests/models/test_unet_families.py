@@ -3,6 +3,7 @@ pipeline's."""
 
 import gc
 import json
+import shutil
 import weakref
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,14 @@ SIDE = PIXELS
 def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(4)
     return save_sdxl(tmp_path_factory.mktemp("sdxl") / "model", timestep_spacing="leading", steps_offset=1)
+
+
+def changed(folder: Path, copy: Path, config: str, **values: Any) -> Path:
+    """A copy of a pipeline folder, other values in one of its configurations."""
+    shutil.copytree(folder, copy)
+    said = json.loads((copy / config).read_text())
+    (copy / config).write_text(json.dumps({**said, **values}))
+    return copy
 
 
 def ours(folder: Path, steps: int, guidance: float, seeds: list[int], **options: Any) -> Tensor:
@@ -418,6 +427,14 @@ def test_a_family_that_is_not_known_lists_those_that_are(tmp_path: Path) -> None
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "WuerstchenDecoderPipeline"}))
     with pytest.raises(BadInput, match="StableDiffusionXLPipeline"):
         load_backbone(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["EDMDPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"])
+def test_a_model_of_another_noising_is_refused(sdxl: Path, tmp_path: Path, kind: str) -> None:
+    """Playground v2.5 is one; sampled as the others are, it would draw mud and say nothing."""
+    folder = changed(sdxl, tmp_path / "other", "scheduler/scheduler_config.json", _class_name=kind)
+    with pytest.raises(BadInput, match=f"scheduler is {kind}"):
+        load_backbone(str(folder), steps=2, device="cpu")
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]"])

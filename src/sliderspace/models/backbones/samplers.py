@@ -125,11 +125,17 @@ SAMPLERS: dict[str, tuple[str, Callable[..., Schedule]]] = {  # name -> diffuser
     "lcm": ("LCMScheduler", lcm),
 }
 _BY_CLASS = {scheduler: name for name, (scheduler, _) in SAMPLERS.items()}
+OTHER_NOISE = ("EDM", "FlowMatch")  # schedulers of networks that are told other noise levels, and scaled otherwise
 
 
 def sampler_of(scheduler_class: str) -> str:
     """The sampler of a pipeline's own scheduler; multistep ones, whose steps are no function of one prediction, become
-    DDIM."""
+    DDIM. Raises BadInput for one of another noising than xₜ = √ᾱₜ·x₀ + √(1−ᾱₜ)·ε at a table of times."""
+    if scheduler_class.startswith(OTHER_NOISE):
+        raise BadInput(
+            f"the pipeline's scheduler is {scheduler_class}: a UNet trained for it cannot be sampled here.\n"
+            f"Take a model of the usual noising, with a scheduler such as {', '.join(_BY_CLASS)}."
+        )
     return _BY_CLASS.get(scheduler_class, "ddim")
 
 
