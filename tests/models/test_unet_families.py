@@ -429,6 +429,14 @@ def test_a_family_that_is_not_known_lists_those_that_are(tmp_path: Path) -> None
         load_backbone(str(tmp_path))
 
 
+@pytest.mark.parametrize("variant", ["fp16", "bf16"])
+def test_a_folder_of_one_variant_is_read(sdxl: Path, tmp_path: Path, variant: str) -> None:
+    folder = Path(shutil.copytree(sdxl, tmp_path / variant))
+    for weights in folder.glob("*/*.safetensors"):
+        weights.rename(weights.with_suffix(f".{variant}.safetensors"))
+    torch.testing.assert_close(ours(folder, 1, 5.0, [3]), ours(sdxl, 1, 5.0, [3]))
+
+
 @pytest.mark.parametrize("kind", ["EDMDPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"])
 def test_a_model_of_another_noising_is_refused(sdxl: Path, tmp_path: Path, kind: str) -> None:
     """Playground v2.5 is one; sampled as the others are, it would draw mud and say nothing."""

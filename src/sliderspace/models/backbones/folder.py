@@ -52,9 +52,11 @@ def check_steps(steps: int, scheduler: Mapping[str, Any]) -> None:
 
 
 def variant_of(folder: Path) -> str | None:
-    """ "fp16" where a repository holds (or was fetched with) the half-size files only."""
-    files = [p.name for p in folder.glob("*.safetensors")]
-    return "fp16" if files and all(".fp16" in name for name in files) else None
+    """ "fp16", "bf16", … where a repository holds (or was fetched with) files of such a variant only; "fp16" comes
+    before "non_ema"."""
+    names = [path.name.split(".") for path in folder.glob("*.safetensors")]
+    variants = [name[1].partition("-")[0] for name in names if len(name) > 2]  # model.fp16-00001-of-00002.safetensors
+    return min(variants, default=None) if len(variants) == len(names) else None
 
 
 def check_parts(folder: Path, needs: tuple[str, ...]) -> None:
