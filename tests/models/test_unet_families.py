@@ -368,6 +368,14 @@ def test_a_picture_that_is_not_square_is_the_pipelines(sdxl: Path) -> None:
     torch.testing.assert_close(wide, theirs(sdxl, 2, 3.0, [3, 17], width=2 * SIDE), rtol=0, atol=1e-4)
 
 
+def test_a_model_of_pictures_that_are_not_square_keeps_their_size(sdxl: Path, tmp_path: Path) -> None:
+    """As in diffusers, the configuration says height and width."""
+    wide = changed(sdxl, tmp_path / "wide", "unet/config.json", sample_size=[LATENT, 2 * LATENT])
+    drawn = ours(wide, 1, 1.0, [3])
+    assert drawn.shape[-2:] == (SIDE, 2 * SIDE)
+    torch.testing.assert_close(drawn, theirs(wide, 1, 1.0, [3], width=2 * SIDE), rtol=0, atol=1e-4)
+
+
 SDXL_CONFIG = {
     "sample_size": 128,
     "in_channels": 4,

@@ -38,6 +38,13 @@ def image_size_of(folder: Path, latent_shape: tuple[int, int, int]) -> Size:
     return size_of(width * scale, height * scale)
 
 
+def own_size(unet: Mapping[str, Any], scale: int) -> Size:
+    """Pixels of the images that a UNet was trained on: its configuration says latents, a side or height and width."""
+    said = unet["sample_size"]
+    height, width = said if isinstance(said, list) else (said, said)
+    return size_of(width * scale, height * scale)
+
+
 def check_size(size: Size, step: int) -> None:
     """Raises BadInput for a side that is no multiple of `step`, or beyond what any model here was trained at."""
     if any(pixels < 0 or pixels > MOST_PIXELS or pixels % step for pixels in sides(size)):

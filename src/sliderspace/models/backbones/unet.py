@@ -14,7 +14,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Targets
 from sliderspace.core.sizes import Size, sides
 from sliderspace.models.backbones.base import Condition
-from sliderspace.models.backbones.folder import check_size, check_steps, read_config, vae_scale
+from sliderspace.models.backbones.folder import check_size, check_steps, own_size, read_config, vae_scale
 from sliderspace.models.backbones.pipeline import PipelineBackbone, Setup
 from sliderspace.models.backbones.samplers import Schedule, sampler_of, schedule_for
 
@@ -79,7 +79,7 @@ class UNetBackbone(PipelineBackbone):
     def latent_shape_of(cls, folder: Path, size: Size) -> tuple[int, int, int]:
         config, scale = read_config(folder, "unet"), vae_scale(folder)
         check_size(size, scale * 2 ** (len(config["block_out_channels"]) - 1))
-        width, height = sides(size or int(config["sample_size"]) * scale)
+        width, height = sides(size or own_size(config, scale))
         return int(config["in_channels"]), height // scale, width // scale
 
     @classmethod
