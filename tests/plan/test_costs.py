@@ -1,6 +1,8 @@
 """The stored table of costs: what models were counted to cost, and what stands in for models that were not."""
 
 import json
+import shutil
+from pathlib import Path
 
 import costs as command
 import pytest
@@ -8,7 +10,7 @@ from support.tiny import Tiny
 
 from sliderspace.core.settings import Settings, settings_from
 from sliderspace.models.backbones import PRESETS
-from sliderspace.models.costs import costs_for, encoder_costs, preset_costs, table
+from sliderspace.models.costs import Costs, costs_for, encoder_costs, preset_costs, table
 from sliderspace.models.encoders import ENCODERS
 from sliderspace.models.sources import resolve
 
@@ -89,6 +91,42 @@ def test_a_folder_is_like_a_preset_of_its_kind_with_its_own_sizes(tiny: Tiny) ->
     assert found.latent_values == json.loads((tiny.velocity / "unet/config.json").read_text())["sample_size"] ** 2 * 4
     assert found.layers["cross-kv"].count > 0
     assert 0 < found.denoiser.tflop < preset_costs("mini").denoiser.tflop
+
+
+def test_text_encoders_of_a_folder_are_held_as_those_of_its_preset(tiny: Tiny) -> None:
+    """Large ones in half precision: a copy of Qwen-Image on this disk needs no more than the preset."""
+
+    def a_value(found: Costs) -> float:
+        return found.text_gib / sum(n for part, n in found.stored_values.items() if part.startswith("text_encoder"))
+
+    found = costs_for(settings(str(tiny.velocity)))
+    assert a_value(found) == pytest.approx(a_value(preset_costs(found.counted_on)))
+    qwen = preset_costs("qwen-image")
+    assert a_value(qwen) * 2**30 < 2.5
+
+
+def test_a_repository_costs_alike_before_and_after_it_is_fetched(tiny: Tiny, tmp_path: Path) -> None:
+    """Measuring draws as many pictures as costs allow: the same command, given again, must not measure anew."""
+    bare = shutil.copytree(tiny.velocity, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
+    before, after = (costs_for(settings(str(place))) for place in (bare, tiny.velocity))
+    assert (before.pixels, before.latent_values) == (after.pixels, after.latent_values)
+    assert before.decoder == before.own_decoder and after.decoder == after.own_decoder
+
+
+def test_a_repository_decodes_by_its_own_decoder_unless_a_small_one_is_named() -> None:
+    places = ({"decoder": "auto"}, {"decoder": "madebyollin/taesdxl"})
+    own, small = (costs_for(settings(PRESETS["sdxl"].location, **place)) for place in places)
+    preset = preset_costs("sdxl")
+    assert (own.decoder, small.decoder) == (preset.own_decoder, preset.decoder)
+
+
+def test_a_model_of_pictures_that_are_not_square_costs_their_area(tiny: Tiny, tmp_path: Path) -> None:
+    wide = Path(shutil.copytree(tiny.velocity, tmp_path / "wide"))
+    said = json.loads((wide / "unet/config.json").read_text())
+    (wide / "unet/config.json").write_text(json.dumps({**said, "sample_size": [8, 16]}))
+    one, two = (costs_for(settings(str(place))) for place in (tiny.velocity, wide))
+    assert two.pixels == (64, 32) and two.latent_values == 2 * one.latent_values
+    assert two.denoiser.tflop == pytest.approx(2 * one.denoiser.tflop)
 
 
 def test_the_shipped_folder_has_the_sizes_of_its_preset() -> None:

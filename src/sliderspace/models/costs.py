@@ -19,7 +19,7 @@ from safetensors import safe_open
 from sliderspace.core.settings import Settings
 from sliderspace.core.sizes import Size, sides
 from sliderspace.models.backbones.families import family_of
-from sliderspace.models.backbones.folder import vae_scale
+from sliderspace.models.backbones.folder import own_size, vae_scale
 from sliderspace.models.backbones.preset import PARTS
 from sliderspace.models.backbones.presets import PRESETS, preset_for
 from sliderspace.models.configs import configs_of
@@ -136,7 +136,8 @@ def costs_for(settings: Settings) -> Costs:
         else bool(_TOLD & {k for k, v in _denoiser_config(folder).items() if v})
     )
     rows = 2 if guidance > 1 and not told else 1
-    decoder = found.own_decoder if settings.decoder == "full" else found.decoder
+    has_small = {"auto": preset.decoder, "full": ""}.get(settings.decoder, settings.decoder)
+    decoder = found.decoder if has_small else found.own_decoder
     pixels = settings.resolution or found.pixels
     area = prod(sides(pixels)) / prod(sides(found.pixels))
     return replace(
@@ -174,38 +175,47 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _in_folder(like: Costs, folder: Path) -> Costs:
-    """A preset's costs on the sizes of a pipeline folder; as they are where its weights are not there."""
+    """A preset's costs at the picture's size of a pipeline folder, and on the sizes of its weights where they are
+    there."""
+    pixels, latent_values = _image_of(folder)
+    area = prod(sides(pixels)) / prod(sides(like.pixels))
+    found = replace(
+        like,
+        pixels=pixels,
+        latent_values=latent_values,
+        denoiser=like.denoiser.scaled(area),
+        decoder=like.decoder.scaled(area),
+        own_decoder=like.own_decoder.scaled(area),
+    )
     shapes = {part.name: dict(_shapes(part)) for part in sorted(folder.iterdir()) if part.is_dir()}
     sizes = {name: sum(map(prod, found.values())) for name, found in shapes.items() if found and name in PARTS}
     component = "unet" if "unet" in sizes else "transformer"
     if not {component, "vae"} <= sizes.keys():
-        return like
+        return found
     linear = [prod(shape) for shape in shapes[component].values() if len(shape) == 2]
-    pixels, latent_values = _image_of(folder)
-    area = pixels**2 / prod(sides(like.pixels))
-    decoder = _resized(like.own_decoder.scaled(area), sizes["vae"])
     return replace(
-        like,
-        pixels=pixels,
-        latent_values=latent_values,
+        found,
         stored_values=sizes,
         linear_values=sum(linear),
         largest_linear=max(linear, default=0),
-        text_gib=sum(4 * n for name, n in sizes.items() if name.startswith("text_encoder")) / 2**30,
+        text_gib=like.text_gib * _text_values(sizes) / _text_values(like.stored_values),
         layers=_layers(folder, shapes[component]),
-        denoiser=_resized(like.denoiser.scaled(area), sizes[component]),
-        decoder=decoder,
-        own_decoder=decoder,
+        denoiser=_resized(found.denoiser, sizes[component]),
+        own_decoder=_resized(found.own_decoder, sizes["vae"]),
     )
 
 
-def _image_of(folder: Path) -> tuple[int, int]:
-    """Pixels a side, and values of its latents."""
-    vae, denoiser = _json(folder / "vae" / "config.json"), _denoiser_config(folder)
-    scale = vae_scale(folder)
+def _text_values(sizes: Mapping[str, int]) -> int:
+    return sum(values for name, values in sizes.items() if name.startswith("text_encoder"))
+
+
+def _image_of(folder: Path) -> tuple[Size, int]:
+    """Pixels, and values of its latents."""
+    vae, scale = _json(folder / "vae" / "config.json"), vae_scale(folder)
     is_unet = (folder / "unet").is_dir()
-    side = int(denoiser["sample_size"]) if is_unet else int(vae.get("sample_size", 1024)) // scale
-    return side * scale, side * side * int(vae.get("latent_channels") or vae.get("z_dim", 4))
+    pixels = own_size(_denoiser_config(folder), scale) if is_unet else int(vae.get("sample_size", 1024))
+    channels = int(vae.get("latent_channels") or vae.get("z_dim", 4))
+    return pixels, channels * prod(side // scale for side in sides(pixels))
 
 
 def _layers(folder: Path, shapes: Mapping[str, list[int]]) -> dict[str, Layers]:
