@@ -2,8 +2,10 @@
 weights."""
 
 import gc
+import json
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +334,22 @@ def test_prompts_are_read_to_their_end_or_refused(flows: Path, name: str, letter
         backbone.encode(["a cat", "x" * (letters + 1)])
     with pytest.raises(BadInput, match="prompt is empty"):
         backbone.encode(["a cat", " "])
+
+
+def test_noise_levels_of_sd3_are_shifted_with_the_size_where_its_folder_says_so(flows: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(flows / "sd3", tmp_path / "sd3"))
+    said = folder / "scheduler" / "scheduler_config.json"
+    said.write_text(json.dumps({**json.loads(said.read_text()), "use_dynamic_shifting": True}))
+    pipe = pipeline(tmp_path, "sd3")
+    pipe("a cat", height=PIXELS, width=PIXELS, num_inference_steps=4, output_type="latent")
+    torch.testing.assert_close(load(tmp_path, "sd3").schedule.time_T, pipe.scheduler.timesteps)
+
+
+def test_sd3_has_places_for_so_many_pixels(flows: Path) -> None:
+    most = 24 * 2 * 4  # of its configuration, in patches of latents
+    assert load(flows, "sd3", resolution=(most, PIXELS)).image_size == (most, PIXELS)
+    with pytest.raises(BadInput, match=f"places for {most} pixels"):
+        load(flows, "sd3", resolution=(most + 8, PIXELS))
 
 
 def test_bad_settings_are_explained(flows: Path) -> None:

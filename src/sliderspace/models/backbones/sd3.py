@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Targets
+from sliderspace.core.sizes import Size, in_words
 from sliderspace.models.backbones.base import Condition
 from sliderspace.models.backbones.flow import FlowBackbone
+from sliderspace.models.backbones.folder import read_config, vae_scale
 
 
 class SD3Backbone(FlowBackbone):
@@ -39,8 +42,17 @@ class SD3Backbone(FlowBackbone):
         return 28, 4.5
 
     @classmethod
+    def latent_shape_of(cls, folder: Path, size: Size) -> tuple[int, int, int]:
+        channels, height, width = super().latent_shape_of(folder, size)
+        most = 2 * read_config(folder, "transformer").get("pos_embed_max_size", 96)
+        if max(height, width) > most:
+            pixels = most * vae_scale(folder)
+            raise BadInput(f"--resolution {in_words(size)}: this model has places for {pixels} pixels a side at most")
+        return channels, height, width
+
+    @classmethod
     def set_times(cls, scheduler: Any, folder: Path, tokens: int, steps: int) -> None:
-        scheduler.set_timesteps(steps)
+        scheduler.set_timesteps(steps, mu=cls.shift_of(folder, tokens, steps))
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
