@@ -217,3 +217,17 @@ def test_a_whole_file_asks_no_network(sdxl: Path, tmp_path: Path) -> None:
     assert preset.folder == SHIPPED / PRESETS["sdxl"].location
     assert preset.held == {"unet", "vae", "text_encoder", "text_encoder_2"} == read_header(file).parts
     assert PIXELS and point_for(str(file), device_for("cpu")).image_size == 1024
+
+
+def test_a_file_without_its_autoencoder_has_that_of_the_base_model(
+    sdxl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, file = load_file(save_single(sdxl, tmp_path / "whole.safetensors")), tmp_path / "a.safetensors"
+    save_file({name: t for name, t in whole.items() if not name.startswith("first_stage_model.")}, file)
+    with monkeypatch.context() as patch:
+        asked: list[str] = []
+        patch.setattr("sliderspace.models.backbones.preset.find", lambda _, patterns: asked.extend(patterns) or sdxl)
+        assert preset_for(str(file)).folder == sdxl
+        assert "vae/*.fp16.safetensors" in asked and "unet/*.fp16.safetensors" not in asked
+    based_on(monkeypatch, "sdxl", sdxl)
+    torch.testing.assert_close(drawn(file), drawn(sdxl))

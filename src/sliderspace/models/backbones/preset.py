@@ -63,7 +63,8 @@ class Preset:
         """The pipeline's folder, fetched when it is not here yet, without the parts that lie in one file. Raises
         BadInput when that fails."""
         shipped = SHIPPED / self.location
-        if self.single_file and (shipped / "tokenizer").is_dir():  # all that such a file lacks
+        lacks = [part for part in PARTS if (shipped / part).is_dir() and part not in self.held]
+        if self.single_file and (shipped / "tokenizer").is_dir() and not lacks:
             return shipped
         return find(self.source, _patterns(self))
 
