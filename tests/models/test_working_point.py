@@ -141,6 +141,14 @@ def test_a_decoder_of_another_kind_or_another_models(tiny: Tiny, tmp_path: Path)
         WorkingPoint.of(settings(tiny, decoder=str(folder)), CPU)
 
 
+@pytest.mark.parametrize("model", ["qwen-image", "krea2"])
+def test_a_small_decoder_where_none_can_read_the_latents(model: str) -> None:
+    """As many channels as FLUX, which are not its channels."""
+    assert point_for(model, CPU, decoder="full").decoder == ""
+    with pytest.raises(BadInput, match=f"reads the latents of {model}"):
+        point_for(model, CPU, decoder="madebyollin/taef1")
+
+
 def _no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 

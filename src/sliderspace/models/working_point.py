@@ -176,7 +176,7 @@ def point_for(
         schedule=schedule,
         latent_shape=shape,
         resolution=setup.resolution,
-        decoder=_decoder_of(preset, decoder, channels=shape[0]),
+        decoder=_decoder_of(preset, family, decoder, channels=shape[0]),
         decoder_for_people=decoder != "auto",
         precision="bfloat16" if setup.dtype == torch.bfloat16 else "float32",
         quantize=_quantize_of(preset, quantize, lora, here=True),
@@ -196,7 +196,7 @@ def check_settings(settings: Settings, *, here: bool = True) -> None:
     preset = preset_for(settings.backbone)
     configs, family = _pipeline_of(preset)
     channels = family.latent_shape_of(configs, settings.resolution or preset.resolution)[0]
-    _decoder_of(preset, settings.decoder, channels)
+    _decoder_of(preset, family, settings.decoder, channels)
     _quantize_of(preset, settings.quantize, settings.lora, here=here)
     _lora_of(settings.lora)
     embedded_steps(settings.embed, settings.steps or preset.steps)
@@ -250,11 +250,13 @@ def _lora_of(lora: str) -> str:
     return lora
 
 
-def _decoder_of(preset: Preset, decoder: str, channels: int) -> str:
+def _decoder_of(preset: Preset, family: type[PipelineBackbone], decoder: str, channels: int) -> str:
     """The location of a small decoder, found to be one that reads this model's latents; "" for the model's own."""
     location = {"auto": preset.decoder, "full": ""}.get(decoder, decoder)
     if not location and decoder in ("auto", "full"):
         return ""
+    if not family.has_small_decoders:
+        raise BadInput(f"no AutoencoderTiny reads the latents of {preset.name}: leave --decoder {decoder} out")
     if not location.strip() or not (is_repo(location) or (resolve(location) / "config.json").is_file()):
         raise BadInput(
             f"no decoder '{decoder}': use auto, full, or the repository (owner/name) or folder of an AutoencoderTiny"

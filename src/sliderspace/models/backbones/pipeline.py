@@ -62,6 +62,7 @@ class PipelineBackbone(Backbone):
     needs: tuple[str, ...]  # files without which the libraries would make something up
     denoiser_class: str
     pipeline_class: str  # of diffusers, that runs such a folder
+    has_small_decoders = True  # whether its latents are such as an AutoencoderTiny reads
 
     @classmethod
     @abstractmethod

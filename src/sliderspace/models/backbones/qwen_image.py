@@ -26,6 +26,7 @@ class OneFrameBackbone(FlowBackbone):
     deviation of its own."""
 
     needs = ONE_TEXT_ENCODER
+    has_small_decoders = False
 
     @classmethod
     def channels_of(cls, vae: Mapping[str, Any]) -> int:
