@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,8 +19,11 @@ from sliderspace.cli.plan_text import print_plan
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Measuring, Settings, Speed, settings_from
 from sliderspace.method.measuring import measuring_for
-from sliderspace.models import working_point
+from sliderspace.models import device, working_point
 from sliderspace.models.backbones import PRESETS
+from sliderspace.models.configs import SHIPPED, configs_of
+from sliderspace.plan import plan as planning
+from sliderspace.plan.card import Card
 from sliderspace.plan.fit import fit_to_card, measured_fit, too_small
 from sliderspace.plan.plan import Plan, plan_for
 
@@ -84,6 +88,12 @@ def test_the_shipped_models_are_measured_in_full(name: str) -> None:
 
 
 @pytest.fixture
+def sdxl_repository(tmp_path: Path) -> Path:
+    """SDXL's configurations."""
+    return Path(shutil.copytree(SHIPPED / SDXL, tmp_path / "sdxl"))
+
+
+@pytest.fixture
 def tiny_plan(tiny: Tiny) -> Callable[..., Plan]:
     return partial(_plan, tiny)
 
@@ -136,6 +146,27 @@ def test_on_the_processor_nothing_is_quantised(tiny_plan: Callable[..., Plan]) -
     plan = tiny_plan(speed=Speed(device="cpu"))
     assert not plan.card.cuda and {o.quantize for o in plan.options} == {"none"}
     assert plan.chosen is not None
+
+
+@pytest.mark.parametrize("word", ["dtype", "torch_dtype"])
+def test_half_precision_is_fetched_as_such(sdxl_repository: Path, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """Both words that transformers has had for it."""
+    said = sdxl_repository / "text_encoder" / "config.json"
+    config = {key: value for key, value in json.loads(said.read_text()).items() if key != "torch_dtype"}
+    said.write_text(json.dumps({**config, word: "float16"}))
+    monkeypatch.setattr(planning, "configs_of", lambda place: sdxl_repository if place == SDXL else configs_of(place))
+    fetched = {d.source: d.gb for d in plan_for(settings(SDXL), Speed(), memory_gb=24).downloads}
+    assert fetched[SDXL] == pytest.approx(6.94, abs=0.05)
+
+
+def test_a_card_without_bfloat16_is_planned_in_float32(
+    tiny_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a discovery computes there; a card of some size that is elsewhere is a newer one."""
+    monkeypatch.setattr(planning, "card_for", lambda *_: Card("an old card", 16.0, 1e13, cuda=True))
+    monkeypatch.setattr(device, "computes_bf16", lambda _: False)
+    assert tiny_plan(memory_gb=None).model.precision == "float32"
+    assert tiny_plan(memory_gb=16).model.precision == "bfloat16"
 
 
 def test_the_shipped_model_has_a_plan() -> None:

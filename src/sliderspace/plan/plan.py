@@ -128,7 +128,7 @@ def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None
     preset, costs = preset_for(settings.backbone), costs_for(settings)
     encoder = encoder_costs(settings.encoder or preset.encoder)
     card = card_for(speed.device, memory_gb)
-    wide = _is_wide(settings, card)
+    wide = _is_wide(settings, card, here=memory_gb is None)
     steps = settings.steps or preset.steps
     work = work_of(settings, steps, costs, encoder)
     measuring = chosen_for(work, settings.sliders)
@@ -161,11 +161,12 @@ def plan_for(settings: Settings, speed: Speed, *, memory_gb: float | None = None
     )
 
 
-def _is_wide(settings: Settings, card: Card) -> bool:
+def _is_wide(settings: Settings, card: Card, *, here: bool) -> bool:
     """Whether the networks are in float32; a card that is only planned for computes in bfloat16."""
-    if card.cuda:
+    if card.cuda and not here:
         return settings.precision == "float32"
-    return precision_for(CPU, settings.precision) == torch.float32
+    where = torch.device("cuda") if card.cuda else CPU
+    return precision_for(where, settings.precision) == torch.float32
 
 
 # ---- what there is to do, and to fetch
@@ -247,8 +248,9 @@ def _downloads(preset: Preset, settings: Settings, costs: Costs, encoder: Encode
 
 
 def _bytes_a_value(folder: Path) -> int:
-    """The precision of stored weights, from the config.json beside them."""
-    return 4 if read_json(folder / "config.json").get("torch_dtype", "float32") == "float32" else 2
+    """The precision of stored weights, from the config.json beside them; newer versions of transformers say "dtype"."""
+    said = read_json(folder / "config.json")
+    return 4 if (said.get("dtype") or said.get("torch_dtype") or "float32") == "float32" else 2
 
 
 def _how(card: Card, cpu_rate: float, costs: Costs) -> tuple[str, ...]:
