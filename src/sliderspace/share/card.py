@@ -7,14 +7,16 @@ from typing import Any
 
 from sliderspace.core.numbers import written
 from sliderspace.core.settings import Settings
+from sliderspace.core.sizes import sides
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.sources import is_repo
-from sliderspace.share.export import known_as, slider_notes
+from sliderspace.share.export import kind_of, known_as, slider_notes
 from sliderspace.share.lora_names import component_of
 from sliderspace.share.modelspec import ONLY_DIFFUSERS
 from sliderspace.share.places import place_name, short_name
 from sliderspace.space.space import ELSEWHERE, SliderSpace
 
+FROM_0 = ("z-image", "krea2")  # of `kind_of`: their pipelines count guidance from 0, which is none
 HUB_LICENCES = {  # the Hub's short names of those that base models have
     "Apache-2.0": "apache-2.0",
     "MIT": "mit",
@@ -82,7 +84,7 @@ def card(
         elsewhere=place_name(s.backbone, digest=False).startswith(ELSEWHERE),  # whoever pulls has to name the model
         sliders=_sliders(space, files, pictures),
         share=None if found is None else float(found.explained_variance_ratio_K.sum()),
-        call=_call(s),
+        call=_call(s, kind_of(space)),
         sampler=getattr(PRESETS.get(s.backbone), "sampler", ""),
         known=known_as(space).elsewhere,
         only_diffusers=ONLY_DIFFUSERS,
@@ -107,15 +109,24 @@ def _sliders(space: SliderSpace, files: list[Path], pictures: list[str]) -> list
     ]
 
 
-def _call(settings: Settings) -> str:
-    """The arguments that make diffusers draw as the discovery did."""
+def _call(settings: Settings, kind: str) -> str:
+    """The arguments that make diffusers draw as the discovery did; `kind` of model as `kind_of`."""
     preset = PRESETS.get(settings.backbone)
     steps = settings.steps or (preset.steps if preset else None)
     guidance = settings.guidance if settings.guidance is not None or preset is None else preset.guidance
-    said = {"num_inference_steps": steps, "guidance_scale": guidance}
-    return ", ".join(
-        [repr(settings.prompts[0]), *(f"{name}={value:g}" for name, value in said.items() if value is not None)]
-    )
+    width, height = sides(settings.resolution) if settings.resolution else (None, None)
+    said = {"num_inference_steps": steps, **_guidance(kind, guidance), "width": width, "height": height}
+    told = {name: f"{value:g}" if isinstance(value, int | float) else repr(value) for name, value in said.items()}
+    return ", ".join([repr(settings.prompts[0]), *(f"{name}={told[name]}" for name in said if said[name] is not None)])
+
+
+def _guidance(kind: str, guidance: float | None) -> dict[str, float | str | None]:
+    """Guidance, of which 1 is none here, in the words of the model's own pipeline."""
+    if guidance is not None and kind in FROM_0:
+        return {"guidance_scale": max(0.0, guidance - 1)}
+    if guidance is not None and kind == "qwen-image":  # without a negative prompt its pipeline guides by nothing
+        return {"true_cfg_scale": guidance, "negative_prompt": "" if guidance > 1 else None}
+    return {"guidance_scale": guidance}
 
 
 def _plain(text: str) -> str:

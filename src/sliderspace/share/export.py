@@ -127,12 +127,16 @@ def _label_of_mix(name: str, named: Sequence[str | None], strengths: Mapping[int
 def known_as(space: SliderSpace) -> Family:
     """What other programs call the base model of a space, as far as this machine can tell without a network."""
     s = space.settings
-    down = {layer: space.values[f"{layer}.down"] for layer in _layers(space)}
     resolution = s.resolution or 0
     if s.backbone in PRESETS or not is_repo(s.backbone):
         with suppress(SliderSpaceError):  # a folder of another machine
             resolution = space.point.image_size
-    return family(family_of(down), s.backbone, resolution)
+    return family(kind_of(space), s.backbone, resolution)
+
+
+def kind_of(space: SliderSpace) -> str:
+    """The models that a space's layers fit, as `lora_names.family_of` names them."""
+    return family_of({layer: space.values[f"{layer}.down"] for layer in _layers(space)})
 
 
 def _layers(space: SliderSpace) -> list[str]:
