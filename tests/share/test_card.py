@@ -1,6 +1,7 @@
 """The card's line of code: every model's pipeline is told what the discovery was told, in its own words."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.spaces import make_space
@@ -19,7 +20,7 @@ CALLS = {  # layers, their width, and what diffusers calls the preset's steps an
 }
 
 
-def called(folder: Path, model: str, **settings: object) -> str:
+def called(folder: Path, model: str, **settings: Any) -> str:
     paths, width, _ = CALLS[model]
     space = make_space(folder, {path: nn.Linear(width, 1) for path in paths}, count=1, backbone=model, **settings)
     return card(space, "jane/robots", [folder / "a.safetensors"], [])
