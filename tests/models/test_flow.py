@@ -345,6 +345,26 @@ def test_noise_levels_of_sd3_are_shifted_with_the_size_where_its_folder_says_so(
     torch.testing.assert_close(load(tmp_path, "sd3").schedule.time_T, pipe.scheduler.timesteps)
 
 
+def test_noise_is_drawn_anew_where_the_folder_says_so(flows: Path, tmp_path: Path) -> None:
+    """As few-step models of the consistency kind are sampled."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    folder = Path(shutil.copytree(flows / "sd3", tmp_path / "sd3"))
+    said = folder / "scheduler" / "scheduler_config.json"
+    said.write_text(json.dumps({**json.loads(said.read_text()), "stochastic_sampling": True}))
+    ours, theirs = load(tmp_path, "sd3", steps=3), FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
+    theirs.set_timesteps(3)
+    x, v = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        stepped: Any = theirs.step(v, theirs.timesteps[0], x)
+        torch.manual_seed(2)
+        noise = torch.randn_like(x)
+    own = ours.schedule.step(x, clean_from_flow(x, v, ours.schedule.s_T[0]), 0) + ours.schedule.fresh_T[0] * noise
+    torch.testing.assert_close(own, stepped.prev_sample)
+    assert ours.schedule.fresh_T[-1] == 0
+
+
 def test_sd3_has_places_for_so_many_pixels(flows: Path) -> None:
     most = 24 * 2 * 4  # of its configuration, in patches of latents
     assert load(flows, "sd3", resolution=(most, PIXELS)).image_size == (most, PIXELS)

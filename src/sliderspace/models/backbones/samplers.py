@@ -113,9 +113,11 @@ def lcm(scheduler: Any, steps: int, timesteps: tuple[int, ...] = ()) -> Schedule
 
 
 def flow(scheduler: Any) -> Schedule:
-    """Euler on a rectified flow, xₜ = (1−σ)·x₀ + σ·noise, of a scheduler whose (shifted) timesteps are set already."""
+    """Euler on a rectified flow, xₜ = (1−σ)·x₀ + σ·noise, of a scheduler whose (shifted) timesteps are set already; all
+    noise is new at each step where it samples so."""
     sigma = scheduler.sigmas.double()
-    return _table(scheduler.timesteps, 1 - sigma[:-1], sigma[:-1], 1 - sigma[1:], sigma[1:])
+    kept, fresh = (0 * sigma[1:], sigma[1:]) if scheduler.config.stochastic_sampling else (sigma[1:], None)
+    return _table(scheduler.timesteps, 1 - sigma[:-1], sigma[:-1], 1 - sigma[1:], kept, fresh)
 
 
 SAMPLERS: dict[str, tuple[str, Callable[..., Schedule]]] = {  # name -> diffusers' scheduler class, our reading of it
