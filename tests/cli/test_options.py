@@ -36,7 +36,7 @@ SAMPLED = {
     "--samples": 1000,
     "--embed": "all",
 }
-FITTED = {"--sliders": 16, "--centring": "step", "--rotation": "varimax", "--control": "none"}
+FITTED = {"--sliders": 16, "--centring": "step", "--rotation": "independent", "--control": "none"}
 TRAINED = {
     "--rank": 1,
     "--targets": "linear",

@@ -154,7 +154,7 @@ class Settings(BaseModel):
         le=1000,
         description="Weight of holding the other directions still, with --objective sized; 0: none (published).",
     )
-    updates: int = Field(default=150, ge=1, le=10_000_000, description="Optimiser steps; each moves every slider.")
+    updates: int = Field(default=200, ge=1, le=10_000_000, description="Optimiser steps; each moves every slider.")
     lr: float = Field(default=5e-3, gt=0, le=1, description="Learning rate.")
 
     @field_validator("prompts")

@@ -106,10 +106,10 @@ class Directions:
         side is positive."""
         z, step = np.asarray(z_ND, dtype=np.float64), np.asarray(step_N)
         away_ND = z - self.mean_TD[step]
-        finished_ND, (count, dim) = away_ND[step == len(self.mean_TD) - 1], self.components_KD.shape
-        parts = components_for(count, len(finished_ND), dim)
-        basis_MD = np.linalg.eigh(away_ND.T @ away_ND)[1][:, ::-1][:, :parts].T
-        axes_KD = independent_axes(finished_ND, basis_MD, count)
+        finished_ND, count = away_ND[step == len(self.mean_TD) - 1], len(self.components_KD)
+        variance_D, columns_DD = np.linalg.eigh(away_ND.T @ away_ND)  # ascending
+        parts = components_for(count, len(finished_ND), int((variance_D > NOISE**2 * variance_D[-1]).sum()))
+        axes_KD = independent_axes(finished_ND, columns_DD[:, ::-1][:, :parts].T, count)
         axes_KD *= np.where(((finished_ND @ axes_KD.T) ** 3).sum(axis=0) < 0, -1.0, 1.0)[:, None]
         return self.along(axes_KD, z, step)
 

@@ -9,13 +9,11 @@ first principal one: the main contrast within it, which images can follow both w
 N finished images, D dimensions, M components, K groups. Everything is float64 and deterministic.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from sliderspace.core.arrays import Array
 
-SPARE = 2  # components a group: what depends on each other takes several
+SPARE = 2  # components an axis: what depends on each other takes several
 IMAGES = 16  # a component, at least: with fewer, components are single images
 MOST = 1000  # images that dependence is told by: it takes memory by their square
 CHANCE = 10  # by the number of images, a distance correlation that independent components do not reach: six sigma
@@ -25,14 +23,16 @@ def independent_axes(z_ND: Array, basis_MD: Array, count: int) -> Array:
     """The `count` strongest independent axes [K, D] of embeddings within the span of an orthonormal basis, unit
     length, strongest first."""
     sources_NM, mixing_MM = independent_components((z_ND - z_ND.mean(axis=0)) @ basis_MD.T)
-    some_NM = sources_NM[:MOST]
-    groups = joined(distance_correlation(some_NM), count, least=CHANCE / len(some_NM))
+    groups = [[m] for m in range(len(basis_MD))]
+    if len(groups) > count:
+        some_NM = sources_NM[:MOST]
+        groups = joined(distance_correlation(some_NM), count, least=CHANCE / len(some_NM))
     found = sorted((_main_axis(mixing_MM[group]) for group in groups), key=lambda axis: -float(np.linalg.norm(axis)))
     return np.stack([axis / np.linalg.norm(axis) for axis in found[:count]]) @ basis_MD
 
 
 def components_for(count: int, images: int, dim: int) -> int:
-    """M: how many components are looked for where `count` axes are asked for."""
+    """M: how many components are looked for where `count` axes are asked for, in `dim` dimensions that vary."""
     return max(count, min(SPARE * count, images // IMAGES, dim))
 
 
@@ -74,19 +74,16 @@ def distance_correlation(y_NM: Array) -> Array:
 def joined(dependence_MM: Array, count: int, least: float = 0.0) -> list[list[int]]:
     """Components in groups: those two groups are joined whose members depend on each other most, on average over their
     pairs, until `count` groups are left or none depend on each other by more than `least`."""
-    groups = [[m] for m in range(len(dependence_MM))]
-    while len(groups) > count:
-        pairs = [(i, j) for j in range(len(groups)) for i in range(j)]
-        between = [_between(dependence_MM, groups[i], groups[j]) for i, j in pairs]
-        if max(between) <= least:
-            break
-        i, j = pairs[int(np.argmax(between))]
+    groups, mean_GG = [[m] for m in range(len(dependence_MM))], dependence_MM.copy()
+    np.fill_diagonal(mean_GG, -np.inf)
+    while len(groups) > count and mean_GG.max() > least:
+        i, j = sorted(map(int, np.unravel_index(mean_GG.argmax(), mean_GG.shape)))
+        mean_GG[i] = np.average(mean_GG[[i, j]], axis=0, weights=[len(groups[i]), len(groups[j])])
+        mean_GG[:, i] = mean_GG[i]
+        mean_GG[i, i] = -np.inf
+        mean_GG = np.delete(np.delete(mean_GG, j, axis=0), j, axis=1)
         groups[i] += groups.pop(j)
     return groups
-
-
-def _between(dependence_MM: Array, these: Sequence[int], those: Sequence[int]) -> float:
-    return float(dependence_MM[np.ix_(these, those)].mean())
 
 
 def _main_axis(mixing_GM: Array) -> Array:

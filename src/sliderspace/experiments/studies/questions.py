@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import PAPER
 
-# Half the sliders and half the trajectories of the demo, so that the whole study fits an afternoon of two cores; and
-# PCA's own axes, each slider by itself, so that what turning and holding add is a question like any other.
+# Half the sliders and half the trajectories of the demo and fewer updates, so that the whole study fits an afternoon of
+# two cores; and PCA's own axes, each slider by itself, so that what turning and holding add is a question like any
+# other.
 BASE: Mapping[str, object] = {
     "prompts": ("a monster",),
     "samples": 500,
     "sliders": 8,
     "rotation": "none",
     "hold": 0.0,
+    "updates": 150,
 }
 FULL: Mapping[str, object] = {"samples": 1000, "sliders": 16}
 CONCEPTS = {"monster": "a monster", "dragon": "a dragon", "ink": "a creature in ink style"}
@@ -95,12 +97,13 @@ QUESTIONS = {
         Question("updates", "How many updates does a slider need?", _over("updates", 75, 150, 300, 600), number=True),
         Question(
             "rotation",
-            "Should PCA's axes be turned to where the spread is most uneven, and the other directions be held still "
-            "then?",
+            "Should PCA's axes be turned to where the spread is most uneven, or be replaced by what varies by itself, and "
+            "the other directions be held still then?",
             (
                 Variant("none", {}),
                 Variant("varimax", {"rotation": "varimax"}),
-                Variant("varimax, hold 0.05", {"rotation": "varimax", "hold": 0.05}),
+                Variant("independent", {"rotation": "independent"}),
+                Variant("independent, hold 0.05", {"rotation": "independent", "hold": 0.05}),
             ),
         ),
         Question(
