@@ -54,7 +54,7 @@ def test_sdxl_on_a_card_of_24_gb(sdxl: Plan) -> None:
     assert fetched["tianweiy/DMD2"] == pytest.approx(5.135, abs=0.001)
     assert fetched["openai/clip-vit-large-patch14"] == pytest.approx(1.710, abs=0.001)
     assert fetched[SDXL] == pytest.approx(1.803, abs=0.001)  # two text encoders and the autoencoder, half size
-    assert sdxl.work.slider_updates == 32 * 150 and sdxl.work.embedded == 4
+    assert sdxl.work.slider_updates == 32 * 200 and sdxl.work.embedded == 4
 
 
 def test_time_is_of_the_published_order(sdxl: Plan) -> None:

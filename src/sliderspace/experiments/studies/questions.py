@@ -97,7 +97,7 @@ QUESTIONS = {
         Question("updates", "How many updates does a slider need?", _over("updates", 75, 150, 300, 600), number=True),
         Question(
             "rotation",
-            "Should PCA's axes be turned to where the spread is most uneven, or be replaced by what varies by itself, and "
+            "Should PCA's axes be turned to where the spread is most uneven, or give way to what varies by itself, and "
             "the other directions be held still then?",
             (
                 Variant("none", {}),
