@@ -93,7 +93,7 @@ def sample(**values: Any) -> None:
 
 @verb("folder", "replace", "as_json", *FITTED, "device", epilog="Example: sliderspace fit runs/dragon --sliders 32")
 def fit(**values: Any) -> None:
-    """Stage 2: find the principal directions of a folder's trajectories. What is left out is as the folder has it."""
+    """Stage 2: find the directions of a folder's trajectories. What is left out is as the folder has it."""
     run_stages(values, "fit", report=False)
 
 
