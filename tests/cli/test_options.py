@@ -45,7 +45,7 @@ TRAINED = {
     "--both-signs/--one-sign": True,
     "--until": 1.0,
     "--hold": 0.05,
-    "--updates": 150,
+    "--updates": 200,
     "--lr": 5e-3,
 }
 DRAWING = {"--device": "auto", "--batch": 64}
@@ -229,7 +229,7 @@ def test_help_says_range_and_default() -> None:
     assert "Rank of each slider. (default 1; 1 … 1,024)" in text
     assert "(default 1.0; above 0 … 1)" in text and "(default --both-signs)" in text
     assert "cross-kv|cross|attention|linear" in text
-    assert "default 150" not in said("train", "--help"), "there it is as the folder has it"
+    assert "default 200" not in said("train", "--help"), "there it is as the folder has it"
 
 
 # ---- the list of verbs

@@ -184,4 +184,4 @@ def test_a_space_names_what_is_asked_for_in_place_of_its_settings() -> None:
     settings = Settings(prompts=("a robot",))
     space = SpaceFile(made_from=MadeFrom(directions="", sliders=""), settings=settings, sliders=(SpaceEntry(unit=1.0),))
     assert space.changed(settings) == ()
-    assert space.changed(settings.model_copy(update={"updates": 7, "seed": 1})) == ("seed: 0 → 1", "updates: 150 → 7")
+    assert space.changed(settings.model_copy(update={"updates": 7, "seed": 1})) == ("seed: 0 → 1", "updates: 200 → 7")

@@ -9,13 +9,15 @@ first principal one: the main contrast within it, which images can follow both w
 N finished images, D dimensions, M components, K groups. Everything is float64 and deterministic.
 """
 
+import math
+
 import numpy as np
 
 from sliderspace.core.arrays import Array
 
 SPARE = 2  # components an axis: what depends on each other takes several
 IMAGES = 16  # a component, at least: with fewer, components are single images
-MOST = 1000  # images that dependence is told by: it takes memory by their square
+MOST = 1000  # images that dependence is told by, fewer of many components: it takes memory by their square
 CHANCE = 10  # by the number of images, a distance correlation that independent components do not reach: six sigma
 
 
@@ -25,7 +27,7 @@ def independent_axes(z_ND: Array, basis_MD: Array, count: int) -> Array:
     sources_NM, mixing_MM = independent_components((z_ND - z_ND.mean(axis=0)) @ basis_MD.T)
     groups = [[m] for m in range(len(basis_MD))]
     if len(groups) > count:
-        some_NM = sources_NM[:MOST]
+        some_NM = sources_NM[: min(MOST, math.isqrt(2**26 // len(groups)))]
         groups = joined(distance_correlation(some_NM), count, least=CHANCE / len(some_NM))
     found = sorted((_main_axis(mixing_MM[group]) for group in groups), key=lambda axis: -float(np.linalg.norm(axis)))
     return np.stack([axis / np.linalg.norm(axis) for axis in found[:count]]) @ basis_MD
