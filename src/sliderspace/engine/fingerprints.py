@@ -63,8 +63,10 @@ def observed(fitted: str) -> str:
 
 def trained(settings: Settings, fitted: str) -> str:
     """Of the sliders, and of config.json."""
-    words = {"eta": settings.eta} if settings.pairs else {}
-    return stamp("train", after=fitted, **words, **settings.model_dump(include=TRAINED))
+    more: dict[str, object] = {"eta": settings.eta} if settings.pairs else {}
+    if settings.objective == "customised":
+        more["image"] = "own"  # a slider could learn one image and be measured along another's direction
+    return stamp("train", after=fitted, **more, **settings.model_dump(include=TRAINED))
 
 
 def stamp(stage: str, **inputs: object) -> str:
