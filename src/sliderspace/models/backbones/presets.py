@@ -75,8 +75,8 @@ PRESETS = {
         Preset(
             name="mini",
             steps=8,
-            expected="the miniature in eight steps: with the default recipe alignment 0.54, consistency 0.62, realism "
-            "1.03 (docs/log.md)",
+            expected="the miniature in eight steps: with the default recipe alignment 0.65, consistency 0.70, realism "
+            "1.04 (docs/log.md)",
             **MINI,
         ),
         Preset(
