@@ -9,7 +9,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # a test that asks the network is a wrong te
 import hypothesis
 import numpy as np
 import pytest
+from support.hub import Hub, served
 from support.tiny import Tiny, save_clip, save_dino, save_pipeline
 from support.work_tree import changed, state
 
@@ -193,3 +194,9 @@ def browser() -> Generator[Any]:
         opened = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
+    """A stand-in for the Hub, empty."""
+    yield from served(monkeypatch, tmp_path)

@@ -15,7 +15,7 @@ from sliderspace.models.configs import JSONS
 from sliderspace.models.sources import COMMIT, fetch, is_repo, resolve
 from sliderspace.storage.files import save_text
 
-READ = (".safetensors", ".json", ".txt", ".model")  # weights, configurations, vocabularies
+READ = (".safetensors", ".json", ".txt", ".model", ".jinja")  # weights, configurations, vocabularies, chat templates
 DIGEST = re.compile(r"[0-9a-f]{16}")
 BYSTANDERS = ("safety_checker", "feature_extractor", "image_encoder")  # parts of a pipeline that draw nothing here
 SETTLED = 2.0  # seconds: a younger file may yet change without a change of its time

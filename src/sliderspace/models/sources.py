@@ -34,6 +34,21 @@ def find(location: str, patterns: Sequence[str] | None = None) -> Path:
     return fetch(repo, revision=revision or None, patterns=patterns)
 
 
+def names_in(location: str) -> tuple[str, ...]:
+    """The files of a Hub repository; none where it cannot be asked, or is a folder here."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
+
+    if not is_repo(location):
+        return ()
+    repo, _, revision = location.partition("@")
+    try:
+        siblings = HfApi().model_info(repo, revision=revision or None).siblings
+    except (HTTPError, OSError):  # what is fetched next says what is wrong
+        return ()
+    return tuple(file.rfilename for file in siblings or ())
+
+
 def fetch(repo: str, *, revision: str | None = None, patterns: Sequence[str] | None = None) -> Path:
     """The snapshot of a Hub repository (only the files that match `patterns`), from the local cache when it is there.
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from sliderspace.models.backbones.single_file import LAYOUTS, read_header
 from sliderspace.models.configs import SHIPPED
 from sliderspace.models.identity import source_identity
-from sliderspace.models.sources import find, is_repo, resolve
+from sliderspace.models.sources import find, is_repo, names_in, resolve
 
 PARTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "vae", "unet", "transformer")  # with weights
 CLIP_L = "clip"
 ANYTHING = "photographs, paintings, drawings: most things that have an English name"
 NOT_RUN = "not run by us at full size (no weights on the build machines)"
 TRY = ("a toy", "a portrait of a person", "artwork in the style of a famous artist")
+PLAIN = re.compile(r"[^/]+/[^/.]+\.safetensors")
 JOINING = "a an the of in on with and or to at is no very style drawing picture image photo painting"
 
 
@@ -125,6 +126,10 @@ def _patterns(preset: Preset) -> list[str]:
     """What to fetch of a pipeline's repository: configurations, words, and one set of weights of each part that is
     used."""
     weights = f"*.{preset.variant}.safetensors" if preset.variant else "*.safetensors"
+    # Of a repository that nothing is known of, one precision and no second average: their names have a dot more.
+    names = () if preset.variant or preset.revision else names_in(preset.source)
     held = preset.held | ({"unet", "transformer"} if preset.weights else set[str]())
     parts = [part for part in PARTS if part not in held]
-    return ["model_index.json", "*/*.json", "tokenizer*/*", *(f"{part}/{weights}" for part in parts)]
+    plain = {part: [name for name in names if PLAIN.fullmatch(name) and name.startswith(f"{part}/")] for part in parts}
+    files = (file for part in parts for file in plain[part] or [f"{part}/{weights}"])
+    return ["model_index.json", "*/*.json", "tokenizer*/*", *files]

@@ -287,10 +287,10 @@ PRESETS = {
 
 
 def preset_for(model: str) -> Preset:
-    """A preset by name, or one made up for a pipeline folder or Hub repository. Raises BadInput with the names that
-    exist."""
-    if model in PRESETS:
-        return PRESETS[model]
+    """A preset by name or by its Hub repository, or one made up for any other pipeline, file or repository. Raises
+    BadInput with the names that exist."""
+    if found := PRESETS.get(model) or _at(model):
+        return found
     if model.endswith(".safetensors"):
         return _of_file(model)
     if not is_repo(model) and not (Path(model).expanduser() / "model_index.json").is_file():
@@ -310,6 +310,14 @@ def preset_for(model: str) -> Preset:
         expected="",
         encoder=_encoder_with(folder),
     )
+
+
+def _at(model: str) -> Preset | None:
+    """The preset whose repository this is, with the commit asked for: SDXL-Turbo's files do not say that it takes four
+    steps. None where files of elsewhere make the preset."""
+    repo, _, revision = model.partition("@")
+    found = [p for p in PRESETS.values() if p.location.lower() == repo.lower() and not (p.other_weights or p.file)]
+    return replace(found[0], revision=revision or found[0].revision) if found and is_repo(model) else None
 
 
 def _of_file(location: str) -> Preset:
