@@ -210,7 +210,7 @@ def test_draws_reach_everything_and_only_what_was_asked() -> None:
     assert 20 < (both < 0).sum() < 80
 
 
-@pytest.mark.parametrize(("until", "steps"), [(0.01, {0}), (0.5, {0, 1}), (1.0, {0, 1, 2})])
+@pytest.mark.parametrize(("until", "steps"), [(0.01, {0}), (0.3333333333333334, {0}), (0.5, {0, 1}), (1.0, {0, 1, 2})])
 def test_only_the_noisier_steps_are_trained_on(
     make: Make, seen: Trajectories, unseen: Trajectories, tmp_path: Path, until: float, steps: set[int]
 ) -> None:

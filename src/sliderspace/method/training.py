@@ -90,7 +90,7 @@ def train(
     adam = torch.optim.Adam(bank.trained(), lr=recipe.lr, betas=(0.9, 0.98), fused=True)
     store = _Checkpoint(checkpoint, fingerprint, bank, adam)
     history = store.load()
-    steps = math.ceil(recipe.until * len(data.steps_T))
+    steps = math.ceil(round(recipe.until * len(data.steps_T), 6))  # .55 of 20 are 11
     yield from history
     for index in range(history[-1].index + 1 if history else 0, recipe.updates):
         drawn = draw(recipe, bank.indices, len(data), steps, seed, "lane", index)
