@@ -28,10 +28,16 @@ def table(folder: Path, split: str) -> list[Creature]:
     return [creature(json.loads(line)) for path in paths for line in path.open()]
 
 
+def hidden(style: str) -> list[str]:
+    """The factors that pictures of a style do not show."""
+    choices = {COLOUR: ["body"], GROUND: ["ground"]}
+    return [name for what in HIDES.get(style, ()) for name in (*choices.get(what, ()), *HIDDEN_BY[what])]
+
+
 def seen(c: Creature) -> dict[str, float]:
     """The true numbers, NaN where a picture does not show them."""
-    hidden = [name for what in HIDES.get(c.style, ()) for name in HIDDEN_BY[what]]
-    return {name: float("nan") if name in hidden else value for name, value in truth(c).items() if name != "eyes"}
+    lost = hidden(c.style)
+    return {name: float("nan") if name in lost else value for name, value in truth(c).items() if name != "eyes"}
 
 
 CHOICES = {
@@ -46,7 +52,6 @@ CHOICES = {
 
 def chosen(c: Creature) -> dict[str, str]:
     """The factors that are a choice and no number; a colour that the style hides is left out."""
-    hidden = HIDES.get(c.style, ())
     marks = c.marking if c["marks"] > 0.28 else "none"
     names = {
         "kind": c.kind,
@@ -56,11 +61,7 @@ def chosen(c: Creature) -> dict[str, str]:
         "body": body(c),
         "ground": ground(c),
     }
-    return {
-        k: v
-        for k, v in names.items()
-        if not (k == "body" and COLOUR in hidden) and not (k == "ground" and GROUND in hidden)
-    }
+    return {k: v for k, v in names.items() if k not in hidden(c.style)}
 
 
 class Bins:

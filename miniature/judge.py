@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from classes import CHOICES, Bins, chosen, seen, table
+from classes import CHOICES, Bins, chosen, hidden, seen, table
 from common import Images, Run, arguments, augment, factor_losses
 from diffusers import AutoencoderKL
 from factors import Creature
 from render import SIZE
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from styles import HIDES
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 from vae import load
@@ -171,7 +172,9 @@ def without_unread(folder: Path, out: Path, least: float) -> list[str]:
     values |= {name: values[name][rows].contiguous() for name in ("head.weight", "head.bias")}
     save_file(values, out / "model.safetensors", {"format": "pt"})
     parts = ("classes", "numbers", "skill")
-    write_config(out, config | {part: {k: v for k, v in config[part].items() if kept[k]} for part in parts})
+    shown = {part: {k: v for k, v in config[part].items() if kept[k]} for part in parts}
+    lost = {style: [k for k in hidden(style) if kept.get(k)] for style in HIDES}
+    write_config(out, config | shown | {"hidden": lost})
     return unread
 
 

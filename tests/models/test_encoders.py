@@ -20,7 +20,9 @@ from sliderspace.models import sources
 from sliderspace.models.backbones import PRESETS, Backbone
 from sliderspace.models.encoders import ENCODERS, Encoder, catalogue, find_encoder, load_encoder, towers
 from sliderspace.models.encoders.base import Preprocessing
+from sliderspace.models.encoders.judge import Judge
 from sliderspace.models.identity import identity_of
+from sliderspace.models.load import encoder_at
 
 SIZES = [(32, 32), (33, 33), (64, 64), (17, 41), (41, 17), (49, 98), (98, 49), (37, 120), (256, 255)]
 # What preprocessor_config.json files in the wild say of the size.
@@ -531,3 +533,25 @@ def test_only_what_an_encoder_needs_is_fetched() -> None:
         "onnx/model.onnx",
     ]
     assert list(filter_repo_objects(wanted + others, allow_patterns=list(catalogue.FILES))) == wanted
+
+
+# ---- the judge
+
+
+def test_a_judge_says_nothing_of_what_a_style_hides() -> None:
+    classes = {"style": ["clay", "ink"], "body": ["red", "green", "blue"], "horns": ["0", "1"]}
+    judge = Judge(classes, hidden={"ink": ["body"]}).eval()
+    features = torch.randn(6, judge.dim)
+    read = judge.logits(features)
+    is_ink = read["style"].argmax(1) == 1
+    plain = Judge(classes).eval()
+    plain.load_state_dict(judge.state_dict())
+    assert 0 < is_ink.sum() < 6 and not read["body"][is_ink].any(), "all alike: no value is likelier than another"
+    for name, part in plain.logits(features).items():
+        assert torch.equal(read[name][~is_ink], part[~is_ink]) and (name == "body" or torch.equal(read[name], part))
+
+
+def test_the_built_in_judge_knows_what_ink_hides() -> None:
+    judge = encoder_at("asset:mini/judge", device=torch.device("cpu")).tower
+    assert isinstance(judge, Judge) and {"body", "ground", "lamp", "gloss"} <= judge.hidden["ink"]
+    assert set().union(*judge.hidden.values()) <= judge.classes.keys()
