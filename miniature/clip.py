@@ -137,7 +137,7 @@ class Teacher:
 
     def texts(self, said: list[str]) -> Tensor:
         """Unit embeddings [B, D]."""
-        tokens = self.words(said, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt")
+        tokens = self.words(said, padding="longest", truncation=True, max_length=LENGTH, return_tensors="pt")
         with torch.autocast(self.device.type, torch.bfloat16):
             found = self.clip.get_text_features(**tokens.to(self.device))
             return unit(found.pooler_output)
@@ -168,8 +168,11 @@ def nearest(scores: Tensor) -> float:
 @torch.no_grad()
 def report(held: Images, teacher: Teacher) -> None:
     rng = np.random.default_rng(7)
-    groups = {"anything": np.arange(256), **dict(zip((*STYLES, *KINDS), groups_of(teacher.creatures), strict=True))}
-    for name, index in groups.items():
+    groups = {
+        "anything": np.arange(min(256, len(held))),
+        **dict(zip((*STYLES, *KINDS), groups_of(teacher.creatures), strict=True)),
+    }
+    for name, index in filter(lambda group: len(group[1]), groups.items()):
         pictures = teacher.pictures(held.batch(index[:256], teacher.device))
         scores = teacher.scores(index[:256], pictures, rng)
         print(

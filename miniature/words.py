@@ -3,7 +3,7 @@
 What is common is rarely said, what departs has a word, and every caption leaves out a random part of what could be
 said. A style is named so often that among captions which name none at most a tenth of the pictures are not of clay."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from anatomy import ABSENT
@@ -129,8 +129,8 @@ def adjectives(c: Creature) -> list[str]:
     return [w for w in words if w]
 
 
-def _kept(words: Sequence[str], keep: float, rng: Generator) -> list[str]:
-    return [w for w in words if rng.random() < keep * COMMON_SAID.get(w, 1.0)]
+def _kept(words: Sequence[str], keep: float, rng: Generator, certain: Collection[str] = ()) -> list[str]:
+    return [w for w in words if rng.random() < keep * COMMON_SAID.get(w, 1.0) or w in certain]
 
 
 def _with_tone(sat: float, light: float, name: str, keep: float, rng: Generator) -> str:
@@ -155,17 +155,23 @@ def _style(c: Creature, alone: bool, rng: Generator) -> str:
     return "" if not said else f" in {c.style} style" if alone and rng.random() < 0.5 else f", {c.style} style"
 
 
-def caption(c: Creature, rng: Generator, keeps: tuple[float, ...] = KEEPS) -> str:
-    """One true caption, leaving out a random part of what could be said."""
+def background(c: Creature) -> str:
+    """ "teal background", or nothing where the style hides it."""
+    return "" if GROUND in HIDES.get(c.style, ()) else f"{ground(c)} background"
+
+
+def caption(c: Creature, rng: Generator, keeps: tuple[float, ...] = KEEPS, certain: Collection[str] = ()) -> str:
+    """One true caption, leaving out a random part of what could be said, but nothing `certain` of what follows the
+    noun."""
     keep = float(rng.choice(keeps))
     text = _subject(c, keep, rng)
-    owned = _kept(has(c), keep, rng)
+    owned = _kept(has(c), keep, rng, certain)
     rng.shuffle(owned)
     if owned:
         text += " with " + ", ".join(owned[:-1]) + (" and " if len(owned) > 1 else "") + owned[-1]
     text += _style(c, not owned, rng)
-    if GROUND not in HIDES.get(c.style, ()) and rng.random() < max(0.3, keep):
+    if (behind := background(c)) and (rng.random() < max(0.3, keep) or behind in certain):
         text += f", {_with_tone(c['ground_sat'], c['ground_light'], ground(c), keep, rng)} background"
-    posed = _kept(poses(c), keep, rng)
+    posed = _kept(poses(c), keep, rng, certain)
     rng.shuffle(posed)
     return text + "".join(f", {w}" for w in posed)

@@ -142,6 +142,18 @@ def test_what_a_style_hides_is_not_said() -> None:
     assert not any(word in text for text in texts for word in ("green", "background", "shiny", "light from"))
 
 
+def test_a_caption_says_for_certain_what_its_picture_was_drawn_for() -> None:
+    """And else no more than it would: what is said of other pictures stays what it was."""
+    from unet import SLOW, slow
+
+    creatures = [draw(i) for i in range(6000)]
+    for group, places in zip(SLOW, slow(creatures), strict=True):
+        texts = [caption(creatures[i], np.random.default_rng(i), (0.0,), group) for i in places]
+        bare = [caption(creatures[i], np.random.default_rng(i), (0.0,)) for i in places]
+        assert texts and all(any(word.removeprefix("a ") in text for word in group) for text in texts)
+        assert not all(any(word in text for word in group) for text in bare)
+
+
 def test_captions_without_a_style_show_mostly_clay() -> None:
     rng = np.random.default_rng(1)
     unnamed = [c.style != CLAY for c in MANY if "style" not in caption(c, rng)]
