@@ -10,6 +10,7 @@ from support.tiny import Tiny
 
 from sliderspace.core.settings import Settings, settings_from
 from sliderspace.models.backbones import PRESETS
+from sliderspace.models.configs import SHIPPED
 from sliderspace.models.costs import Costs, costs_for, encoder_costs, preset_costs, table
 from sliderspace.models.encoders import ENCODERS
 from sliderspace.models.sources import resolve
@@ -113,11 +114,15 @@ def test_a_repository_costs_alike_before_and_after_it_is_fetched(tiny: Tiny, tmp
     assert before.decoder == before.own_decoder and after.decoder == after.own_decoder
 
 
-def test_a_repository_decodes_by_its_own_decoder_unless_a_small_one_is_named() -> None:
+def test_a_model_decodes_by_its_own_decoder_unless_a_small_one_is_named() -> None:
     places = ({"decoder": "auto"}, {"decoder": "madebyollin/taesdxl"})
-    own, small = (costs_for(settings(PRESETS["sdxl"].location, **place)) for place in places)
+    own, small = (costs_for(settings(str(SHIPPED / PRESETS["sdxl"].location), **place)) for place in places)
     preset = preset_costs("sdxl")
     assert (own.decoder, small.decoder) == (preset.own_decoder, preset.decoder)
+
+
+def test_a_presets_repository_costs_what_the_preset_does() -> None:
+    assert costs_for(settings(PRESETS["sdxl"].location)).decoder == preset_costs("sdxl").decoder
 
 
 def test_a_model_of_pictures_that_are_not_square_costs_their_area(tiny: Tiny, tmp_path: Path) -> None:
