@@ -8,7 +8,9 @@ number that the teacher says, where consistency distillation asks the student's 
 second network; and it is learnt in minutes. It starts from noise and captions, so no picture is needed: the student is
 taught at the states that the teacher's own trajectories pass through. The teacher is pushed `--push` times further away
 from the empty prompt, as those of the distilled models that people use were: pictures become cleaner, and there are
-fewer kinds of them. The LoRA learns at `--rank` and is cut to `--kept` when it is saved: so much fits the package."""
+fewer kinds of them. `--weaker PIPELINE` pushes it `--away` times away from an earlier, weaker model as well
+(`unet.py`): the weights that ship have learnt a part of that, and the student learns what is left. The LoRA learns at
+`--rank` and is cut to `--kept` when it is saved: so much fits the package."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -24,6 +26,7 @@ from factors import draw
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
+from unet import Weaker, bare
 from words import caption
 
 STEPS = 4  # the student's
@@ -48,8 +51,11 @@ class Lessons:
 class Teacher:
     """The built-in model, frozen, on its DDIM table with `times` steps for each of the student's."""
 
-    def __init__(self, pipe: StableDiffusionPipeline, times: int, push: float) -> None:
+    def __init__(
+        self, pipe: StableDiffusionPipeline, times: int, push: float, weaker: Weaker | None = None, away: float = 0.0
+    ) -> None:
         self.pipe, self.unet, self.times, self.push = pipe, pipe.unet, times, push
+        self.weaker, self.away = weaker, away
         plan = pipe.scheduler
         plan.set_timesteps(STEPS * times)
         self.t_T = plan.timesteps.to(pipe.device)
@@ -63,26 +69,30 @@ class Teacher:
         words = self.pipe.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
         return self.pipe.text_encoder(words.input_ids.to(self.pipe.device))[0]
 
-    def velocity(self, x: Tensor, t: Tensor, states: Tensor) -> Tensor:
-        """v, pushed further away from what the empty prompt gives."""
-        if not self.push:
-            return self.unet(x, t, states).sample.float()
-        both = torch.cat([states, self.empty.expand_as(states)])
-        v, v_empty = self.unet(torch.cat([x, x]), t, both).sample.float().chunk(2)
-        return v + self.push * (v - v_empty)
+    def velocity(self, x: Tensor, t: Tensor, states: Tensor, bares: list[str]) -> Tensor:
+        """v, pushed further away from what the empty prompt gives, and from what a weaker model gives of the bare
+        prompts."""
+        asked = [states]
+        if self.push:
+            asked.append(self.empty.expand_as(states))
+        if self.weaker:
+            asked.append(self.states(bares))
+        v, *others = self.unet(torch.cat([x] * len(asked)), t, torch.cat(asked)).sample.float().split(len(x))
+        found = v + self.push * (v - others[0]) if self.push else v
+        return found + self.away * self.weaker.less(others[-1], x, t.expand(len(x)), bares) if self.weaker else found
 
     @torch.no_grad()
     def lessons(self, texts: list[str], noise: torch.Generator) -> Lessons:
         """Of one trajectory for each text: where each of the student's steps begins, and the v that would take it in
         one step to where the teacher's end (Salimans & Ho, appendix G)."""
-        states = self.states(texts)
+        states, bares = self.states(texts), [bare(text) for text in texts]
         x = torch.randn(len(texts), 32, 8, 8, generator=noise).to(states.device)
         x = begun = x.contiguous(memory_format=torch.channels_last)
         parts: list[Lessons] = []
         for n, t in enumerate(self.t_T):
             (a, s), (a_next, s_next) = ((self.a_T[k], self.s_T[k]) for k in (n, n + 1))
             with torch.autocast(states.device.type, torch.bfloat16):
-                v = self.velocity(x, t, states)
+                v = self.velocity(x, t, states, bares)
             x = a_next * (a * x - s * v) + s_next * (s * x + a * v)
             if (n + 1) % self.times == 0:
                 first = n + 1 - self.times
@@ -141,6 +151,8 @@ def main() -> None:
         lr=1e-3,
         times=2,
         push=0.5,
+        weaker="",
+        away=1.0,
         rank=8,
         kept=2,
         ema=0.99,
@@ -154,7 +166,8 @@ def main() -> None:
     unet = deepcopy(pipe.unet)
     unet.add_adapter(LoraConfig(r=o.rank, lora_alpha=o.rank, target_modules=LAYERS))
     run = Run(unet, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=o.ema, warmup=50)
-    lessons = waves(Teacher(pipe, o.times, o.push), o.seed, o.batch, run.step)
+    weaker = Weaker(Path(o.weaker), o.device) if o.weaker else None
+    lessons = waves(Teacher(pipe, o.times, o.push, weaker, o.away), o.seed, o.batch, run.step)
 
     def loss_of(_: np.ndarray) -> tuple[Tensor, str]:
         asked = next(lessons)
