@@ -26,7 +26,7 @@ from factors import draw
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
-from unet import Weaker, bare
+from unet import BARE, Weaker, bare
 from words import caption
 
 STEPS = 4  # the student's
@@ -69,30 +69,29 @@ class Teacher:
         words = self.pipe.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
         return self.pipe.text_encoder(words.input_ids.to(self.pipe.device))[0]
 
-    def velocity(self, x: Tensor, t: Tensor, states: Tensor, bares: list[str]) -> Tensor:
-        """v, pushed further away from what the empty prompt gives, and from what a weaker model gives of the bare
-        prompts."""
-        asked = [states]
+    def velocity(self, x: Tensor, t: Tensor, states: Tensor, texts: list[str]) -> Tensor:
+        """v, pushed further away from what the empty prompt gives, and of bare prompts from what a weaker model
+        gives."""
         if self.push:
-            asked.append(self.empty.expand_as(states))
-        if self.weaker:
-            asked.append(self.states(bares))
-        v, *others = self.unet(torch.cat([x] * len(asked)), t, torch.cat(asked)).sample.float().split(len(x))
-        found = v + self.push * (v - others[0]) if self.push else v
-        return found + self.away * self.weaker.less(others[-1], x, t.expand(len(x)), bares) if self.weaker else found
+            both = torch.cat([states, self.empty.expand_as(states)])
+            v, v_empty = self.unet(torch.cat([x, x]), t, both).sample.float().chunk(2)
+            found = v + self.push * (v - v_empty)
+        else:
+            found = v = self.unet(x, t, states).sample.float()
+        return found + self.away * self.weaker.less(v, x, t.expand(len(x)), texts) if self.weaker else found
 
     @torch.no_grad()
     def lessons(self, texts: list[str], noise: torch.Generator) -> Lessons:
         """Of one trajectory for each text: where each of the student's steps begins, and the v that would take it in
         one step to where the teacher's end (Salimans & Ho, appendix G)."""
-        states, bares = self.states(texts), [bare(text) for text in texts]
+        states = self.states(texts)
         x = torch.randn(len(texts), 32, 8, 8, generator=noise).to(states.device)
         x = begun = x.contiguous(memory_format=torch.channels_last)
         parts: list[Lessons] = []
         for n, t in enumerate(self.t_T):
             (a, s), (a_next, s_next) = ((self.a_T[k], self.s_T[k]) for k in (n, n + 1))
             with torch.autocast(states.device.type, torch.bfloat16):
-                v = self.velocity(x, t, states, bares)
+                v = self.velocity(x, t, states, texts)
             x = a_next * (a * x - s * v) + s_next * (s * x + a * v)
             if (n + 1) % self.times == 0:
                 first = n + 1 - self.times
@@ -115,6 +114,8 @@ def waves(teacher: Teacher, seed: int, batch: int, first_step: int) -> Iterator[
     for wave in range(first_step // each, 1 << 30):
         rng, noise = np.random.default_rng((seed, wave)), torch.Generator().manual_seed(seed * 1_000_003 + wave)
         texts = [caption(draw(int(index), seed=seed + 1), rng) for index in range(wave * WAVE, (wave + 1) * WAVE)]
+        if teacher.weaker:
+            texts = [bare(text) if rng.random() < BARE else text for text in texts]
         lessons = teacher.lessons(texts, noise)
         order = torch.randperm(len(lessons.x), generator=noise).split(batch)
         for part in order[first_step % each if wave == first_step // each else 0 : each]:

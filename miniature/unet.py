@@ -22,7 +22,8 @@ call, and a bare prompt keeps its whole variety.
 `--weaker PIPELINE` guides away from a weaker model, too (autoguidance, Karras et al. 2024, arXiv 2406.02507): what an
 earlier one with the same VAE says of the bare prompt. What both get wrong, smeared faces above all, the weaker gets
 more wrong: of 24 pictures of "a monster" some ten had a smeared face, and three with it; and they were no less
-various. Only in the noisier steps (`FORMING`): later it makes blotches on plain grounds."""
+various. Only in the noisier steps (`FORMING`), since later it makes blotches on plain grounds, and only where the
+prompt is bare: words guide the others, and away from an earlier model teal turned into blue."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ from words import background, caption, has, poses
 
 NOUNS = ("creature", *KINDS)
 FORMING = 400  # timesteps from here on decide what is where; away from a weaker model in these alone
+BARE = 0.3  # share of captions cut to their noun where a weaker model is guided away from
 NO_TEXT = 0.1  # share of captions left empty, so that classifier-free guidance can be used
 SLOW = (  # groups of words that are the last to be learnt, since they call what is seldom or small
     ("no horns",),
@@ -157,16 +159,17 @@ class Weaker:
         self.unet.set_attn_processor(AttnProcessor())
         self.words = Words(pipeline / "text_encoder", device, tokens=str(pipeline / "tokenizer"))
 
-    def less(self, v_bare: Tensor, x: Tensor, t: Tensor, bares: list[str]) -> Tensor:
-        """How far a better model's v of bare prompts is from this one's, in the noisier steps; nothing after them."""
-        v_weak = self.unet(x, t, self.words.states(bares)).sample.float()
-        return (v_bare - v_weak) * (t >= FORMING).view(-1, 1, 1, 1)
+    def less(self, v: Tensor, x: Tensor, t: Tensor, texts: list[str]) -> Tensor:
+        """How far a better model's v is from this one's: of bare prompts in the noisier steps, and nothing else."""
+        v_weak = self.unet(x, t, self.words.states(texts)).sample.float()
+        alone = torch.tensor([text == bare(text) for text in texts], device=t.device)
+        return (v - v_weak) * (alone & (t >= FORMING)).view(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True)
 class Guide:
     """What a model with guidance built in is to say: the teacher's v, pushed `push` times further away from what the
-    bare prompt gives, and that `away` times further away from what a weaker model gives."""
+    bare prompt gives; a bare prompt's own `away` times further away from what a weaker model gives."""
 
     teacher: UNet2DConditionModel
     words: Words
@@ -176,11 +179,10 @@ class Guide:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, t: Tensor, texts: list[str]) -> Tensor:
-        bares = [bare(text) for text in texts]
-        states = torch.cat([self.words.states(texts), self.words.states(bares)])
+        states = torch.cat([self.words.states(texts), self.words.states([bare(text) for text in texts])])
         v, v_bare = self.teacher(torch.cat([x, x]), t.repeat(2), states).sample.float().chunk(2)
         target = v + self.push * (v - v_bare)
-        return target + self.away * self.weaker.less(v_bare, x, t, bares) if self.weaker else target
+        return target + self.away * self.weaker.less(v, x, t, texts) if self.weaker else target
 
 
 def slow(creatures: list[Creature]) -> list[list[int]]:
@@ -233,6 +235,8 @@ def main() -> None:
             "" if not said and rng.random() < NO_TEXT else caption(creatures[i], rng, KEPT, said)
             for i, said in zip(index, certain, strict=True)
         ]
+        if weaker:
+            texts = [bare(text) if rng.random() < BARE else text for text in texts]
         z0 = z_all[index].to(o.device).float().contiguous(memory_format=torch.channels_last)
         noise = torch.randn_like(z0)
         t = (torch.rand(len(z0), device=o.device).sqrt() * 1000).long()  # more of the noisy steps, where words decide

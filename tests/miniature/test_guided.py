@@ -37,12 +37,13 @@ def test_a_bare_prompt_keeps_what_it_gives(guide: Guide) -> None:
     assert (guide(x, t, TEXTS) - plain).abs().amax((1, 2, 3)).tolist()[:2] > [0.05, 0.05]
 
 
-def test_away_from_a_weaker_model_in_the_noisier_steps_alone(guide: Guide) -> None:
+def test_bare_prompts_are_led_away_from_a_weaker_model_in_the_noisier_steps(guide: Guide) -> None:
     weaker = Weaker(PIPELINE, CPU)
     away = Guide(guide.teacher, guide.words, guide.push, weaker, away=2.0)
     x, t = asked()
     torch.testing.assert_close(away(x, t, TEXTS), guide(x, t, TEXTS), rtol=1e-3, atol=1e-3)  # away from itself: nothing
     with torch.no_grad():
         weaker.unet.conv_out.bias.add_(0.1)  # says .1 more of everything
-    moved = away(x, t, TEXTS) - guide(x, t, TEXTS)
-    torch.testing.assert_close(moved.mean((1, 2, 3)), torch.tensor([-0.2, -0.2, 0.0]), rtol=1e-2, atol=1e-3)
+    for texts, less in ((TEXTS, [0.0, 0.0, 0.0]), (["a monster", "a robot toy", ""], [-0.2, -0.2, 0.0])):
+        moved = away(x, t, texts) - guide(x, t, texts)
+        torch.testing.assert_close(moved.mean((1, 2, 3)), torch.tensor(less), rtol=1e-2, atol=1e-3)
