@@ -6,8 +6,9 @@ arXiv 2111.07991).
 A contrast of whole captions is content with kind, style and colour, and so is a text that is drawn toward its pictures:
 of eyes and mouths the texts said little that pictures showed, since what is seldom said and moves an embedding little
 is worth little of either loss. Here every second batch says one thing each of a few nouns, and each phrase is taught
-where the mean of the pictures is of which it is true, its error counted by its own distance from the others. The other
-batches are whole captions with the contrast, drawn toward their pictures.
+where the mean of the pictures is of which it is true, its error counted by its own distance from the others, and
+`--single` times: at equal weight the contrast's larger gradients take Adam's steps for themselves. The other batches
+are whole captions with the contrast, drawn toward their pictures.
 
 No picture's embedding changes, and with it no slider and no measure by the image tower: only what texts are compared
 with. Embeddings of pictures are made once, as they are and as `augment` leaves them."""
@@ -100,7 +101,14 @@ def missed(text_WD: Tensor, mean_WD: Tensor) -> Tensor:
 
 def main() -> None:
     o = arguments(
-        "Teach a CLIP's texts more words", images=600_000, batch=256, lr=1e-3, clip="", toward=10.0, at_once=4
+        "Teach a CLIP's texts more words",
+        images=600_000,
+        batch=256,
+        lr=1e-3,
+        clip="",
+        toward=10.0,
+        at_once=4,
+        single=10.0,
     )
     torch.set_flush_denormal(True)
     data, creatures = Images(o.data, "train", SIZE), table(o.data, "train")
@@ -122,7 +130,7 @@ def main() -> None:
         said = [[str(rng.choice(way)) for way in noun.ways] for noun in chosen]
         parts = teacher.texts([text for part in said for text in part]).split([len(part) for part in said])
         loss = torch.stack([missed(part, noun.mean_WD) for part, noun in zip(parts, chosen, strict=True)]).mean()
-        return loss, f"missed {loss.item():.3f}"
+        return o.single * loss, f"missed {loss.item():.3f}"
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         rng = np.random.default_rng((o.seed, 1, run.step))

@@ -8,9 +8,9 @@ number that the teacher says, where consistency distillation asks the student's 
 second network; and it is learnt in minutes. It starts from noise and captions, so no picture is needed: the student is
 taught at the states that the teacher's own trajectories pass through. The teacher is pushed `--push` times further away
 from the empty prompt, as those of the distilled models that people use were: pictures become cleaner, and there are
-fewer kinds of them. `--weaker PIPELINE` pushes it `--away` times away from an earlier, weaker model as well
-(`unet.py`): the weights that ship have learnt a part of that, and the student learns what is left. The LoRA learns at
-`--rank` and is cut to `--kept` when it is saved: so much fits the package."""
+fewer kinds of them. `--weaker PIPELINE` pushes it `--away` times away from an earlier, weaker model as well (`unet.py`;
+what ships has none of it). The LoRA learns at `--rank` and is cut to `--kept` when it is saved: so much fits the
+package."""
 
 from collections.abc import Iterator
 from copy import deepcopy

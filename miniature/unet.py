@@ -22,8 +22,9 @@ call, and a bare prompt keeps its whole variety.
 `--weaker PIPELINE` guides away from a weaker model, too (autoguidance, Karras et al. 2024, arXiv 2406.02507): what an
 earlier one with the same VAE says of the bare prompt. What both get wrong, smeared faces above all, the weaker gets
 more wrong: of 24 pictures of "a monster" some ten had a smeared face, and three with it; and they were no less
-various. Only in the noisier steps (`FORMING`), since later it makes blotches on plain grounds, and only where the
-prompt is bare: words guide the others, and away from an earlier model teal turned into blue."""
+various. But sliders of such a model were less well aimed (docs/log.md), and what ships has none of it. Only in the
+noisier steps (`FORMING`), since later it makes blotches on plain grounds, and only where the prompt is bare:
+words guide the others, and away from an earlier model teal turned into blue."""
 
 from copy import deepcopy
 from dataclasses import dataclass

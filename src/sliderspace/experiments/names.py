@@ -1,7 +1,7 @@
 """Named sliders -> how many names are of the factor that a judge says moved most, and how many sliders trained toward
 random directions get a sure name.
 
-    python -m sliderspace.experiments.names --out runs/names       # three concepts and a control of each, from nothing
+    python -m sliderspace.experiments.names --out runs/names       # five concepts and a control of each, from nothing
     python -m sliderspace.experiments.names runs/monster           # a finished run, named by `sliderspace label`
 
 Names are those of labels.json; where the run is made here, by the vocabulary, from pictures that the judge does not
@@ -24,7 +24,7 @@ from sliderspace.core.settings import Settings, Speed, settings_from
 from sliderspace.engine.bars import watch
 from sliderspace.engine.progress import Progress
 from sliderspace.experiments.runs import discovered, folder_of
-from sliderspace.experiments.studies.questions import CONCEPTS, FULL
+from sliderspace.experiments.studies.questions import FULL
 from sliderspace.label.clip import Clip
 from sliderspace.label.pictures import SEEDS, drawn
 from sliderspace.label.vocabulary import OPEN, labels_by_words, read_words
@@ -34,6 +34,7 @@ from sliderspace.space.labels import Label, labels_of, propose
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.run_folder import RunFolder
 
+CONCEPTS = ("a monster", "a robot toy", "a dragon", "a bunny", "a creature in ink style")
 CONTROL = "random"  # directions that nothing found
 NEAR = 0.8  # of two factors moved about alike, other seeds may put the other first
 
@@ -161,10 +162,10 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def asked_for(backbone: str, **changed: object) -> list[Settings]:
-    """Three concepts, and for each a discovery whose axes are random instead of found."""
+    """The creatures' kinds and a style, and for each a discovery whose axes are random instead of found."""
     return [
         settings_from({"backbone": backbone, **FULL, **changed, "prompts": (prompt,), "control": control})
-        for prompt in CONCEPTS.values()
+        for prompt in CONCEPTS
         for control in ("none", CONTROL)
     ]
 
