@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "sliderspace"
@@ -175,6 +177,15 @@ def test_lock_files_hold_no_addresses(tracked: list[Path]) -> None:
     locks = [path for path in tracked if path.name == "constraints.txt" or "lock" in path.name]
     assert ROOT / "constraints.txt" in locks
     assert [path.name for path in locks if re.search(r"\w://|\"resolved\"", path.read_text(encoding="utf-8"))] == []
+
+
+def test_what_is_installed_runs_on_the_oldest_python_we_name() -> None:
+    """A pinned version that wants a newer one cannot be installed there, and its extra with it."""
+    found = re.search(r'requires-python = ">=(.*)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert found
+    asked = {d.name: SpecifierSet(d.metadata.get("Requires-Python") or "") for d in distributions()}
+    assert len(asked) > 50
+    assert [name for name, pythons in asked.items() if not pythons.contains(f"{found[1]}.0")] == []
 
 
 def test_the_shipped_weights_are_small() -> None:
