@@ -8,9 +8,7 @@ number that the teacher says, where consistency distillation asks the student's 
 second network; and it is learnt in minutes. It starts from noise and captions, so no picture is needed: the student is
 taught at the states that the teacher's own trajectories pass through. The teacher is pushed `--push` times further away
 from the empty prompt, as those of the distilled models that people use were: pictures become cleaner, and there are
-fewer kinds of them. `--weaker PIPELINE` pushes it `--away` times away from an earlier, weaker model as well (`unet.py`;
-what ships has none of it). The LoRA learns at `--rank` and is cut to `--kept` when it is saved: so much fits the
-package."""
+fewer kinds of them. The LoRA learns at `--rank` and is cut to `--kept` when it is saved: so much fits the package."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -26,7 +24,6 @@ from factors import draw
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
-from unet import BARE, Weaker, bare
 from words import caption
 
 STEPS = 4  # the student's
@@ -51,11 +48,8 @@ class Lessons:
 class Teacher:
     """The built-in model, frozen, on its DDIM table with `times` steps for each of the student's."""
 
-    def __init__(
-        self, pipe: StableDiffusionPipeline, times: int, push: float, weaker: Weaker | None = None, away: float = 0.0
-    ) -> None:
+    def __init__(self, pipe: StableDiffusionPipeline, times: int, push: float) -> None:
         self.pipe, self.unet, self.times, self.push = pipe, pipe.unet, times, push
-        self.weaker, self.away = weaker, away
         plan = pipe.scheduler
         plan.set_timesteps(STEPS * times)
         self.t_T = plan.timesteps.to(pipe.device)
@@ -69,16 +63,13 @@ class Teacher:
         words = self.pipe.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
         return self.pipe.text_encoder(words.input_ids.to(self.pipe.device))[0]
 
-    def velocity(self, x: Tensor, t: Tensor, states: Tensor, texts: list[str]) -> Tensor:
-        """v, pushed further away from what the empty prompt gives, and of bare prompts from what a weaker model
-        gives."""
-        if self.push:
-            both = torch.cat([states, self.empty.expand_as(states)])
-            v, v_empty = self.unet(torch.cat([x, x]), t, both).sample.float().chunk(2)
-            found = v + self.push * (v - v_empty)
-        else:
-            found = v = self.unet(x, t, states).sample.float()
-        return found + self.away * self.weaker.less(v, x, t.expand(len(x)), texts) if self.weaker else found
+    def velocity(self, x: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """v, pushed further away from what the empty prompt gives."""
+        if not self.push:
+            return self.unet(x, t, states).sample.float()
+        both = torch.cat([states, self.empty.expand_as(states)])
+        v, v_empty = self.unet(torch.cat([x, x]), t, both).sample.float().chunk(2)
+        return v + self.push * (v - v_empty)
 
     @torch.no_grad()
     def lessons(self, texts: list[str], noise: torch.Generator) -> Lessons:
@@ -91,7 +82,7 @@ class Teacher:
         for n, t in enumerate(self.t_T):
             (a, s), (a_next, s_next) = ((self.a_T[k], self.s_T[k]) for k in (n, n + 1))
             with torch.autocast(states.device.type, torch.bfloat16):
-                v = self.velocity(x, t, states, texts)
+                v = self.velocity(x, t, states)
             x = a_next * (a * x - s * v) + s_next * (s * x + a * v)
             if (n + 1) % self.times == 0:
                 first = n + 1 - self.times
@@ -114,8 +105,6 @@ def waves(teacher: Teacher, seed: int, batch: int, first_step: int) -> Iterator[
     for wave in range(first_step // each, 1 << 30):
         rng, noise = np.random.default_rng((seed, wave)), torch.Generator().manual_seed(seed * 1_000_003 + wave)
         texts = [caption(draw(int(index), seed=seed + 1), rng) for index in range(wave * WAVE, (wave + 1) * WAVE)]
-        if teacher.weaker:
-            texts = [bare(text) if rng.random() < BARE else text for text in texts]
         lessons = teacher.lessons(texts, noise)
         order = torch.randperm(len(lessons.x), generator=noise).split(batch)
         for part in order[first_step % each if wave == first_step // each else 0 : each]:
@@ -152,8 +141,6 @@ def main() -> None:
         lr=1e-3,
         times=2,
         push=0.5,
-        weaker="",
-        away=1.0,
         rank=8,
         kept=2,
         ema=0.99,
@@ -167,8 +154,7 @@ def main() -> None:
     unet = deepcopy(pipe.unet)
     unet.add_adapter(LoraConfig(r=o.rank, lora_alpha=o.rank, target_modules=LAYERS))
     run = Run(unet, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=o.ema, warmup=50)
-    weaker = Weaker(Path(o.weaker), o.device) if o.weaker else None
-    lessons = waves(Teacher(pipe, o.times, o.push, weaker, o.away), o.seed, o.batch, run.step)
+    lessons = waves(Teacher(pipe, o.times, o.push), o.seed, o.batch, run.step)
 
     def loss_of(_: np.ndarray) -> tuple[Tensor, str]:
         asked = next(lessons)

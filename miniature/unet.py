@@ -17,17 +17,9 @@ out as often as any other made the bare prompt's pictures depart too.
 
 `--start FOLDER --guided 2` then builds guidance into those weights (as Meng et al. 2023, arXiv 2210.03142, but guided
 away from the bare prompt of the same kind and not from the empty one): a prompt gives what it says without the second
-call, and a bare prompt keeps its whole variety.
-
-`--weaker PIPELINE` guides away from a weaker model, too (autoguidance, Karras et al. 2024, arXiv 2406.02507): what an
-earlier one with the same VAE says of the bare prompt. What both get wrong, smeared faces above all, the weaker gets
-more wrong: of 24 pictures of "a monster" some ten had a smeared face, and three with it; and they were no less
-various. But sliders of such a model were less well aimed (docs/log.md), and what ships has none of it. Only in the
-noisier steps (`FORMING`), since later it makes blotches on plain grounds, and only where the prompt is bare:
-words guide the others, and away from an earlier model teal turned into blue."""
+call, and a bare prompt keeps its whole variety."""
 
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +38,6 @@ from vae import load
 from words import background, caption, has, poses
 
 NOUNS = ("creature", *KINDS)
-FORMING = 400  # timesteps from here on decide what is where; away from a weaker model in these alone
-BARE = 0.3  # share of captions cut to their noun where a weaker model is guided away from
 NO_TEXT = 0.1  # share of captions left empty, so that classifier-free guidance can be used
 SLOW = (  # groups of words that are the last to be learnt, since they call what is seldom or small
     ("no horns",),
@@ -127,8 +117,8 @@ def latents(data: Path, split: str, vae: Path | str, out: Path, device: torch.de
 class Words:
     """Tokenizer and text tower, frozen unless they are to learn."""
 
-    def __init__(self, folder: Path | str, device: torch.device, learn: bool = False, *, tokens: str = "") -> None:
-        self.tokenizer, self.device = CLIPTokenizer.from_pretrained(tokens or folder), device
+    def __init__(self, folder: Path | str, device: torch.device, learn: bool = False) -> None:
+        self.tokenizer, self.device = CLIPTokenizer.from_pretrained(folder), device
         tower = CLIPTextModel.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
         self.tower = tower.to(device).eval().requires_grad_(learn)
         self.tower.set_attn_implementation("eager")
@@ -152,38 +142,12 @@ def bare(text: str) -> str:
     return next((f"a {noun}" for noun in NOUNS if noun in text), "")
 
 
-class Weaker:
-    """An earlier pipeline of the same VAE, to be guided away from."""
-
-    def __init__(self, pipeline: Path, device: torch.device) -> None:
-        self.unet = load_unet(pipeline / "unet").to(device, memory_format=torch.channels_last).requires_grad_(False)
-        self.unet.set_attn_processor(AttnProcessor())
-        self.words = Words(pipeline / "text_encoder", device, tokens=str(pipeline / "tokenizer"))
-
-    def less(self, v: Tensor, x: Tensor, t: Tensor, texts: list[str]) -> Tensor:
-        """How far a better model's v is from this one's: of bare prompts in the noisier steps, and nothing else."""
-        v_weak = self.unet(x, t, self.words.states(texts)).sample.float()
-        alone = torch.tensor([text == bare(text) for text in texts], device=t.device)
-        return (v - v_weak) * (alone & (t >= FORMING)).view(-1, 1, 1, 1)
-
-
-@dataclass(frozen=True)
-class Guide:
-    """What a model with guidance built in is to say: the teacher's v, pushed `push` times further away from what the
-    bare prompt gives; a bare prompt's own `away` times further away from what a weaker model gives."""
-
-    teacher: UNet2DConditionModel
-    words: Words
-    push: float
-    weaker: Weaker | None = None
-    away: float = 0.0
-
-    @torch.no_grad()
-    def __call__(self, x: Tensor, t: Tensor, texts: list[str]) -> Tensor:
-        states = torch.cat([self.words.states(texts), self.words.states([bare(text) for text in texts])])
-        v, v_bare = self.teacher(torch.cat([x, x]), t.repeat(2), states).sample.float().chunk(2)
-        target = v + self.push * (v - v_bare)
-        return target + self.away * self.weaker.less(v, x, t, texts) if self.weaker else target
+@torch.no_grad()
+def guided(teacher: UNet2DConditionModel, words: Words, x: Tensor, t: Tensor, texts: list[str], push: float) -> Tensor:
+    """The teacher's v, pushed `push` times further away from what the bare prompt gives."""
+    states = torch.cat([words.states(texts), words.states([bare(text) for text in texts])])
+    v, v_bare = teacher(torch.cat([x, x]), t.repeat(2), states).sample.float().chunk(2)
+    return v + push * (v - v_bare)
 
 
 def slow(creatures: list[Creature]) -> list[list[int]]:
@@ -206,8 +170,6 @@ def main() -> None:
         louder=1.0,
         ema=0.9995,
         departing=0.0,
-        weaker="",
-        away=2.0,
     )
     torch.set_flush_denormal(True)
     z_all, creatures = latents(o.data, "train", o.vae, o.out, o.device), table(o.data, "train")
@@ -216,8 +178,7 @@ def main() -> None:
     unet = load_unet(Path(o.start)) if o.start else build()
     unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
-    weaker = Weaker(Path(o.weaker), o.device) if o.weaker else None
-    guide = Guide(deepcopy(unet).requires_grad_(False), words, o.guided - 1, weaker, o.away)
+    teacher = deepcopy(unet).requires_grad_(False)
     abar = scheduler().alphas_cumprod.to(o.device)
     both = nn.ModuleDict({"unet": unet, "words": words.tower})
     run = Run(both, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=o.ema)
@@ -236,15 +197,13 @@ def main() -> None:
             "" if not said and rng.random() < NO_TEXT else caption(creatures[i], rng, KEPT, said)
             for i, said in zip(index, certain, strict=True)
         ]
-        if weaker:
-            texts = [bare(text) if rng.random() < BARE else text for text in texts]
         z0 = z_all[index].to(o.device).float().contiguous(memory_format=torch.channels_last)
         noise = torch.randn_like(z0)
         t = (torch.rand(len(z0), device=o.device).sqrt() * 1000).long()  # more of the noisy steps, where words decide
         a, s = abar[t].sqrt().view(-1, 1, 1, 1), (1 - abar[t]).sqrt().view(-1, 1, 1, 1)
         x = a * z0 + s * noise
         with torch.autocast(o.device.type, torch.bfloat16):
-            target = guide(x, t, texts) if o.guided > 1 else a * noise - s * z0
+            target = guided(teacher, words, x, t, texts, o.guided - 1) if o.guided > 1 else a * noise - s * z0
             v = unet(x, t, words.states(texts)).sample
         return nn.functional.mse_loss(v.float(), target), ""
 

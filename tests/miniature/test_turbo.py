@@ -10,7 +10,6 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 sys.path.insert(0, str(Path(__file__).parents[2] / "miniature"))
 
 from turbo import STEPS, WAVE, Lessons, Teacher, cut, waves
-from unet import FORMING, Weaker
 
 from sliderspace.models.backbones import PRESETS
 
@@ -61,23 +60,9 @@ def test_steps_that_say_what_is_asked_end_where_the_teacher_does(pipe: StableDif
 def test_a_push_is_away_from_the_empty_prompt(pipe: StableDiffusionPipeline) -> None:
     states, x, t = Teacher(pipe, 2, 0.0).states([*TEXTS, ""]), torch.randn(3, 32, 8, 8), torch.tensor(500)
     with torch.no_grad():
-        plain, pushed = (Teacher(pipe, 2, push).velocity(x, t, states, [*TEXTS, ""]) for push in (0.0, 1.0))
+        plain, pushed = (Teacher(pipe, 2, push).velocity(x, t, states) for push in (0.0, 1.0))
     torch.testing.assert_close(pushed[2], plain[2], rtol=1e-4, atol=1e-4)
     assert (pushed - plain)[:2].abs().amax((1, 2, 3)).min() > 0.01
-
-
-def test_bare_prompts_are_pushed_away_from_a_weaker_model_too(pipe: StableDiffusionPipeline) -> None:
-    """Away from itself: nowhere. A model that says .1 more of everything: that much less, where nothing else is asked."""
-    weaker = Weaker(Path(PRESETS["mini"].folder), torch.device("cpu"))
-    plain, away = Teacher(pipe, 2, 0.5), Teacher(pipe, 2, 0.5, weaker, 2.0)
-    x, t = torch.randn(2, 32, 8, 8), torch.tensor(FORMING)
-    states = plain.states(TEXTS)
-    with torch.no_grad():
-        pushed = plain.velocity(x, t, states, TEXTS)
-        torch.testing.assert_close(away.velocity(x, t, states, TEXTS), pushed, rtol=1e-3, atol=1e-3)
-        weaker.unet.conv_out.bias.add_(0.1)
-        moved = away.velocity(x, t, states, TEXTS) - pushed
-    torch.testing.assert_close(moved.mean((1, 2, 3)), torch.tensor([-0.2, 0.0]), rtol=1e-2, atol=1e-3)
 
 
 def test_batches_are_the_same_after_a_stop(pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,10 @@ def test_a_later_start_changes_less(space: SliderSpace) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{3: 1.0}, {-1: 1.0}, {0: np.nan}, {0: np.inf}, 1.0, [1, 2], [1, 2, 3, 4], np.full(3, np.nan), np.zeros((2, 3))],
+    [
+        *({3: 1.0}, {-1: 1.0}, {0: np.nan}, {0: np.inf}, {1.5: 1.0}, {"0": 1.0}, {0: "much"}, {0: None}),
+        *(1.0, [1, 2], [1, 2, 3, 4], [1, [2], 3], "123", np.full(3, np.nan), np.zeros((2, 3))),
+    ],
     ids=str,
 )
 def test_strengths_a_space_has_not(space: SliderSpace, wrong: Any) -> None:

@@ -145,12 +145,15 @@ class SliderSpace:
     def strengths(self, set_: Mapping[int, float] | Sequence[float] | npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Strengths [K] in natural units from {slider: strength} or a full row. BadInput for a slider that does not
         exist, or NaN."""
-        row = np.zeros(len(self)) if isinstance(set_, Mapping) else np.array(set_, dtype=np.float64, ndmin=1)
         if isinstance(set_, Mapping):
-            for k, value in set_.items():  # pyright: ignore[reportUnknownVariableType]
-                if not 0 <= int(k) < len(self):  # pyright: ignore[reportUnknownArgumentType]
-                    raise BadInput(f"no slider {k}: this space has sliders 0 … {len(self) - 1}")
-                row[k] = value
+            for k in set_:  # pyright: ignore[reportUnknownVariableType]
+                if k not in range(len(self)):
+                    raise BadInput(f"no slider {k!r}: this space has sliders 0 … {len(self) - 1}")
+            set_ = [set_.get(k, 0.0) for k in range(len(self))]
+        try:
+            row = np.array(set_, dtype=np.float64, ndmin=1)
+        except (TypeError, ValueError):
+            row = np.array([np.nan])
         if row.shape[-1] != len(self) or not np.isfinite(row).all():
             raise BadInput(f"strengths must be {len(self)} finite numbers, one a slider")
         return row
