@@ -78,7 +78,8 @@ STYLES = (
     *("gold", "night"),
 )
 THOUGHT_OF = ("cartoon", "pixel art", "neon", "gold")
-CREATURE = "a creature"  # its kind and its style are the model's choice
+CREATURE = "a creature"  # its kind is the model's choice
+ANY_STYLE = tuple(f"{noun} in an art style" for noun in (CREATURE, "a monster", "a dragon", "a bunny", "a robot toy"))
 COLOURS = ("red", "blue", "yellow", "pink")
 CREATURES = World(
     concepts={
@@ -100,7 +101,7 @@ CREATURES = World(
             "a creature with three eyes in ink style",
         ),
     },
-    art=CREATURE,
+    art=ANY_STYLE[0],
     styles=tuple(f"a creature in {style} style" for style in STYLES),
     listed=tuple(f"a creature in {style} style" for style in THOUGHT_OF),
     about=tuple(f"{style} style" for style in THOUGHT_OF),
@@ -117,6 +118,6 @@ CREATURES = World(
     sliders=16,
     art_sliders=(8, 16),
     transfer_seeds=12,
-    expanded=(CREATURE, "a monster", "a dragon", "a bunny", "a robot toy"),
+    expanded=ANY_STYLE,
 )
 WORLDS = {"mini": CREATURES, "mini-turbo": CREATURES}
