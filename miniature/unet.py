@@ -11,11 +11,11 @@ between runs, a file for each shard.
 of whole captions says little of a word for one part: the layers wrote 300 times what the embeddings are, the states at
 "horns" differed by 3 % from those of no word at all, and after 400,000 passes the UNet still drew what it liked.
 `--louder 80` multiplies the embeddings once, at the start; the rest of the tower does nearly what it did.
-`--plain 0.5` leaves out of that share of the captions all that can be left out: a bare prompt is what is asked most
-often, has the most to vary, and is else a tenth of all captions.
 `--departing 0.4` takes that share of the pictures from those with words that are the last to be learnt, and their
 captions always say so: what a shorter caption gives stays what it is among all pictures. A share whose word was left
 out as often as any other made the bare prompt's pictures depart too.
+`--plain 0.5` leaves all that can be left out of that share of the other captions: a bare prompt is what is asked most
+often, has the most to vary, and is otherwise a tenth of them.
 
 `--start FOLDER --guided 2` then builds guidance into those weights (as Meng et al. 2023, arXiv 2210.03142, but guided
 away from the bare prompt of the same kind and not from the empty one): a prompt gives what it says without the second
