@@ -1,0 +1,176 @@
+"""Sharpens the distilled model: its LoRA goes on against a critic that tells its clean guesses from real pictures.
+
+    python adversarial.py --data OUT/data --latents OUT/unet --mini ../src/sliderspace/assets/mini --turbo OUT/turbo \\
+        --out OUT/sharp
+
+A guess that a squared error has taught is a mean of all that may be meant, and four of them are soft where a teacher of
+this size is unsure itself. The critic, as in adversarial distillation in latents (Sauer et al. 2024, arXiv 2403.12015;
+DMD2, Yin et al. 2024, arXiv 2405.14867), is the model's own UNet learning on, with three small heads on its features:
+told the caption, it sees real latents and guesses with equal noise. The student is shown what its own steps lead to. A
+squared error to where it began (`--anchor`) keeps seeds and prompts what they were."""
+
+import time
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from classes import table
+from common import Run, arguments
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from peft import LoraConfig
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from turbo import LAYERS, STEPS, Teacher, save
+from unet import KEPT
+from words import caption
+
+STEP_SHARE = (0.15, 0.2, 0.3, 0.35)  # how often the student is taught each of its steps: the later, the more is seen
+NOISIEST = 600  # of 1000: with more noise than this, real and drawn latents look alike
+WIDTH = 96  # channels of a head
+
+
+class Critic(nn.Module):
+    """Noised latents [B, 32, 8, 8] at t [B], told states -> a score a place [B, places]: above 0 for real ones."""
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        self.unet = unet
+        self._features: list[Tensor] = []
+        parts = (unet.down_blocks[0].attentions[0], unet.mid_block, unet.up_blocks[1].attentions[-1])
+        widths = (unet.config.block_out_channels[i] for i in (0, 1, 0))
+        for part in parts:
+            part.register_forward_hook(self._keep)
+        self.heads = nn.ModuleList(self._head(width) for width in widths)
+
+    def _keep(self, _: nn.Module, __: object, out: object) -> None:
+        self._features.append(out[0] if isinstance(out, tuple) else getattr(out, "sample", out))
+
+    @staticmethod
+    def _head(width: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.GroupNorm(16, width, affine=False),
+            nn.Conv2d(width, WIDTH, 1),
+            nn.SiLU(),
+            nn.Conv2d(WIDTH, WIDTH, 3, 1, 1),
+            nn.GroupNorm(8, WIDTH),
+            nn.SiLU(),
+            nn.Conv2d(WIDTH, WIDTH, 3, 1, 1),
+            nn.SiLU(),
+            nn.Conv2d(WIDTH, 1, 1),
+        )
+
+    def forward(self, x: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        self._features.clear()
+        with torch.autocast(x.device.type, torch.bfloat16):
+            self.unet(x.contiguous(memory_format=torch.channels_last), t, states)
+        scores = [head(z.float()).flatten(1) for head, z in zip(self.heads, self._features, strict=True)]
+        self._features.clear()
+        return torch.cat(scores, 1)
+
+
+class Steps:
+    """The student's way from noise to a picture, on its teacher's table."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.t_T, self.a_T, self.s_T = teacher.t_T, teacher.a_T, teacher.s_T
+
+    def guess(self, unet: UNet2DConditionModel, x: Tensor, n: int, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean latents and noise that a network sees in x before step n."""
+        with torch.autocast(x.device.type, torch.bfloat16):
+            v = unet(x, self.t_T[n], states).sample
+        a, s = self.a_T[n], self.s_T[n]
+        return a * x - s * v.float(), s * x + a * v.float()
+
+    @torch.no_grad()
+    def before(self, unet: UNet2DConditionModel, x: Tensor, n: int, states: Tensor) -> Tensor:
+        """Where noise x has come to before step n."""
+        for k in range(n):
+            clean, noise = self.guess(unet, x, k, states)
+            x = self.a_T[k + 1] * clean + self.s_T[k + 1] * noise
+        return x
+
+
+def noised(z: Tensor, abar: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Latents with a little or much noise, and how much: t [B]."""
+    t = torch.from_numpy((rng.random(len(z)) ** 1.3 * NOISIEST).astype(np.int64)).to(z.device)
+    a, s = abar[t].sqrt().view(-1, 1, 1, 1), (1 - abar[t]).sqrt().view(-1, 1, 1, 1)
+    return a * z + s * torch.randn_like(z), t
+
+
+def load_student(unet: UNet2DConditionModel, rank: int, state: Path) -> UNet2DConditionModel:
+    """A copy of the UNet with the averaged LoRA that the distillation ended with, before it was cut."""
+    student = deepcopy(unet)
+    student.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=LAYERS))
+    values = load_file(state)
+    for name, p in student.named_parameters():
+        if p.requires_grad:
+            p.data.copy_(values[f"ema/{name}"])
+    return student
+
+
+def main() -> None:
+    o = arguments(
+        "Sharpen the distilled model",
+        latents="",
+        mini="",
+        turbo="",
+        images=36_000,
+        batch=32,
+        lr=2e-4,
+        critic_lr=1e-4,
+        anchor=0.3,
+        weight=0.3,
+        plain=0.5,
+        rank=8,
+        ema=0.995,
+    )
+    torch.set_flush_denormal(True)
+    pipe = StableDiffusionPipeline.from_pretrained(
+        Path(o.mini) / "pipeline", torch_dtype=torch.float32, use_safetensors=True
+    ).to(o.device)
+    pipe.unet.requires_grad_(False).to(memory_format=torch.channels_last)
+    abar = pipe.scheduler.alphas_cumprod.to(o.device)
+    teacher = Teacher(pipe, 1, 0.0)
+    steps = Steps(teacher)
+    student = load_student(pipe.unet, o.rank, Path(o.turbo) / "state.safetensors")
+    begun = deepcopy(student).requires_grad_(False)
+    critic = Critic(pipe.unet.requires_grad_(True))
+    creatures = table(o.data, "train")
+    z_all = torch.cat([load_file(path)["latents"] for path in sorted(Path(o.latents).glob("latents-train*"))])
+    run = partial(Run, images=o.images, batch=o.batch, betas=(0.0, 0.99), decay=0.0, warmup=60)
+    learner = run(student, o.out / "state.safetensors", lr=o.lr, ema=o.ema)
+    judge = run(critic, o.out / "critic.safetensors", lr=o.critic_lr, ema=0.0, quick={"heads": 10.0})
+
+    saved = time.time()
+    for index in learner.batches(len(z_all), o.seed):
+        rng = np.random.default_rng((o.seed, 3, learner.step))
+        kept = [KEPT[:1] if rng.random() < o.plain else KEPT for _ in index]
+        states = teacher.states([caption(creatures[i], rng, keep) for i, keep in zip(index, kept, strict=True)])
+        real = z_all[index].to(o.device).float()
+        n = int(rng.choice(STEPS, p=STEP_SHARE))
+        x = steps.before(student, torch.randn_like(real).contiguous(memory_format=torch.channels_last), n, states)
+        drawn, _ = steps.guess(student, x, n, states)
+        with torch.no_grad():
+            before, _ = steps.guess(begun, x, n, states)
+        critic.requires_grad_(False)
+        wanted = -critic(*noised(drawn, abar, rng), states).mean()
+        learner.update(o.weight * wanted + o.anchor * nn.functional.mse_loss(drawn, before))
+
+        critic.requires_grad_(True)
+        x, t = noised(torch.cat([real, drawn.detach()]), abar, rng)
+        on_real, on_drawn = critic(x, t, states.repeat(2, 1, 1)).chunk(2)
+        hinge = (1 - on_real).relu().mean() + (1 + on_drawn).relu().mean()
+        judge.update(hinge)
+        if time.time() - saved > 60 or learner.seen >= learner.total:
+            saved = time.time()
+            print(f"{learner.seen:>8} images  critic {hinge.item():.3f}  student {wanted.item():.3f}", flush=True)
+            judge.save()
+            learner.save()
+    learner.use_ema()
+    save(student, o.out / "final", o.rank)
+
+
+if __name__ == "__main__":
+    main()

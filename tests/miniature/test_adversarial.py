@@ -1,0 +1,73 @@
+"""The distilled model against a critic: the student's own way is diffusers', and the critic learns what it is for."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "miniature"))
+
+from adversarial import NOISIEST, Critic, Steps, noised
+from turbo import STEPS, Teacher
+
+from sliderspace.models.backbones import PRESETS
+
+TEXTS = ["a monster", "a red dragon"]
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Teacher:
+    pipe = StableDiffusionPipeline.from_pretrained(PRESETS["mini"].folder, torch_dtype=torch.float32)
+    pipe.unet.requires_grad_(False)
+    return Teacher(pipe, 1, 0.0)
+
+
+def test_the_students_way_is_diffusers_own(teacher: Teacher) -> None:
+    steps, states = Steps(teacher), teacher.states(TEXTS)
+    begun = x = torch.randn(len(TEXTS), 32, 8, 8, generator=torch.Generator().manual_seed(5))
+    plan = DDIMScheduler.from_config(teacher.pipe.scheduler.config)
+    plan.set_timesteps(STEPS)
+    for n, t in enumerate(plan.timesteps):
+        torch.testing.assert_close(steps.before(teacher.unet, begun, n, states), x, rtol=1e-3, atol=1e-3)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            v = teacher.unet(x, t, states).sample.float()
+        x = plan.step(v, t, x).prev_sample
+    with torch.no_grad():
+        clean, _ = steps.guess(teacher.unet, steps.before(teacher.unet, begun, STEPS - 1, states), STEPS - 1, states)
+    torch.testing.assert_close(clean, x, rtol=1e-3, atol=1e-3)
+
+
+def test_noise_is_of_the_level_that_is_told(teacher: Teacher) -> None:
+    abar = teacher.pipe.scheduler.alphas_cumprod
+    x, t = noised(torch.ones(512, 4, 8, 8), abar, np.random.default_rng(0))
+    assert 0 <= t.min() < 20 and 0.9 * NOISIEST < t.max() < NOISIEST
+    for row in (t.argmin(), t.argmax()):
+        assert abs(x[row].mean() - abar[t[row]].sqrt()) < 0.3
+        assert abs(x[row].std() - (1 - abar[t[row]]).sqrt()) < 0.15
+
+
+def test_the_critic_learns_to_tell_and_says_which_way(teacher: Teacher) -> None:
+    torch.manual_seed(0)
+    critic = Critic(teacher.unet.requires_grad_(True))
+    states, t = teacher.states(["a monster"] * 8), torch.full((8,), 100)
+    real, drawn = torch.randn(8, 32, 8, 8), torch.randn(8, 32, 8, 8) + 0.5
+    adam = torch.optim.Adam(critic.parameters(), lr=3e-4)
+
+    def gap() -> torch.Tensor:
+        on_real, on_drawn = critic(torch.cat([real, drawn]), t.repeat(2), states.repeat(2, 1, 1)).chunk(2)
+        return (1 - on_real).relu().mean() + (1 + on_drawn).relu().mean()
+
+    first = gap()
+    for _ in range(8):
+        adam.zero_grad()
+        loss = gap()
+        loss.backward()
+        adam.step()
+    assert loss < 0.7 * first
+    critic.requires_grad_(False)
+    moved = drawn.clone().requires_grad_()
+    critic(moved, t, states).mean().backward()
+    assert moved.grad is not None and moved.grad.mean() < 0, "toward the real ones"
