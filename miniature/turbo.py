@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import Run, arguments
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor
 from factors import draw
 from peft import LoraConfig
@@ -124,10 +124,10 @@ def cut(layers: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
     return found
 
 
-def save(unet: UNet2DConditionModel, out: Path, rank: int) -> None:
-    """The LoRA alone, fp16, as StableDiffusionPipeline.load_lora_weights reads it."""
-    layers = {name: value.half().contiguous() for name, value in cut(get_peft_model_state_dict(unet), rank).items()}
-    StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=layers)
+def save(layers: dict[str, Tensor], out: Path, rank: int) -> None:
+    """A UNet's LoRA, fp16, as StableDiffusionPipeline.load_lora_weights reads it."""
+    short = {name: value.half().contiguous() for name, value in cut(layers, rank).items()}
+    StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=short)
     (out / "pytorch_lora_weights.safetensors").chmod(0o644)  # safetensors writes files that nobody else may read
 
 
@@ -164,7 +164,7 @@ def main() -> None:
 
     run.train(o.batch, o.seed, loss_of)
     run.use_ema()
-    save(unet, o.out / "final", o.kept)
+    save(get_peft_model_state_dict(unet), o.out / "final", o.kept)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "miniature"))
 
-from adversarial import NOISIEST, Critic, Steps, noised
+from adversarial import NOISIEST, Critic, Steps, between, noised
 from turbo import STEPS, Teacher
 
 from sliderspace.models.backbones import PRESETS
@@ -71,3 +71,19 @@ def test_the_critic_learns_to_tell_and_says_which_way(teacher: Teacher) -> None:
     moved = drawn.clone().requires_grad_()
     critic(moved, t, states).mean().backward()
     assert moved.grad is not None and moved.grad.mean() < 0, "toward the real ones"
+
+
+def test_half_the_way_is_the_mean_of_what_both_change() -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def lora(rank: int) -> dict[str, torch.Tensor]:
+        down, up = torch.randn(rank, 6, generator=random), torch.randn(5, rank, generator=random)
+        return {"a.lora_A.weight": down, "a.lora_B.weight": up}
+
+    def change(layers: dict[str, torch.Tensor]) -> torch.Tensor:
+        return layers["a.lora_B.weight"] @ layers["a.lora_A.weight"]
+
+    first, second = lora(2), lora(3)
+    for share in (0.0, 0.5, 1.0):
+        mean = torch.lerp(change(first), change(second), share)
+        torch.testing.assert_close(change(between(first, second, share)), mean)
