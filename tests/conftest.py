@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
-# No limit of time: a machine that halts for a second while a value is drawn is no fault of the code.
-hypothesis.settings.register_profile(
-    "house", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True)
+
 hypothesis.settings.load_profile("house")
 
 
