@@ -43,6 +43,7 @@ def _seeds() -> None:
     if "torch" in sys.modules:  # tests that do not need it should not wait for it
         sys.modules["torch"].set_num_threads(1)
         sys.modules["torch"].manual_seed(0)
+        sys.modules["torch"].set_flush_denormal(False)  # a script of the miniature's sets it for its whole process
 
 
 MANY = 300  # modules imported since the last time
