@@ -19,7 +19,11 @@ often, has the most to vary, and is otherwise a tenth of them.
 
 `--start FOLDER --guided 2` then builds guidance into those weights (as Meng et al. 2023, arXiv 2210.03142, but guided
 away from the bare prompt of the same kind and not from the empty one): a prompt gives what it says without the second
-call, and a bare prompt keeps its whole variety."""
+call, and a bare prompt keeps its whole variety. With `--departing` those captions alone are guided, once more than the
+others, and what every other caption gives is held where it is.
+
+`--only_slow 1` learns nothing but the embeddings of those words: a prompt that says none of them gives what it gave, to
+the bit, and whatever was measured with it holds."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -37,19 +41,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from vae import load
-from words import background, caption, has, poses
+from words import background, caption, colouring, has, poses
 
 NOUNS = ("creature", *KINDS)
 NO_TEXT = 0.1  # share of captions left empty, so that classifier-free guidance can be used
 SLOW = (  # groups of words that are the last to be learnt, since they call what is seldom or small
     ("no horns",),
     ("three eyes", "one eye"),
+    ("two eyes",),
+    ("teal",),
     ("small eyes", "big eyes"),
     ("mouth open",),
     ("sleepy",),
     ("purple background", "teal background"),
     ("long horns", "spikes", "spots", "stripes", "a small head", "a big head"),
 )
+LEFT = "purple background"  # of these words: taught alone they made purple grounds fewer (docs/log.md)
 KEPT = (0.0, 0.5, 1.0)  # captions here say more than a CLIP's: a departure is rare, and its word is to be learnt
 
 
@@ -131,6 +138,15 @@ class Words:
         return self.tower(tokens.input_ids.to(self.device)).last_hidden_state
 
 
+def learn_only_slow(words: Words) -> None:
+    """Leave the embeddings of the words of SLOW, articles and LEFT aside, as all there is to learn of a text tower."""
+    said = words.tokenizer(" ".join(word.removeprefix("a ") for group in SLOW for word in group)).input_ids
+    rows = sorted({*said} - {*words.tokenizer(LEFT).input_ids})  # which holds what begins and ends a text, too
+    table = words.tower.requires_grad_(False).get_input_embeddings().weight.requires_grad_()
+    learnt = torch.zeros(len(table), 1, device=table.device).index_fill_(0, torch.tensor(rows, device=table.device), 1)
+    table.register_hook(lambda gradient: gradient * learnt)
+
+
 @torch.no_grad()
 def louder(tower: nn.Module, times: float) -> None:
     """Let the words themselves be heard in a text tower's states, beside what its layers make of them: trained from
@@ -145,16 +161,18 @@ def bare(text: str) -> str:
 
 
 @torch.no_grad()
-def guided(teacher: UNet2DConditionModel, words: Words, x: Tensor, t: Tensor, texts: list[str], push: float) -> Tensor:
-    """The teacher's v, pushed `push` times further away from what the bare prompt gives."""
+def guided(
+    teacher: UNet2DConditionModel, words: Words, x: Tensor, t: Tensor, texts: list[str], push_B: Tensor
+) -> Tensor:
+    """The teacher's v, row b pushed `push_B[b]` times further away from what the bare prompt gives."""
     states = torch.cat([words.states(texts), words.states([bare(text) for text in texts])])
     v, v_bare = teacher(torch.cat([x, x]), t.repeat(2), states).sample.float().chunk(2)
-    return v + push * (v - v_bare)
+    return v + push_B.view(-1, 1, 1, 1) * (v - v_bare)
 
 
 def slow(creatures: list[Creature]) -> list[list[int]]:
     """Of each group of SLOW, the places of the creatures that have what one of its words says."""
-    said = [{*has(c), *poses(c), background(c)} for c in creatures]
+    said = [{*has(c), *poses(c), colouring(c), background(c)} for c in creatures]
     return [[i for i, words in enumerate(said) if not words.isdisjoint(group)] for group in SLOW]
 
 
@@ -169,6 +187,7 @@ def main() -> None:
         start="",
         guided=1.0,
         learn_words=0,
+        only_slow=0,
         louder=1.0,
         ema=0.9995,
         departing=0.0,
@@ -176,15 +195,20 @@ def main() -> None:
     )
     torch.set_flush_denormal(True)
     z_all, creatures = latents(o.data, "train", o.vae, o.out, o.device), table(o.data, "train")
-    words = Words(o.clip, o.device, learn=bool(o.learn_words))
+    words = Words(o.clip, o.device, learn=bool(o.learn_words or o.only_slow))
     louder(words.tower, o.louder)  # a state that is there already has it in its weights
     unet = load_unet(Path(o.start)) if o.start else build()
     unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
-    teacher = deepcopy(unet).requires_grad_(False)
+    teacher, first = deepcopy(unet).requires_grad_(False), words
+    if o.only_slow:
+        first = Words(o.clip, o.device)
+        unet.requires_grad_(False)
+        learn_only_slow(words)
     abar = scheduler().alphas_cumprod.to(o.device)
     both = nn.ModuleDict({"unet": unet, "words": words.tower})
-    run = Run(both, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=o.ema)
+    decay = 0.0 if o.only_slow else 0.01  # which would move every other word
+    run = Run(both, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=o.ema, decay=decay)
 
     groups = slow(creatures) if o.departing else []
 
@@ -209,14 +233,15 @@ def main() -> None:
         a, s = abar[t].sqrt().view(-1, 1, 1, 1), (1 - abar[t]).sqrt().view(-1, 1, 1, 1)
         x = a * z0 + s * noise
         with torch.autocast(o.device.type, torch.bfloat16):
-            target = guided(teacher, words, x, t, texts, o.guided - 1) if o.guided > 1 else a * noise - s * z0
+            push_B = torch.tensor([(o.guided - 1) * (bool(said) or not groups) for said in certain], device=o.device)
+            target = guided(teacher, first, x, t, texts, push_B) if o.guided > 1 else a * noise - s * z0
             v = unet(x, t, words.states(texts)).sample
         return nn.functional.mse_loss(v.float(), target), ""
 
     run.train(len(z_all), o.seed, loss_of)
     run.use_ema()
     unet.half().save_pretrained(o.out / "final")
-    if o.learn_words:
+    if o.learn_words or o.only_slow:
         words.tower.half().save_pretrained(o.out / "text")
         CLIPTokenizer.from_pretrained(o.clip).save_pretrained(o.out / "text")  # one in use keeps how it padded
 

@@ -139,9 +139,9 @@ def _with_tone(sat: float, light: float, name: str, keep: float, rng: Generator)
     return f"{said} {name}" if said and rng.random() < keep and name not in ("white", "brown") else name
 
 
-def _subject(c: Creature, keep: float, rng: Generator) -> str:
+def _subject(c: Creature, keep: float, rng: Generator, certain: Collection[str]) -> str:
     words = _kept(adjectives(c), keep, rng)
-    if COLOUR not in HIDES.get(c.style, ()) and rng.random() < max(0.35, keep):
+    if colouring(c) and (rng.random() < max(0.35, keep) or body(c) in certain):
         words.append(_with_tone(c["sat"], c["light"], body(c), keep, rng))
     words.append("creature" if rng.random() < CREATURE else c.kind)
     article = "an" if words[0][0] in "aeiou" else "a"
@@ -155,16 +155,21 @@ def _style(c: Creature, alone: bool, rng: Generator) -> str:
     return "" if not said else f" in {c.style} style" if alone and rng.random() < 0.5 else f", {c.style} style"
 
 
+def colouring(c: Creature) -> str:
+    """The body's "teal", or nothing where the style hides it."""
+    return "" if COLOUR in HIDES.get(c.style, ()) else body(c)
+
+
 def background(c: Creature) -> str:
     """ "teal background", or nothing where the style hides it."""
     return "" if GROUND in HIDES.get(c.style, ()) else f"{ground(c)} background"
 
 
 def caption(c: Creature, rng: Generator, keeps: tuple[float, ...] = KEEPS, certain: Collection[str] = ()) -> str:
-    """One true caption, leaving out a random part of what could be said, but nothing `certain` of what follows the
-    noun."""
+    """One true caption, leaving out a random part of what could be said, but neither the body's colour nor anything
+    that follows the noun where it is `certain`."""
     keep = float(rng.choice(keeps))
-    text = _subject(c, keep, rng)
+    text = _subject(c, keep, rng, certain)
     owned = _kept(has(c), keep, rng, certain)
     rng.shuffle(owned)
     if owned:

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "miniature"))
 
-from adversarial import NOISIEST, Critic, Steps, between, noised
+from adversarial import NOISIEST, Critic, Steps, between, load_student, noised
 from turbo import STEPS, Teacher
 
 from sliderspace.models.backbones import PRESETS
 
+NAME = "pytorch_lora_weights.safetensors"
 TEXTS = ["a monster", "a red dragon"]
 
 
@@ -27,17 +29,42 @@ def teacher() -> Teacher:
 
 def test_the_students_way_is_diffusers_own(teacher: Teacher) -> None:
     steps, states = Steps(teacher), teacher.states(TEXTS)
-    begun = x = torch.randn(len(TEXTS), 32, 8, 8, generator=torch.Generator().manual_seed(5))
+    x = torch.randn(len(TEXTS), 32, 8, 8, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        taught = steps.taught(teacher.unet, x, states, range(STEPS))
     plan = DDIMScheduler.from_config(teacher.pipe.scheduler.config)
     plan.set_timesteps(STEPS)
-    for n, t in enumerate(plan.timesteps):
-        torch.testing.assert_close(steps.before(teacher.unet, begun, n, states), x, rtol=1e-3, atol=1e-3)
+    for (n, begun, _), t in zip(taught, plan.timesteps, strict=True):
+        torch.testing.assert_close(begun, x, rtol=1e-3, atol=1e-3)
+        assert n == plan.timesteps.tolist().index(t)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             v = teacher.unet(x, t, states).sample.float()
         x = plan.step(v, t, x).prev_sample
+    torch.testing.assert_close(taught[-1][2], x, rtol=1e-3, atol=1e-3)
+
+
+def test_only_the_steps_that_are_taught_have_a_gradient(teacher: Teacher) -> None:
+    steps, states = Steps(teacher), teacher.states(TEXTS)
+    x = torch.randn(len(TEXTS), 32, 8, 8, generator=torch.Generator().manual_seed(5)).requires_grad_()
+    taught = steps.taught(teacher.unet, x, states, [0, 2])
+    assert [n for n, *_ in taught] == [0, 2]
+    assert taught[0][2].requires_grad and not taught[1][1].requires_grad, "what led there is taken as given"
+
+
+def test_a_student_begins_as_a_lora_of_lower_rank(teacher: Teacher) -> None:
+    """The shipped one, told diffusers' own way and ours; then there is more for it to learn."""
+    turbo = Path(PRESETS["mini"].folder).parent / "turbo"
+    rank = 2 + max(len(w) for n, w in load_file(turbo / NAME).items() if ".lora_A." in n)
+    student = load_student(teacher.unet, rank, turbo)
+    pipe = StableDiffusionPipeline.from_pretrained(PRESETS["mini"].folder, torch_dtype=torch.float32)
+    pipe.load_lora_weights(turbo, weight_name=NAME)
+    x, t = torch.randn(2, 32, 8, 8, generator=torch.Generator().manual_seed(3)), torch.tensor([700, 200])
     with torch.no_grad():
-        clean, _ = steps.guess(teacher.unet, steps.before(teacher.unet, begun, STEPS - 1, states), STEPS - 1, states)
-    torch.testing.assert_close(clean, x, rtol=1e-3, atol=1e-3)
+        ours, theirs = (unet(x, t, teacher.states(TEXTS)).sample for unet in (student, pipe.unet))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+    assert all(
+        min(w.flatten(1).shape) >= rank for n, w in student.named_parameters() if "lora_" in n and "conv" not in n
+    )
 
 
 def test_noise_is_of_the_level_that_is_told(teacher: Teacher) -> None:
@@ -47,6 +74,14 @@ def test_noise_is_of_the_level_that_is_told(teacher: Teacher) -> None:
     for row in (t.argmin(), t.argmax()):
         assert abs(x[row].mean() - abar[t[row]].sqrt()) < 0.3
         assert abs(x[row].std() - (1 - abar[t[row]]).sqrt()) < 0.15
+
+
+def test_pairs_are_shown_with_the_same_noise(teacher: Teacher) -> None:
+    z = torch.cat([torch.zeros(16, 4, 8, 8), torch.ones(16, 4, 8, 8)])
+    abar = teacher.pipe.scheduler.alphas_cumprod
+    x, t = noised(z, abar, np.random.default_rng(0), copies=2)
+    assert t[:16].equal(t[16:])
+    torch.testing.assert_close((x[16:] - x[:16])[:, 0, 0, 0], abar[t[:16]].sqrt(), rtol=0, atol=1e-5)
 
 
 def test_the_critic_learns_to_tell_and_says_which_way(teacher: Teacher) -> None:
