@@ -56,7 +56,7 @@ SLOW = (  # groups of words that are the last to be learnt, since they call what
     ("purple background", "teal background"),
     ("long horns", "spikes", "spots", "stripes", "a small head", "a big head"),
 )
-LEFT = "purple background"  # of these words: taught alone they made purple grounds fewer (docs/log.md)
+LEFT = "no purple background"  # of these words: taught alone they moved grounds to pink (docs/log.md)
 KEPT = (0.0, 0.5, 1.0)  # captions here say more than a CLIP's: a departure is rare, and its word is to be learnt
 
 
