@@ -6,7 +6,7 @@ the gradients, Adam. Held-out checks and checkpoints fall outside: they come onc
 
 Floor: the plain parts as their libraries load them, and nothing of ours: forward and backward of diffusers' UNet,
 diffusers' decoder and transformers' CLIP tower, on latents that require a gradient. Same shapes, precision, memory
-layout and micro-batches.
+layout and micro-batches. Neither is compiled, but for the update where `--compile` asks for it.
 
 Update and floor take turns; a ratio is the median over rounds of the ratio within the round.
 """
@@ -17,6 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -128,17 +129,20 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return settled() - start
 
 
-def measure(subject: Subject, count: int, lanes: int, rounds: int, checkpoint: Path) -> dict[str, float]:
+def measure(
+    subject: Subject, count: int, lanes: int, rounds: int, checkpoint: Path, compiled: bool = False
+) -> dict[str, float]:
     """Times in milliseconds and their ratio at `count` sliders."""
     objective, data = subject.objective(count)
     updates: Iterator[object] = train(
         objective, data, data, seed=0, lanes=lanes, checkpoint=checkpoint, fingerprint="bench"
     )
     turns = (lambda: next(updates), subject.floor(count, lanes))
-    for _ in range(min(WARM_UP, rounds)):
-        for work in turns:
-            work()
-    times = [[seconds(work, subject.backbone.device) for work in turns] for _ in range(rounds)]
+    with objective.compiled() if compiled else nullcontext():
+        for _ in range(min(WARM_UP, rounds)):
+            for work in turns:
+                work()
+        times = [[seconds(work, subject.backbone.device) for work in turns] for _ in range(rounds)]
     update, below = (1000 * median(column) for column in zip(*times, strict=True))
     return {
         "sliders": count,
@@ -167,7 +171,7 @@ def shown(rows: list[dict[str, float]], about: dict[str, Any]) -> str:
     title = (
         "one training update beside forward + backward of the plain UNet, decoder and CLIP tower\n"
         f"{about['where']}, {about['precision']}, {about['threads']} threads, {about['lanes']} lanes at a time, median "
-        f"of {about['rounds']} rounds"
+        f"of {about['rounds']} rounds{', the update compiled' * about['compiled']}"
     )
     head = "   ".join(name for name, _ in COLUMNS.values())
     lines = ["   ".join(f"{r[key]:{len(name)}.{places}f}" for key, (name, places) in COLUMNS.items()) for r in rows]
@@ -185,6 +189,7 @@ def main() -> None:
     parser.add_argument(
         "--sliders", type=int, nargs="+", default=list(COUNTS), choices=range(1, max(COUNTS) + 1), metavar="K"
     )
+    parser.add_argument("--compile", action="store_true", help="time the update of `--compile`; minutes to begin with")
     parser.add_argument("--json", action="store_true", help="print the numbers for a program")
     options = parser.parse_args()
     if min(options.rounds, options.lanes, options.threads or 1) < 1:
@@ -194,7 +199,7 @@ def main() -> None:
     subject = Subject(options.precision)
     with tempfile.TemporaryDirectory() as folder:
         none = Path(folder) / "none.safetensors"
-        rows = [measure(subject, k, options.lanes, options.rounds, none) for k in options.sliders]
+        rows = [measure(subject, k, options.lanes, options.rounds, none, options.compile) for k in options.sliders]
     device = subject.backbone.device
     about = {
         "where": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {os.cpu_count()} cores",
@@ -202,6 +207,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "lanes": options.lanes,
         "rounds": options.rounds,
+        "compiled": options.compile,
         "torch": torch.__version__,
     }
     print(json.dumps({**about, "rows": rows}, indent=1) if options.json else shown(rows, about))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sliderspace.core.batches import BatchSize
-from sliderspace.core.errors import TrainingFailed
+from sliderspace.core.errors import BadInput, TrainingFailed
 from sliderspace.core.settings import Targets, Up
 from sliderspace.method.directions import Directions
 from sliderspace.method.objective import SMOOTH, Lanes, Objective, Recipe, draw
@@ -488,3 +488,35 @@ def test_a_failed_training_leaves_the_last_good_state(
     path = tmp_path / "partial.safetensors"
     if path.exists():
         assert all(t.isfinite().all() for t in load_tensors(path, kind="training")[0].values())
+
+
+# ---- compiled
+
+
+def test_compiled_updates_are_the_plain_ones_of_two_programs(
+    make: Make, seen: Trajectories, unseen: Trajectories, tmp_path: Path
+) -> None:
+    """Networks up to x̃₀, and what is seen in it: each compiled once and whole, for all updates and for both signs."""
+    from torch._dynamo.testing import CompileCounter
+
+    counter = CompileCounter()
+    plain, compiled = (make(updates=6, seed=1) for _ in range(2))
+    for name in ("plain", "compiled"):
+        (tmp_path / name).mkdir()
+    run(plain, seen, unseen, tmp_path / "plain")
+    hooks = [len(layer._forward_hooks) for layer in compiled.bank.layers.values()]
+    with compiled.compiled(counter):
+        run(compiled, seen, unseen, tmp_path / "compiled")
+    assert counter.frame_count == 2
+    for name, value in values(plain).items():
+        assert value.equal(values(compiled)[name])
+    assert [len(layer._forward_hooks) for layer in compiled.bank.layers.values()] == hooks
+
+
+def test_where_nothing_compiles_the_user_is_told(make: Make, seen: Trajectories) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no C++ compiler")
+
+    objective = make()
+    with objective.compiled(broken), pytest.raises(BadInput, match=r"(?s)torch\.compile.*Leave out --compile"):
+        objective.descend(seen, lanes_of(K, 1.0))

@@ -191,6 +191,8 @@ def run_stages(values: Values, *stages: str, report: bool = True) -> None:
             models, changes = begin(settings, speed, folder, replace=bool(values.get("replace")))
             for line in changes:
                 typer.echo(f"changed since the last run: {shown(line)}", err=True)
+            if speed.compile:
+                typer.echo("the first update compiles the networks, which takes minutes", err=True)
             watch(run(models, stages, share, engine), quiet=values["as_json"])
             answer: Values = {"folder": str(folder.root)}
             if report and folder.whole_space():

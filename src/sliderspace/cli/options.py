@@ -39,11 +39,11 @@ SAMPLED = (
 FITTED = ("sliders", "centring", "rotation", "control")
 TRAINED = ("rank", "targets", "up", "objective", "both_signs", "until", "hold", "updates", "lr")
 DRAWING = ("device", "batch")
-UPDATING = (*DRAWING, "lanes", "checkpointing")
+UPDATING = (*DRAWING, "lanes", "checkpointing", "compile")
 WORDS = ("eta",)  # of sliders asked for in words
 PANELS = {"Model and sampling": SAMPLED, "Directions": FITTED, "Training": (*TRAINED, *WORDS), "This machine": UPDATING}
 ENGINE = ("engine", "workers", "gpus")
-SPELLED = {"both_signs": "--both-signs/--one-sign", "checkpointing": "--checkpointing"}
+SPELLED = {"both_signs": "--both-signs/--one-sign", "checkpointing": "--checkpointing", "compile": "--compile"}
 
 PROMPTS = "Prompts"
 WORKERS = "Workers"

@@ -6,6 +6,7 @@ gathered from the files of its tasks.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -125,17 +126,20 @@ def train_group(models: Models, index: int) -> Iterator[Update]:
     bank = models.bank(group)
     seed, made_from = models.settings.seed, models.prints.trained
     history: list[Update] = []
-    for update in train(
-        objective_of(models, group, bank),
+    objective = objective_of(models, group, bank)
+    updates = train(
+        objective,
         models.seen,
         models.unseen,
         seed=seed,
         lanes=models.lanes,
         checkpoint=checkpoint,
         fingerprint=_of(made_from, f"{group.start} to {group.stop}"),  # with other lanes the groups are others
-    ):
-        history += [update] if update.held_out_K else []
-        yield update
+    )
+    with objective.compiled() if models.speed.compile else nullcontext():
+        for update in updates:
+            history += [update] if update.held_out_K else []
+            yield update
     for place, k in enumerate(group):
         held = [[update.index + 1, update.held_out_K[place]] for update in history if update.held_out_K]
         values = {name: v[place] for name, v in bank.tensors().items()}

@@ -2,9 +2,10 @@
 encoder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sliderspace.core.seeds import generator_for
+from sliderspace.method.compiling import Backend, while_training
 from sliderspace.method.denoise import predict
 from sliderspace.method.directions import Directions
 from sliderspace.method.sliders import SliderBank
@@ -88,11 +90,27 @@ class LaneLoss(ABC):
     """Lanes -> (loss, alignment) a lane: what the training loop asks for. `alignment` is the cosine of what a slider
     does with what it is to do."""
 
+    networks: tuple[str, ...] = ("guess",)  # the calls of networks that an update descends through
+
     def __init__(self, backbone: Backbone, condition: Condition, bank: SliderBank, recipe: Recipe) -> None:
         self.backbone = backbone
         self.condition = condition
         self.bank = bank
         self.recipe = recipe
+        self.guess = partial(predict, backbone)
+
+    @contextmanager
+    def compiled(self, backend: Backend = "inductor") -> Generator[None]:
+        """Within the block, updates run the networks as programs that torch.compile makes of them at the first one:
+        minutes once, and then a quarter to a third less time. The same values to a rounding."""
+        plain = {name: getattr(self, name) for name in self.networks}
+        with self.bank.standing():
+            vars(self).update({name: while_training(call, backend) for name, call in plain.items()})
+            try:
+                yield
+            finally:
+                vars(self).update(plain)
+                torch.compiler.reset()  # these programs are of this bank's hooks; those of the next are others
 
     @abstractmethod
     def without(self, data: Trajectories, lanes: Lanes) -> Tensor:
@@ -131,6 +149,8 @@ class LaneLoss(ABC):
 class Objective(LaneLoss):
     """The method's own: by an encoder, on fixed stored trajectories and directions."""
 
+    networks = ("guess", "seen")
+
     def __init__(
         self,
         backbone: Backbone,
@@ -142,6 +162,7 @@ class Objective(LaneLoss):
     ) -> None:
         super().__init__(backbone, condition, bank, recipe)
         self.encoder = encoder
+        self.seen = lambda x0_BCHW: encoder(backbone.decode(x0_BCHW))
         device = backbone.device
         self.all_v_KD = (
             torch.from_numpy(directions.components_KD).float().to(device)
@@ -163,8 +184,7 @@ class Objective(LaneLoss):
 
     def _delta(self, data: Trajectories, lanes: Lanes, without_BD: Tensor) -> Tensor:
         x, shown = self.shown(data, lanes)
-        x0 = predict(self.backbone, shown, x, data.steps_T[lanes.step_B])
-        return self.encoder(self.backbone.decode(x0)) - without_BD
+        return self.seen(self.guess(shown, x, data.steps_T[lanes.step_B])) - without_BD
 
     def judged(self, data: Trajectories, lanes: Lanes, without: Tensor) -> tuple[Tensor, Tensor]:
         delta_BD = self._delta(data, lanes, without)

@@ -8,7 +8,7 @@ zero row is the base model to the bit, and with no strength set the layers cost 
 import math
 import re
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -56,36 +56,33 @@ def _tokens(x: Tensor) -> Tensor:
 _Acting = tuple[Tensor, Tensor, Tensor | None]  # A, B and, where these are the same for all rows, strengths [B, 1, M]
 
 
-def _adding(a: Tensor, b: Tensor, s_B1M: Tensor | None) -> Any:
-    """A layer's hook: out + s·B(A x) for M rank-1 adaptors a row, A [M, in] and B [M, out] for all rows, or [B, M, ·]
-    for each with s in B. A batch of n·B rows repeats them n times."""
-
-    def add(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        x_BLI, out_BLO = _tokens(inputs[0]), _tokens(out)
-        a_M, b_M = a.to(x_BLI.dtype), b.to(out.dtype)
-        times = len(x_BLI) // len(a if s_B1M is None else s_B1M)
-        s_M = s_B1M
-        if times > 1 and s_M is None:
-            a_M, b_M = a_M.repeat(times, 1, 1), b_M.repeat(times, 1, 1)
-        elif times > 1 and s_M is not None:
-            s_M = s_M.repeat(times, 1, 1)
-        # A product of a matrix and a vector costs a processor several times what multiplying and summing does.
-        alone = a.shape[-2] == 1
-        low_BLM = (x_BLI * a_M).sum(-1, keepdim=True) if alone else x_BLI @ a_M.mT
-        if s_M is not None:
-            low_BLM = (low_BLM * s_M).to(low_BLM.dtype)
-        # One call, which adds in float32 and rounds once at the end: what a slider adds is small beside the sum.
-        low_BLM = low_BLM.to(out.dtype)
-        whole_BLO = (
-            torch.addcmul(out_BLO, low_BLM, b_M)
-            if alone
-            else torch.baddbmm(out_BLO, low_BLM, b_M.expand(len(x_BLI), -1, -1))
-        )
-        if out.ndim == 3:
-            return whole_BLO
-        return (whole_BLO.mT if out.ndim == 4 else whole_BLO).reshape(out.shape)
-
-    return add
+def _added(acting: _Acting, x: Tensor, out: Tensor) -> Tensor:
+    """A layer's out + s·B(A x) for M rank-1 adaptors a row, A [M, in] and B [M, out] for all rows, or [B, M, ·] for
+    each with s in B. A batch of n·B rows repeats them n times."""
+    a, b, s_B1M = acting
+    x_BLI, out_BLO = _tokens(x), _tokens(out)
+    a_M, b_M = a.to(x_BLI.dtype), b.to(out.dtype)
+    times = len(x_BLI) // len(a if s_B1M is None else s_B1M)
+    s_M = s_B1M
+    if times > 1 and s_M is None:
+        a_M, b_M = a_M.repeat(times, 1, 1), b_M.repeat(times, 1, 1)
+    elif times > 1 and s_M is not None:
+        s_M = s_M.repeat(times, 1, 1)
+    # A product of a matrix and a vector costs a processor several times what multiplying and summing does.
+    alone = a.shape[-2] == 1
+    low_BLM = (x_BLI * a_M).sum(-1, keepdim=True) if alone else x_BLI @ a_M.mT
+    if s_M is not None:
+        low_BLM = (low_BLM * s_M).to(low_BLM.dtype)
+    # One call, which adds in float32 and rounds once at the end: what a slider adds is small beside the sum.
+    low_BLM = low_BLM.to(out.dtype)
+    whole_BLO = (
+        torch.addcmul(out_BLO, low_BLM, b_M)
+        if alone
+        else torch.baddbmm(out_BLO, low_BLM, b_M.expand(len(x_BLI), -1, -1))
+    )
+    if out.ndim == 3:
+        return whole_BLO
+    return (whole_BLO.mT if out.ndim == 4 else whole_BLO).reshape(out.shape)
 
 
 class SliderBank(nn.Module):
@@ -114,6 +111,8 @@ class SliderBank(nn.Module):
         self.rank = rank
         self.up = up
         self.indices = range(first, first + count)  # the numbers of these sliders in their space
+        self._now: dict[str, _Acting] = {}  # what acts, by layer
+        self._standing = False
         self.layers = target_layers(denoiser, pattern)
         # Quantized layers hold bytes, and compute in the precision of what is left whole.
         self.dtype = next((p.dtype for p in denoiser.parameters() if p.is_floating_point()), torch.float32)
@@ -155,13 +154,33 @@ class SliderBank(nn.Module):
         if strengths_BK is None or not bool(strengths_BK.any()):
             yield
             return
-        acting = self._acting(strengths_BK)
-        handles = [layer.register_forward_hook(_adding(*acting[path])) for path, layer in self.layers.items()]
+        with nullcontext() if self._standing else self.standing():
+            self._now.update(self._acting(strengths_BK))
+            try:
+                yield
+            finally:
+                self._now.clear()
+
+    @contextmanager
+    def standing(self) -> Generator[None]:
+        """Within the block the layers' hooks stay in place, and do nothing but where `active` says what to add. A
+        compiled denoiser is the same program only while its hooks are the same."""
+        handles = [layer.register_forward_hook(self._hook(path)) for path, layer in self.layers.items()]
+        self._standing = True
         try:
             yield
         finally:
+            self._standing = False
             for handle in handles:
                 handle.remove()
+
+    def _hook(self, path: str) -> Any:
+        now = self._now
+
+        def add(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
+            return _added(now[path], inputs[0], out) if path in now else out
+
+        return add
 
     def _acting(self, strengths_BK: Tensor) -> "dict[str, _Acting]":
         """What acts on each row at each layer. All layers are gathered, scaled and cast together: with few sliders an

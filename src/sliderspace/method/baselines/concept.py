@@ -62,7 +62,7 @@ class ConceptSliders(LaneLoss):
     def judged(self, data: Trajectories, lanes: Lanes, without: Tensor) -> tuple[Tensor, Tensor]:
         x, shown = self.shown(data, lanes)
         before, asked = without
-        moved = predict(self.backbone, shown, x, data.steps_T[lanes.step_B]) - before
+        moved = self.guess(shown, x, data.steps_T[lanes.step_B]) - before
         loss_B = (moved - asked).square().mean((1, 2, 3))
         cos_B = torch.nn.functional.cosine_similarity(moved.detach().flatten(1), asked.flatten(1))
         return loss_B, cos_B

@@ -41,7 +41,7 @@ class Customisation(Objective):
         a, s = (values[step_B].view(-1, 1, 1, 1).to(z) for values in (table.a_T, table.s_T))
         x = a * z + s * self.backbone.noise(lanes.trajectory_B.tolist())
         with self.sliders_on(lanes):
-            x0 = predict(self.backbone, self.condition.rows(self.prompt_K[lanes.slider_B].tolist()), x, step_B)
+            x0 = self.guess(self.condition.rows(self.prompt_K[lanes.slider_B].tolist()), x, step_B)
             loss_B = (x0 - z).square().mean((1, 2, 3))
             loss_B.sum().backward()
         return loss_B.detach(), torch.zeros_like(loss_B)
