@@ -23,8 +23,12 @@ call, and a bare prompt keeps its whole variety. With `--departing` those captio
 others, and what every other caption gives is held where it is.
 
 `--only_slow 1` learns nothing but the embeddings of those words: a prompt that says none of them gives what it gave, to
-the bit, and whatever was measured with it holds."""
+the bit, and whatever was measured with it holds.
+`--rivals 1` does so for the few words that are obeyed least, guided away from what each is most often taken for, and
+with nothing else to be guided by: both captions say all that is true of the picture, and differ in that word. Away from
+the bare prompt "teal" went on past the middle of its hue, and "no horns" learnt the grounds that were drawn with it."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -57,6 +61,15 @@ SLOW = (  # groups of words that are the last to be learnt, since they call what
     ("long horns", "spikes", "spots", "stripes", "a small head", "a big head"),
 )
 LEFT = "no purple background"  # of these words: taught alone they moved grounds to pink (docs/log.md)
+RIVALS = {  # a word that is seldom obeyed: what is drawn in its place, and how far to push away from it
+    "no horns": ("horns", 2.0),
+    "three eyes": ("one eye", 2.0),
+    "two eyes": ("three eyes", 1.5),
+    "teal": ("blue", 0.4),
+    "purple background": ("pink background", 0.8),
+}
+SHARED = "eyes background"  # of these words, with others that are obeyed
+ALONE = 0.6  # share of their captions that say little else
 KEPT = (0.0, 0.5, 1.0)  # captions here say more than a CLIP's: a departure is rare, and its word is to be learnt
 
 
@@ -138,10 +151,10 @@ class Words:
         return self.tower(tokens.input_ids.to(self.device)).last_hidden_state
 
 
-def learn_only_slow(words: Words) -> None:
-    """Leave the embeddings of the words of SLOW, articles and LEFT aside, as all there is to learn of a text tower."""
-    said = words.tokenizer(" ".join(word.removeprefix("a ") for group in SLOW for word in group)).input_ids
-    rows = sorted({*said} - {*words.tokenizer(LEFT).input_ids})  # which holds what begins and ends a text, too
+def learn_only(words: Words, said: str, left: str) -> None:
+    """Leave the embeddings of the words `said`, and not of those `left`, as all there is to learn of a text tower."""
+    tokens, others = words.tokenizer([said, left]).input_ids  # both hold what begins and ends a text
+    rows = sorted({*tokens} - {*others})
     table = words.tower.requires_grad_(False).get_input_embeddings().weight.requires_grad_()
     learnt = torch.zeros(len(table), 1, device=table.device).index_fill_(0, torch.tensor(rows, device=table.device), 1)
     table.register_hook(lambda gradient: gradient * learnt)
@@ -160,20 +173,27 @@ def bare(text: str) -> str:
     return next((f"a {noun}" for noun in NOUNS if noun in text), "")
 
 
+def rival(text: str, word: str) -> str:
+    """The caption with what its word is taken for: "a teal monster, smiling" -> "a blue monster, smiling"."""
+    return text.replace(word, RIVALS[word][0], 1)
+
+
 @torch.no_grad()
 def guided(
-    teacher: UNet2DConditionModel, words: Words, x: Tensor, t: Tensor, texts: list[str], push_B: Tensor
+    teacher: UNet2DConditionModel, words: Words, x: Tensor, t: Tensor, prompts: Sequence[list[str]], push_B: Tensor
 ) -> Tensor:
-    """The teacher's v, row b pushed `push_B[b]` times further away from what the bare prompt gives."""
-    states = torch.cat([words.states(texts), words.states([bare(text) for text in texts])])
-    v, v_bare = teacher(torch.cat([x, x]), t.repeat(2), states).sample.float().chunk(2)
-    return v + push_B.view(-1, 1, 1, 1) * (v - v_bare)
+    """The teacher's v of the first of `prompts`, row b moved `push_B[b]` times from the last of them toward the one
+    before."""
+    states = torch.cat([words.states(texts) for texts in prompts])
+    count = len(prompts)
+    v = teacher(torch.cat([x] * count), t.repeat(count), states).sample.float().chunk(count)
+    return v[0] + push_B.view(-1, 1, 1, 1) * (v[-2] - v[-1])
 
 
-def slow(creatures: list[Creature]) -> list[list[int]]:
-    """Of each group of SLOW, the places of the creatures that have what one of its words says."""
+def slow(creatures: list[Creature], groups: Sequence[Sequence[str]]) -> list[list[int]]:
+    """Of each group of words, the places of the creatures that have what one of them says."""
     said = [{*has(c), *poses(c), colouring(c), background(c)} for c in creatures]
-    return [[i for i, words in enumerate(said) if not words.isdisjoint(group)] for group in SLOW]
+    return [[i for i, words in enumerate(said) if not words.isdisjoint(group)] for group in groups]
 
 
 def main() -> None:
@@ -188,6 +208,7 @@ def main() -> None:
         guided=1.0,
         learn_words=0,
         only_slow=0,
+        rivals=0,
         louder=1.0,
         ema=0.9995,
         departing=0.0,
@@ -195,25 +216,30 @@ def main() -> None:
     )
     torch.set_flush_denormal(True)
     z_all, creatures = latents(o.data, "train", o.vae, o.out, o.device), table(o.data, "train")
-    words = Words(o.clip, o.device, learn=bool(o.learn_words or o.only_slow))
+    few = bool(o.only_slow or o.rivals)  # words, and nothing else
+    words = Words(o.clip, o.device, learn=bool(o.learn_words or few))
     louder(words.tower, o.louder)  # a state that is there already has it in its weights
     unet = load_unet(Path(o.start)) if o.start else build()
     unet = unet.to(o.device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
     teacher, first = deepcopy(unet).requires_grad_(False), words
-    if o.only_slow:
+    called = [(word,) for word in RIVALS] if o.rivals else SLOW
+    if few:
         first = Words(o.clip, o.device)
         unet.requires_grad_(False)
-        learn_only_slow(words)
+        said = " ".join(word.removeprefix("a ") for group in called for word in group)
+        learn_only(words, said, SHARED if o.rivals else LEFT)
     abar = scheduler().alphas_cumprod.to(o.device)
     both = nn.ModuleDict({"unet": unet, "words": words.tower})
-    decay = 0.0 if o.only_slow else 0.01  # which would move every other word
+    decay = 0.0 if few else 0.01  # which would move every other word
     run = Run(both, o.out / "state.safetensors", images=o.images, batch=o.batch, lr=o.lr, ema=o.ema, decay=decay)
 
-    groups = slow(creatures) if o.departing else []
+    groups = slow(creatures, called) if o.departing else []
 
     def kept(said: tuple[str, ...], rng: np.random.Generator) -> tuple[float, ...]:
-        return KEPT[:1] if not said and rng.random() < o.plain else KEPT
+        if said and not o.rivals:
+            return KEPT
+        return KEPT[:1] if rng.random() < (ALONE if said else o.plain) else KEPT
 
     def loss_of(index: np.ndarray) -> tuple[Tensor, str]:
         rng = np.random.default_rng((o.seed, 2, run.step))
@@ -222,7 +248,7 @@ def main() -> None:
         if groups:
             for k in np.flatnonzero(rng.random(len(index)) < o.departing):
                 group = rng.integers(len(groups))
-                index[k], certain[k] = rng.choice(groups[group]), SLOW[group]
+                index[k], certain[k] = rng.choice(groups[group]), called[group]
         texts = [
             "" if not said and rng.random() < NO_TEXT else caption(creatures[i], rng, kept(said, rng), said)
             for i, said in zip(index, certain, strict=True)
@@ -232,16 +258,26 @@ def main() -> None:
         t = (torch.rand(len(z0), device=o.device).sqrt() * 1000).long()  # more of the noisy steps, where words decide
         a, s = abar[t].sqrt().view(-1, 1, 1, 1), (1 - abar[t]).sqrt().view(-1, 1, 1, 1)
         x = a * z0 + s * noise
+        if o.rivals:
+            whole = [
+                caption(creatures[i], rng, (1.0,), said) if said else text
+                for i, said, text in zip(index, certain, texts, strict=True)
+            ]
+            others = [rival(text, said[0]) if said else text for said, text in zip(certain, whole, strict=True)]
+            prompts, push = [texts, whole, others], [RIVALS[said[0]][1] if said else 0.0 for said in certain]
+        else:
+            prompts = [texts, [bare(text) for text in texts]]
+            push = [(o.guided - 1) * (bool(said) or not groups) for said in certain]
         with torch.autocast(o.device.type, torch.bfloat16):
-            push_B = torch.tensor([(o.guided - 1) * (bool(said) or not groups) for said in certain], device=o.device)
-            target = guided(teacher, first, x, t, texts, push_B) if o.guided > 1 else a * noise - s * z0
+            away = torch.tensor(push, device=o.device)
+            target = guided(teacher, first, x, t, prompts, away) if o.guided > 1 or o.rivals else a * noise - s * z0
             v = unet(x, t, words.states(texts)).sample
         return nn.functional.mse_loss(v.float(), target), ""
 
     run.train(len(z_all), o.seed, loss_of)
     run.use_ema()
     unet.half().save_pretrained(o.out / "final")
-    if o.learn_words or o.only_slow:
+    if o.learn_words or few:
         words.tower.half().save_pretrained(o.out / "text")
         CLIPTokenizer.from_pretrained(o.clip).save_pretrained(o.out / "text")  # one in use keeps how it padded
 

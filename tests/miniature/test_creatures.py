@@ -147,7 +147,7 @@ def test_a_caption_says_for_certain_what_its_picture_was_drawn_for() -> None:
     from unet import SLOW, slow
 
     creatures = [draw(i) for i in range(6000)]
-    for group, places in zip(SLOW, slow(creatures), strict=True):
+    for group, places in zip(SLOW, slow(creatures, SLOW), strict=True):
         texts = [caption(creatures[i], np.random.default_rng(i), (0.0,), group) for i in places]
         bare = [caption(creatures[i], np.random.default_rng(i), (0.0,)) for i in places]
         assert texts and all(any(word.removeprefix("a ") in text for word in group) for text in texts)
