@@ -40,7 +40,7 @@ test-slow: $(VENV)/.installed-docs
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/update.py
-	$(BIN)/python benchmarks/update.py --compile --sliders 1 16
+	$(BIN)/python benchmarks/update.py --compile
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

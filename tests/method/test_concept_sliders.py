@@ -132,3 +132,16 @@ def test_axes_point_from_minus_to_plus(told: Told, encoder: Encoder) -> None:
     torch.testing.assert_close(axis(3, 1), -axis(1, 3))
     with pytest.raises(BadInput, match="draw the same images"):
         axis(1, 1)
+
+
+def test_a_compiled_update_is_the_plain_one_of_one_program(told: Told) -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    counter, plain, compiled = CompileCounter(), told.objective(), told.objective()
+    plain_loss, _ = plain.descend(told.data, lanes_of(4, 1.0))
+    with compiled.compiled(counter):
+        loss, _ = compiled.descend(told.data, lanes_of(4, 1.0))
+    assert counter.frame_count == 1
+    assert loss.equal(plain_loss)
+    for one, other in zip(plain.bank.trained(), compiled.bank.trained(), strict=True):
+        assert one.grad is not None and other.grad is not None and other.grad.equal(one.grad)

@@ -1,5 +1,6 @@
 """A call of frozen networks -> the same by torch.compile: forward and backward as a program of its own."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -29,7 +30,9 @@ def while_training(plain: Callable[Given, Tensor], backend: Backend) -> Callable
                 plain(*args, **kwargs)
             loaded = True
         try:
-            return program(*args, **kwargs)
+            with warnings.catch_warnings():  # of what diffusers calls that remembers its answers: it is computed again
+                warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
+                return program(*args, **kwargs)
         except TorchDynamoException as error:
             raise BadInput(
                 f"torch.compile makes no program here: {str(error).strip().splitlines()[0]}\n"
