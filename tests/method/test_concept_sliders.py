@@ -134,6 +134,7 @@ def test_axes_point_from_minus_to_plus(told: Told, encoder: Encoder) -> None:
         axis(1, 1)
 
 
+@pytest.mark.slow
 def test_a_compiled_update_is_the_plain_one_of_one_program(told: Told) -> None:
     from torch._dynamo.testing import CompileCounter
 

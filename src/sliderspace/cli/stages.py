@@ -109,7 +109,11 @@ def train(**values: Any) -> None:
     run_stages(values, *(("train",) if values["shard"] else ("train", "measure")), report=not values["shard"])
 
 
-@verb("folder", "shard", "as_json", *UPDATING, *ENGINE, epilog="Example: sliderspace measure runs/dragon")
+@verb(
+    *("folder", "shard", "as_json"),
+    *(*(name for name in UPDATING if name != "compile"), *ENGINE),
+    epilog="Example: sliderspace measure runs/dragon",
+)
 def measure(**values: Any) -> None:
     """Stage 4: set the natural unit of each trained slider, measure it, and write the report; `train` does it too."""
     run_stages(values, "measure")
