@@ -519,6 +519,20 @@ def test_a_worker_and_a_whole_run_keep_out_of_each_others_way(tmp_path: Path) ->
         two.open_for_writing((0, 2))
 
 
+def test_a_worker_that_asks_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    """Each that begins holds the lock of a whole run for a moment, to see that there is none."""
+    from threading import Timer
+
+    from sliderspace.storage.locks import take
+
+    run = RunFolder(tmp_path / "run")
+    with run.open_for_writing((0, 2)):
+        asked = take(run.lock, timeout=0)
+        Timer(0.3, asked.release).start()
+        with RunFolder(tmp_path / "run").open_for_writing((1, 2)):
+            assert not asked.is_locked
+
+
 # ---- what cannot be done
 
 

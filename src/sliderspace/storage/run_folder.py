@@ -14,6 +14,8 @@ from sliderspace.storage.files import exists, is_done, load_json, save_json, sto
 from sliderspace.storage.locks import holding, take
 from sliderspace.storage.stamps import damaged
 
+ASKING = 2.0  # seconds a worker waits for a lock that others only ask about
+
 
 class Places:
     """The files of one space, whole or being made."""
@@ -114,8 +116,8 @@ class RunFolder(Places):
         beside = [] if alone else [self.lock]
         beside += [path for path in self.root.glob(".worker-*.lock") if alone or not path.match(f"*-of-{workers}.lock")]
         try:
-            for path in beside:
-                take(path, timeout=0).release()
+            for path in beside:  # which another worker that begins now holds for a moment, to ask the same
+                take(path, timeout=0 if alone else ASKING).release()
             self._held = take(own, timeout=0)
         except Timeout:
             raise Held(
