@@ -42,11 +42,21 @@ def test_a_statistic_of_any_shape() -> None:
 
 def test_what_the_statistic_is_asked() -> None:
     asked: list[Array] = []
-    bootstrap(lambda index_S: float(len(asked.append(index_S) or index_S)), 7, resamples=300)
-    assert len(asked) == 300 and {index_S.shape for index_S in asked} == {(7,)}
-    assert_array_equal(np.unique(asked), np.arange(7))
-    assert any(len(np.unique(index_S)) < 7 for index_S in asked)  # with replacement
+    bootstrap(lambda index_S: float(len(asked.append(index_S) or index_S)), 20, resamples=300)
+    assert len(asked) == 300 and {index_S.shape for index_S in asked} == {(20,)}
+    assert_array_equal(np.unique(asked), np.arange(20))
+    assert any(len(np.unique(index_S)) < 20 for index_S in asked)  # with replacement
     assert np.bincount(np.concatenate(asked)).min() > 200  # each seed about 300 times
+
+
+def test_of_few_seeds_it_is_asked_once_for_what_is_drawn_alike() -> None:
+    asked: list[Array] = []
+    x_S = np.random.default_rng(8).normal(size=4)
+    found = bootstrap(lambda index_S: x_S[asked.append(index_S) or index_S].mean(), 4, resamples=2000)
+    assert len(asked) == len({tuple(index_S) for index_S in asked}) == 35, "four of four, their order left aside"
+    rng = np.random.default_rng(0)
+    means = [x_S[rng.integers(4, size=4)].mean() for _ in range(2000)]
+    assert_allclose(found, np.percentile(means, [2.5, 97.5], method="nearest"))
 
 
 def test_the_seed_decides() -> None:

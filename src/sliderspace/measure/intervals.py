@@ -5,6 +5,7 @@ promise too much.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +25,10 @@ def bootstrap(
     """(low, high), each of the statistic's shape: percentile interval (Efron 1979) over `count` seeds; the same for the
     same `seed`.
 
-    `statistic(index_S)` gets `count` indices of seeds, drawn with replacement. One that compares seeds should be given
-    them, or a seed's repeats count as seeds that agree: `effects.effects` wants `seeds_S=index_S`. Resamples where the
-    statistic is NaN do not count; where it always is, so are the ends.
+    `statistic(index_S)` gets `count` indices of seeds, drawn with replacement, in ascending order, once for each set of
+    them: few seeds are drawn alike again and again. One that compares seeds should be given them, or a seed's repeats
+    count as seeds that agree: `effects.effects` wants `seeds_S=index_S`. Resamples where the statistic is NaN do not
+    count; where it always is, so are the ends.
     `centred` gives the ends as distances from the resamples' median: for statistics that resampling shifts.
     The ends are values that were reached, never between two, so that infinities stand; those about an infinite median
     are NaN. Raises BadInput if count < 2, resamples < 1 or level is not between 0 and 1.
@@ -36,9 +38,12 @@ def bootstrap(
     if resamples < 1 or not 0 < level < 1:
         raise BadInput(f"bootstrap needs at least 1 resample and a level between 0 and 1, got {resamples} and {level}.")
     rng = np.random.default_rng(seed)
-    drawn = np.stack(
-        [np.asarray(statistic(rng.integers(count, size=count)), dtype=np.float64) for _ in range(resamples)]
-    )
+
+    @cache
+    def of(*index: int) -> Array:
+        return np.asarray(statistic(np.array(index)), dtype=np.float64)
+
+    drawn = np.stack([of(*sorted(rng.integers(count, size=count).tolist())) for _ in range(resamples)])
     never = np.isnan(drawn).all(axis=0)
     ends = np.nanpercentile(np.where(never, 0, drawn), [50 * (1 - level), 50 * (1 + level)], axis=0, method="nearest")
     middle = np.nanmedian(np.where(never, 0, drawn), axis=0) if centred else 0
