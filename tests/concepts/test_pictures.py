@@ -3,6 +3,7 @@ seem."""
 
 import io
 import os
+import shutil
 import struct
 import time
 import zlib
@@ -83,6 +84,13 @@ def test_pictures_are_read_when_asked_for(folder: Path) -> None:
     assert len(found.images01(2, 4)) == 2
     with pytest.raises(BadInput, match=r"b\.jpeg cannot be read: .*No such file"):
         found.images01(0, 2)
+
+
+def test_a_picture_that_became_another_is_not_taken_for_the_first(folder: Path) -> None:
+    found = read_folder(folder, 24)
+    shutil.copy(found.paths[2], found.paths[0])
+    with pytest.raises(BadInput, match="is another picture than when the run began"):
+        found.images01(0, 1)
 
 
 def test_the_fingerprint_follows_contents_and_not_names(folder: Path) -> None:

@@ -84,6 +84,12 @@ def test_a_prompt_that_shows_nothing_is_none(prompt: str) -> None:
         settings_from({"prompts": ("a robot", prompt)})
 
 
+def test_a_prompt_of_another_encoding_is_refused() -> None:
+    """A terminal of Latin-1 types é as a byte that is no UTF-8; Python keeps it as half of a pair."""
+    with pytest.raises(BadInput, match="not text in UTF-8"):
+        settings_from({"prompts": (b"a \xe9 robot".decode(errors="surrogateescape"),)})
+
+
 @pytest.mark.parametrize("device", ["meta", "warp", "", "cuda:", "cuda:x", "cpu; rm", "cuda:-1"])
 def test_devices_that_are_none(device: str) -> None:
     with pytest.raises(BadInput, match=r"^device: .* is no device"):

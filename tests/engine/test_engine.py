@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 from support.runs import go, measured_least
 from support.tiny import Tiny
@@ -452,6 +453,63 @@ def test_until_another_is_finished_the_whole_space_stays(copy: Path, make_models
     go(make_models(copy, updates=7, samples=130 if stage is local.train else 140), stage)
     after = SliderSpace.load(copy)
     assert after.settings == before.settings and after.units_K.tolist() == before.units_K.tolist()
+
+
+@pytest.mark.usefixtures("least_measured")
+def test_what_was_left_off_with_other_settings_is_no_part_of_the_next_space(
+    copy: Path, make_models: MakeModels
+) -> None:
+    go(make_models(copy, sliders=2), local.fit)
+    assert (copy / "unfinished" / "directions.safetensors").exists()
+    go(make_models(copy, updates=5))  # with the directions that are there
+    assert len(SliderSpace.load(copy)) == 3 and local.stages.is_measured(make_models(copy, updates=5))
+
+
+@pytest.mark.usefixtures("least_measured")
+def test_names_that_a_stop_left_out_are_written_by_the_next_run(tmp_path: Path, make_models: MakeModels) -> None:
+    pairs = ({"plus": "red", "minus": "blue", "name": "redness"},)
+    asked = {"prompts": ("a robot",), "objective": "concept", "sliders": 1, "pairs": pairs, "updates": 2}
+    models = make_models(tmp_path / "run", **asked)
+    go(models)
+    models.run.labels.unlink()
+    go(make_models(tmp_path / "run", **asked))
+    assert [label.name for label in SliderSpace.load(tmp_path / "run").labels] == ["redness"]
+
+
+@pytest.mark.usefixtures("least_measured")
+def test_of_workers_that_end_together_one_draws_the_mixes(
+    copy: Path, make_models: MakeModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = local.stages.shown_mixes
+    kept_out: list[bool] = []
+
+    def mixes(count: int, sliders: int) -> torch.Tensor:
+        with pytest.raises(Timeout):
+            FileLock(copy / ".gathering.lock", timeout=0).acquire()
+        kept_out.append(True)
+        return drawn(count, sliders)
+
+    monkeypatch.setattr(local.stages, "shown_mixes", mixes)
+    go(make_models(copy, updates=5))
+    assert kept_out == [True]
+
+
+@pytest.mark.usefixtures("least_measured")
+def test_images_that_are_no_numbers_are_said_to_be_where_they_come_from(
+    copy: Path, make_models: MakeModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no file holds them: it would be refused as damaged by the next stage."""
+    models = make_models(copy, updates=5)
+    for stage in (local.sample, local.fit, local.train):
+        go(models, stage)
+    kind = type(models.backbone)
+    whole = kind.decode
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "decode", lambda self, z_BCHW: whole(self, z_BCHW) * float("nan"))
+        with pytest.raises(SliderSpaceError, match="images that are not finite numbers"):
+            go(models, local.measure)
+    go(models, local.measure)
+    assert SliderSpace.load(copy).settings.updates == 5
 
 
 @pytest.mark.usefixtures("least_measured")

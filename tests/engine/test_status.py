@@ -93,6 +93,7 @@ def test_what_other_programs_leave_beside_trajectories_counts_for_nothing(copied
     """As a folder that is kept the same on two machines collects copies."""
     shutil.copy(copied / "trajectories/000000.safetensors", copied / "trajectories/000000 (conflict).safetensors")
     shutil.copy(copied / "sliders.safetensors", copied / "trajectories/000128.safetensors")
+    (copied / "trajectories/._000000.safetensors").write_bytes(b"what a Mac keeps beside a file")
     assert states(copied)["sample"] == "done"
 
 

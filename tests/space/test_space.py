@@ -1,6 +1,7 @@
 """A finished space: strengths in natural units, images by seed, and plain errors for what it has not."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,38 @@ def test_seed_17_is_the_same_image_wherever_it_stands(space: SliderSpace) -> Non
         close(space.generate(seeds, {0: 1.0})[seeds.index(17)][None], alone)
 
 
+def test_seeds_may_be_of_any_integer_type(space: SliderSpace) -> None:
+    plain = space.generate([1, 2], {0: 1.0})
+    for seeds in (np.arange(1, 3), torch.arange(1, 3), range(1, 3), (np.int64(n) for n in (1, 2))):
+        np.testing.assert_array_equal(space.generate(seeds, {0: 1.0}), plain)
+    np.testing.assert_array_equal(space.sweep(0, np.arange(2), [1]), space.sweep(0, range(2), [1]))
+    np.testing.assert_array_equal(space.mix(np.arange(2), active=2), space.mix(range(2), active=2))
+
+
+def test_threads_that_share_a_space_draw_what_each_asks_for(finished: Path) -> None:
+    """And two spaces that share a model: what is turned is kept on the model's layers."""
+    one, other = (SliderSpace.load(finished, Speed(device="cpu")) for _ in range(2))
+    spaces = [one, other.beside(one)]
+    asked = [{0: 3.0}, {}, {1: -3.0}, {2: 3.0}] * 2
+    expected = [one.generate([1, 2], strengths) for strengths in asked]
+    with ThreadPoolExecutor(4) as threads:
+        drawn = threads.map(lambda n: spaces[n % 2].generate([1, 2], asked[n]), range(len(asked)))
+    for found, wanted in zip(drawn, expected, strict=True):
+        close(found, wanted)
+
+
+def test_it_is_found_from_another_folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished.parent)
+    space = SliderSpace.load(finished.name)
+    monkeypatch.chdir(tmp_path)
+    assert len(space.describe()["sliders"]) == len(export(space, tmp_path / "lora")) == 3
+
+
+def test_it_is_short_to_print_and_may_be_a_key(space: SliderSpace) -> None:
+    assert "a robot" in repr(space) and len(repr(space)) < 3000
+    assert {space: 1}[space] == 1
+
+
 def test_seed_17_is_the_same_mix_wherever_it_stands(space: SliderSpace) -> None:
     alone = space.mix([17], active=2)
     for seeds in ([1, 17], list(range(18))):
@@ -122,14 +155,19 @@ def test_scales_that_are_no_numbers(space: SliderSpace, scales: list[float]) -> 
         space.sweep(0, [1], scales)
 
 
-@pytest.mark.parametrize("seeds", [[], [-1], [2**64]], ids=str)
+def test_a_mix_of_no_strength_is_refused(space: SliderSpace) -> None:
+    with pytest.raises(BadInput, match="finite"):
+        space.mix([0], active=2, scale=float("nan"))
+
+
+@pytest.mark.parametrize("seeds", [[], [-1], [2**64], [1.0], ["1"], [None]], ids=str)
 def test_seeds_that_are_none(space: SliderSpace, seeds: list[int]) -> None:
     with pytest.raises(BadInput):
         space.generate(seeds)
 
 
 def test_prompts_that_cannot_be_drawn(space: SliderSpace) -> None:
-    for prompt in ("", "   ", "much too long a prompt for this model"):
+    for prompt in ("", "   ", "a \udce9 robot", "much too long a prompt for this model"):
         with pytest.raises(BadInput):
             space.generate([1], prompt=prompt)
 

@@ -19,6 +19,7 @@ from support.processes import child, finish
 
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.numbers import bytes_in_words
+from sliderspace.storage import files
 from sliderspace.storage.atomic import DISK_FULL, explained
 from sliderspace.storage.files import (
     fingerprint,
@@ -30,7 +31,7 @@ from sliderspace.storage.files import (
     stored_fingerprint,
 )
 from sliderspace.storage.stamps import FORMAT
-from sliderspace.storage.tensors import METADATA_KEY
+from sliderspace.storage.tensors import METADATA_KEY, TensorFile, open_tensors
 
 Load = Callable[[Path], object]
 
@@ -65,6 +66,28 @@ def test_tensors_come_back_with_their_types_shapes_and_meta(tmp_path: Path):
     for name, value in tensors.items():
         expected = value.detach() if isinstance(value, torch.Tensor) else torch.from_numpy(value.copy())
         torch.testing.assert_close(loaded[name], expected, rtol=0, atol=0)
+
+
+def test_a_file_that_another_worker_writes_again_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.safetensors"
+
+    def write() -> None:
+        save_tensors(path, {"x": torch.arange(3.0)}, kind="base", fingerprint="f")
+
+    def open_and_write_again(*args: Any, **options: Any) -> TensorFile:
+        file = open_tensors(*args, **options)
+        if left:
+            left.pop()
+            write()
+        return file
+
+    write()
+    monkeypatch.setattr(files, "open_tensors", open_and_write_again)
+    left = [1]
+    assert load_tensors(path, kind="base")[0]["x"].tolist() == [0, 1, 2] and not left
+    left = [1] * 9
+    with pytest.raises(DamagedFile, match="changed while it was read"):
+        load_tensors(path, kind="base")
 
 
 def test_json_comes_back_and_is_valid_for_any_reader(tmp_path: Path):

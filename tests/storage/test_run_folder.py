@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -387,6 +388,23 @@ def test_killed_between_two_renames_a_reader_finds_the_old_space_or_the_new(
         assert opened.unfinished.sliders_parts.is_dir() and opened.unfinished.measuring.is_dir()
     assert seen(run.root) == ("1" if count == 0 else "2"), "begun, it is ended by whoever opens the folder next"
     assert run.unfinished.root.exists() == (count == 0)
+
+
+def test_whoever_comes_while_another_publishes_waits(tmp_path: Path):
+    """A worker may begin while the last one puts all together."""
+    run = RunFolder(tmp_path / "run").open_for_writing((0, 2))
+    put(run.unfinished, "2")
+    beside = RunFolder(run.root)
+    with run.gathering():
+        save_json(run.unfinished.root / "publishing.json", {"names": PARTS}, kind="publishing", fingerprint="")
+        begins = Thread(target=lambda: beside.open_for_writing((1, 2)))
+        begins.start()
+        begins.join(0.1)
+        assert begins.is_alive() and names(run.unfinished.root) >= set(PARTS)
+    begins.join(10)
+    assert seen(run.root) == "2"
+    beside.close()
+    run.close()
 
 
 def test_a_real_kill_between_two_renames(tmp_path: Path):

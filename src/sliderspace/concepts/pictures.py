@@ -37,16 +37,23 @@ class Pictures:
     captions: tuple[str | None, ...]
     size: Size
     fingerprint: str
+    digests: tuple[str, ...]
     skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def images01(self, first: int, last: int) -> Tensor:
-        """Pictures first … last−1 as float32 [B, 3, H, W] in [0, 1], read now. BadInput when a file has gone or
-        broken since."""
-        images_BHWC = np.stack([_read(path, self.size)[0] for path in self.paths[first:last]])
+        """Pictures first … last−1 as float32 [B, 3, H, W] in [0, 1], read now. BadInput when a file has gone, broken
+        or become another since."""
+        images_BHWC = np.stack([self._read(n) for n in range(len(self))[first:last]])
         return torch.from_numpy(images_BHWC).permute(0, 3, 1, 2).contiguous().float() / 255
+
+    def _read(self, n: int) -> Images:
+        image, digest = _read(self.paths[n], self.size)
+        if digest != self.digests[n]:
+            raise BadInput(f"{self.paths[n]} is another picture than when the run began: give the command again")
+        return image
 
 
 def read_folder(folder: str | Path, size: Size, *, least: int = 2, skip_damaged: bool = False) -> Pictures:
@@ -77,7 +84,8 @@ def read_folder(folder: str | Path, size: Size, *, least: int = 2, skip_damaged:
         )
     captions = tuple(map(_caption, digests))
     identity = fingerprint(size=size, pictures=list(zip(digests.values(), captions, strict=True)))
-    return Pictures(tuple(digests), captions, size, identity, tuple(p.name for p in found if p not in digests))
+    skipped = tuple(p.name for p in found if p not in digests)
+    return Pictures(tuple(digests), captions, size, identity, tuple(digests.values()), skipped)
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sliderspace.core.errors import BadInput
 from sliderspace.core.sizes import Size, size_from
-from sliderspace.core.text import is_blank, shown
+from sliderspace.core.text import is_blank, is_broken, shown
 
 Targets = Literal["cross-kv", "cross", "attention", "linear"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -162,6 +162,8 @@ class Settings(BaseModel):
     def _said(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
         if not prompts or any(is_blank(p) for p in prompts):
             raise ValueError("the prompt is empty: say what to draw, for example “a portrait of a person”")
+        if any(map(is_broken, prompts)):
+            raise ValueError("the prompt is not text in UTF-8: type it in a terminal of that encoding")
         return tuple(p.strip() for p in prompts)
 
     @field_validator("resolution", mode="before")

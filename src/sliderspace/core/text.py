@@ -42,6 +42,11 @@ def is_unsafe(character: str) -> bool:
     return shown(character) != character
 
 
+def is_broken(text: str) -> bool:
+    """Whether it holds bytes that were no UTF-8, as a terminal of another encoding types them; no model reads those."""
+    return any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def is_blank(text: str) -> bool:
     """Whether nothing of the text can be seen: spaces, of no width too, control and format characters."""
     return all(unicodedata.category(c) in {*UNSEEN, "Zs"} or c in FILLERS for c in unicodedata.normalize("NFKC", text))

@@ -49,7 +49,7 @@ def train(models: Models, share: Share = ALL, engine: Engine = in_turn) -> Itera
 def measure(models: Models, share: Share = ALL, engine: Engine = in_turn) -> Iterator[Progress]:
     """measures.json, strips.safetensors and space.json"""
     due = _dealt(tasks.measuring(models), share)
-    if stages.is_measured(models):
+    if stages.is_measured(models) and stages.gather_measures(models):
         yield Progress("measure", len(due), len(due))
         return
     yield Progress("measure", 0, len(due))

@@ -236,14 +236,14 @@ def measure_slider(models: Models, slider: int) -> None:
 def measure_mixes(models: Models) -> None:
     """Small pictures of random mixes, once every slider has its unit; the seeds are the first of those that the report
     begins with."""
-    path, made_from = _measured(models, "mixes"), _of(models.prints.measured, "mixes")
-    if is_done(path, made_from) or (loaded := _sweeps(models)) is None:
-        return
-    how = models.measuring
-    count, unit_K = min(how.mixes, how.base_images), torch.tensor([meta["unit"] for _, meta in loaded])
-    rows_NK, viewer = shown_mixes(count, len(unit_K)) * unit_K, models.viewer(None)
-    seen = viewer.seen(range(count), viewer.prompts(count), rows_NK, keep=count)
-    save_tensors(path, {"images": seen["images"]}, kind="mixes", fingerprint=made_from)
+    path, made_from, how = _measured(models, "mixes"), _of(models.prints.measured, "mixes"), models.measuring
+    with models.run.gathering():  # every worker ends with this, and whoever was first may have published since
+        if is_done(path, made_from) or (loaded := _sweeps(models)) is None:
+            return
+        count, unit_K = min(how.mixes, how.base_images), torch.tensor([meta["unit"] for _, meta in loaded])
+        rows_NK, viewer = shown_mixes(count, len(unit_K)) * unit_K, models.viewer(None)
+        seen = viewer.seen(range(count), viewer.prompts(count), rows_NK, keep=count)
+        save_tensors(path, {"images": seen["images"]}, kind="mixes", fingerprint=made_from)
 
 
 def _sweeps(models: Models) -> list[tuple[dict[str, torch.Tensor], dict[str, Any]]] | None:
@@ -268,13 +268,14 @@ def gather_measures(models: Models) -> bool:
     """The measures of all sliders, their strips and the space itself, once each slider is measured; then the run is
     whole, and replaces the one before. False while some are missing."""
     with models.run.gathering():
-        return _gather_measures(models)
+        if whole := is_measured(models) or _gather_measures(models):  # the names also where that run was cut off here
+            named = [Label(name=pair.title) for pair in models.settings.pairs]
+            write_labels(models.run, named, models.prints.trained)
+        return whole
 
 
 def _gather_measures(models: Models) -> bool:
-    run, made_from = models.run.unfinished, models.prints.measured
-    if is_measured(models):
-        return True
+    run, prints, made_from = models.run.unfinished, models.prints, models.prints.measured
     shards = range(len(models.shards)) if models.judge else ()
     due = {f"judged-{j:06d}": f"judged {j}" for j in shards} | {"mixes": "mixes"}
     found_all = all(is_done(_measured(models, part), _of(made_from, of)) for part, of in due.items())
@@ -295,9 +296,10 @@ def _gather_measures(models: Models) -> bool:
     save_tensors(run.strips, strips, kind="strips", fingerprint=made_from)
     result.write(run.measures, made_from)
     _save_space(models, unit_K)
-    parts = (run.directions, run.observability, run.sliders, run.measures, run.strips, run.space)
-    models.run.publish([place.name for place in parts])
-    write_labels(models.run, [Label(name=pair.title) for pair in models.settings.pairs], models.prints.trained)
+    parts = {run.directions: prints.fitted, run.observability: observed(prints.fitted), run.sliders: prints.trained}
+    parts |= dict.fromkeys((run.measures, run.strips, run.space), made_from)
+    # What was begun with other settings and left off lies there too, and stays behind.
+    models.run.publish([place.name for place, made_from in parts.items() if is_done(place, made_from)])
     return True
 
 

@@ -119,9 +119,11 @@ def _sampled(run: RunFolder, settings: Settings, asked: str | None) -> State:
     """Whether the trajectories that config.json was made from are all there."""
     covered: dict[str, set[int]] = {}
     for path in run.trajectories.glob("*.safetensors"):
-        drawn, _, count = (stored_fingerprint(path) or "").rpartition(":")
         first = path.stem.partition("-")[0]
-        if first.isdecimal() and count.isdecimal():  # else a copy that some other program left
+        if not first.isdecimal():  # what some other program left
+            continue
+        drawn, _, count = (stored_fingerprint(path) or "").rpartition(":")
+        if count.isdecimal():
             covered.setdefault(drawn, set()).update(range(int(first), int(first) + int(count)))
     due = set(range(settings.samples + settings.held_out))
     states = {drawn: _trained(settings, drawn) == asked for drawn in covered}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sliderspace.core.arrays import Array, Images
 from sliderspace.core.batches import BatchSize
+from sliderspace.core.errors import SliderSpaceError
 from sliderspace.core.sizes import sides
 from sliderspace.method.denoise import few_latents, finished_latents
 from sliderspace.method.sliders import SliderBank
@@ -127,12 +128,19 @@ class Viewer:
 
 @torch.no_grad()
 def embedded(batches: Iterable[Tensor], encoder: Encoder | None, judge: Encoder | None) -> Seen:
-    """What encoders see in batches of images01 [B, 3, H, W], one batch in memory at a time."""
+    """What encoders see in batches of images01 [B, 3, H, W], one batch in memory at a time. Raises SliderSpaceError
+    where it is no finite number."""
     parts = [
         ({} if encoder is None else {"z": encoder(images01).cpu().double()}) | judged(images01, judge)
         for images01 in batches
     ]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    if not all(bool(values.isfinite().all()) for values in found.values()):
+        raise SliderSpaceError(
+            "the model gave images that are not finite numbers, with a slider far out perhaps: train with a smaller "
+            "--lr, or try --precision float32"
+        )
+    return found
 
 
 def judged(images01: Tensor, judge: Encoder | None) -> Seen:

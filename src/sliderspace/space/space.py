@@ -1,10 +1,13 @@
 """SliderSpace: what a discovery yields. Load it from its run folder, look at it, draw with it."""
 
+import math
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -33,17 +36,21 @@ from sliderspace.storage.stamps import damaged
 ELSEWHERE = "local:"  # begins the name of what lies in a folder of another machine, whose path never leaves it
 
 
-@dataclass(frozen=True)
+DRAWING = RLock()  # what sliders add is kept on a model's layers, and spaces share models: one thread draws at a time
+
+
+@dataclass(frozen=True, eq=False)
 class SliderSpace:
     """The sliders of one concept in one model.
 
-    Strengths everywhere are natural units: 1.0 is one standard deviation of the model's own variation.
+    Strengths everywhere are natural units: 1.0 is one standard deviation of the model's own variation. Threads may
+    share a space: they draw one after another.
     """
 
     settings: Settings
-    directions: Directions | None  # sliders made of other programs' files were trained for none
-    units_K: npt.NDArray[np.float64]
-    values: dict[str, torch.Tensor]
+    directions: Directions | None = field(repr=False)  # sliders made of other programs' files were trained for none
+    units_K: npt.NDArray[np.float64] = field(repr=False)
+    values: dict[str, torch.Tensor] = field(repr=False)
     folder: Path
     speed: Speed = Speed()
 
@@ -67,7 +74,7 @@ class SliderSpace:
         if directions and len(directions.components_KD) != settings.sliders:
             raise damaged(files["directions"], f"does not hold {settings.sliders} directions")
         values = stored_values(files["sliders"], settings.sliders)
-        return cls(settings, directions, units, values, run.root, speed or Speed())
+        return cls(settings, directions, units, values, run.root.absolute(), speed or Speed())
 
     def __len__(self) -> int:
         return self.settings.sliders
@@ -173,7 +180,7 @@ class SliderSpace:
         Sliders act from sampler step `start_step` on and before `end_step`. Raises BadInput for unknown sliders,
         another number of rows than seeds, an empty prompt, or a step the sampler has not.
         """
-        listed = list(seeds)
+        listed = _whole(seeds)
         asked = self.strengths({} if strengths is None else strengths)
         if asked.ndim > 1 and asked.shape[:-1] not in ((1,), (len(listed),)):
             raise BadInput(f"strengths of shape {asked.shape} are not one row, or one for each of {len(listed)} seeds")
@@ -194,7 +201,7 @@ class SliderSpace:
         if not len(scales) or not np.isfinite(scales).all():
             raise BadInput("the scales of a sweep are finite numbers, for example -3,0,3")
         self.strengths({slider: 0.0})
-        listed = list(seeds)
+        listed = _whole(seeds)
         row_seeds, rows_NK = sweep_rows(slider, scales, listed, len(self))
         images = self._draw(row_seeds, rows_NK * torch.from_numpy(self.units_K).float(), prompt, start_step, end_step)
         return images.reshape(len(listed), len(scales), *images.shape[1:])
@@ -211,8 +218,10 @@ class SliderSpace:
         end_step: int | None = None,
     ) -> Images:
         """Images with a random sparse set of sliders each, as the paper's evaluation draws them; an image's set follows
-        from its seed."""
-        listed = list(seeds)
+        from its seed. Raises BadInput as `generate`, and for a scale that is not finite."""
+        if not math.isfinite(scale):
+            raise BadInput("the scale of a mix is a finite number, for example 1")
+        listed = _whole(seeds)
         rows_NK = sparse_mix(listed, len(self), active=active, scale=scale, seed=seed)
         return self._draw(listed, rows_NK * torch.from_numpy(self.units_K).float(), prompt, start_step, end_step)
 
@@ -242,22 +251,12 @@ class SliderSpace:
     ) -> Images:
         if not seeds:
             raise BadInput("no seeds: give at least one, for example --seeds 0-15")
-        if not all(0 <= s < 2**63 for s in seeds):
-            raise BadInput(f"seeds are whole numbers from 0 to {2**63 - 1}")
-        condition = self.condition(prompt)
-        prompt_N = [s % len(condition) for s in seeds]
-        batches = render(
-            self.backbone,
-            self.bank,
-            condition,
-            seeds,
-            prompt_N,
-            raw_NK,
-            start_step=start_step,
-            end_step=end_step,
-            batch=self.speed.batch,
-        )
-        return torch.cat([to_uint8(b) for b in batches]).numpy()
+        with DRAWING:
+            condition = self.condition(prompt)
+            prompt_N = [s % len(condition) for s in seeds]
+            about = (self.backbone, self.bank, condition, seeds, prompt_N, raw_NK)
+            batches = render(*about, start_step=start_step, end_step=end_step, batch=self.speed.batch)
+            return torch.cat([to_uint8(b) for b in batches]).numpy()
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -284,3 +283,14 @@ class SliderSpace:
             "step_share": d.step_share if d else None,
             "sliders": sliders,
         }
+
+
+def _whole(seeds: Iterable[int]) -> list[int]:
+    """Seeds of any integer type as Python's own. BadInput for anything else."""
+    try:
+        listed = [operator.index(seed) for seed in seeds]
+    except TypeError:
+        listed = [-1]
+    if not all(0 <= seed < 2**63 for seed in listed):
+        raise BadInput(f"seeds are whole numbers from 0 to {2**63 - 1}")
+    return listed

@@ -17,7 +17,7 @@ import numpy as np
 from sliderspace.core.errors import BadInput
 from sliderspace.storage.atomic import replacing
 from sliderspace.storage.stamps import FORMAT, STAMP, check_stamp, unreadable
-from sliderspace.storage.tensors import open_tensors, read_stamp, write_tensors
+from sliderspace.storage.tensors import Replaced, open_tensors, read_stamp, write_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -105,8 +105,15 @@ def load_tensors(
     `expect={"x": "float16 N T 4 H W", "z": "float32 N T D"}` asks for these tensors in these types and shapes, where a
     letter stands for the same number everywhere.
     """
-    file = open_tensors(path, kind=kind, expect=expect, finite=finite)
-    return {name: file.whole(name) for name in file.parts}, file.meta
+
+    def read() -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
+        file = open_tensors(path, kind=kind, expect=expect, finite=finite)
+        return {name: file.whole(name) for name in file.parts}, file.meta
+
+    try:
+        return read()
+    except Replaced:  # by another worker, which made the same
+        return read()
 
 
 def stored_fingerprint(path: str | Path) -> str | None:

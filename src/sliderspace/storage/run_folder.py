@@ -101,7 +101,9 @@ class RunFolder(Places):
                 f"{self.root} already holds other files.\nChoose a new or empty folder with --out; nothing was changed."
             )
         self._take_lock(share)
-        self._end_publishing()  # it removes `unfinished` whole
+        if exists(self._publishing):
+            with self.gathering():  # another worker may be at it just now
+                self._end_publishing()  # it removes `unfinished` whole
         for place in (self.trajectories, self.unfinished.sliders_parts, self.unfinished.measuring):
             place.resolve().mkdir(parents=True, exist_ok=True)  # where it links to, if that was cleared away
         for folder in (self, self.unfinished):
@@ -209,4 +211,4 @@ class RunFolder(Places):
                 made.replace(self.root / name)
         flush_folder(self.root)
         flush_folder(self.unfinished.root)
-        shutil.rmtree(self.unfinished.root)
+        shutil.rmtree(self.unfinished.root.resolve())  # where it links to

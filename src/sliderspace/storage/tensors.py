@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from sliderspace.core.errors import DamagedFile
 from sliderspace.storage.atomic import replacing
 from sliderspace.storage.stamps import FORMAT, check_stamp, checksum, damaged, unreadable
 
@@ -161,6 +162,10 @@ def _read_head(path: Path) -> tuple[dict[str, Any], dict[str, Part]]:
     return stamp, {n: Part(d, tuple(s), digest, begins[n]) for n, (d, s, digest) in stamp["tensors"].items()}
 
 
+class Replaced(DamagedFile):
+    """A file that is another than the one whose head was read."""
+
+
 @dataclass(frozen=True)
 class TensorFile:
     """A stored file of which only the rows asked for are read. It holds nothing open."""
@@ -213,7 +218,7 @@ class TensorFile:
         try:
             with self.path.open("rb", buffering=0) as file:
                 if _identity(self.path, file) != self.identity:
-                    raise damaged(self.path, "changed while it was read")
+                    raise Replaced(str(damaged(self.path, "changed while it was read")))
                 yield file
         except (OSError, EOFError) as error:
             raise unreadable(self.path, error) from error

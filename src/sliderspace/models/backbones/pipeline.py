@@ -14,6 +14,7 @@ from torch import Tensor
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Quantize
 from sliderspace.core.sizes import Size
+from sliderspace.core.text import is_broken
 from sliderspace.models.backbones.base import Backbone, Condition
 from sliderspace.models.backbones.folder import check_parts, image_size_of, read_config, read_weights, variant_of
 from sliderspace.models.backbones.lora import Lora, attach, fuse
@@ -241,10 +242,12 @@ class PipelineBackbone(Backbone):
 
     def check_prompts(self, prompts: Any, tokenizer: Any, limit: int) -> None:
         """Longer prompts than the encoder's window are an error, since their end would be silently lost; so are empty
-        ones."""
+        ones, and what no tokenizer takes."""
         for prompt in prompts:
             if not prompt.strip():
                 raise BadInput("the prompt is empty: say what to draw")
+            if is_broken(prompt):
+                raise BadInput("the prompt is not text in UTF-8: type it in a terminal of that encoding")
             if (length := len(tokenizer(prompt).input_ids)) > limit:
                 raise BadInput(
                     f"the prompt has {length} tokens and {self.name} reads {limit}: shorten “{prompt[:60]}…”"
