@@ -9,6 +9,7 @@ from sliderspace.core.text import folder_name
 from sliderspace.engine.bars import watch
 from sliderspace.engine.begin import begin
 from sliderspace.engine.local import discover as stages
+from sliderspace.models.here import with_whole_places
 from sliderspace.plan.fit import fit_to_card
 from sliderspace.report.from_run import report_run
 from sliderspace.space.space import SliderSpace
@@ -27,13 +28,13 @@ def discover(
     """Find the sliders of a prompt (several prompts describe one concept), and write everything to the run folder
     `out`: left out, one in `runs` that is named after the prompt.
 
-    `settings` are the fields of `Settings`: backbone, sliders, samples, seed, updates, … Called again with the same
-    ones it resumes, or returns at once what is there. The space of another prompt in `out` is replaced only with
-    `replace`. Raises BadInput for what cannot be used, SliderSpaceError for
-    what failed; both say what to do.
+    `settings` are the fields of `Settings`: backbone, sliders, samples, seed, updates, … A local folder or file among
+    them may be a Path, and is stored by its full path. Called again with the same ones it resumes, or returns at once
+    what is there. The space of another prompt in `out` is replaced only with `replace`. Raises BadInput for what cannot
+    be used, SliderSpaceError for what failed; both say what to do.
     """
     prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
-    chosen = settings_from({"prompts": prompts, **settings}).check_carried()
+    chosen = settings_from({"prompts": prompts, **with_whole_places(settings)}).check_carried()
     place = Path("runs") / folder_name(chosen.prompts) if out is None else Path(out)
     if out is None and not quiet:
         print(f"folder: {place}", file=sys.stderr)

@@ -1,7 +1,10 @@
 """Faults that were found by trying: each stood in a release before, and stands here so that it does not come back."""
 
+import io
 import json
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,8 @@ import pytest
 from support.language_server import serving
 from test_cli import Call, call, copy, ok, refused, sampling, tiny_options  # noqa: F401
 
-from sliderspace.cli.common import warn_of_unknown_words
+from sliderspace.cli import main
+from sliderspace.cli.common import answer_with, warn_of_unknown_words
 from sliderspace.core import text
 from sliderspace.core.settings import settings_from
 from sliderspace.models.backbones import PRESETS
@@ -130,8 +134,6 @@ def test_changes_are_named_without_their_control_characters(
 
 
 def test_answers_for_programs_read_back_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    from sliderspace.cli.common import answer_with
-
     values = {"prompt": STEERING, "list": ["é", "机器人", "\x9b2J", "a\nb", "\u2066"]}
     answer_with(values, True)
     written = capsys.readouterr().out
@@ -233,9 +235,34 @@ def test_the_python_call_names_the_folder_too(
     monkeypatch.chdir(tmp_path)
     chosen = {**small, "samples": 20, "updates": 2, "sliders": 2}
     del chosen["prompts"]
-    space = discover("a robot", **chosen)
-    assert Path(space.folder) == Path("runs/a-robot") and (tmp_path / "runs/a-robot/report.html").is_file()
+    near = {name: os.path.relpath(small[name]) for name in ("backbone", "encoder")}
+    space = discover("a robot", **{**chosen, "backbone": near["backbone"], "encoder": Path(near["encoder"])})
+    assert {name: getattr(space.settings, name) for name in near} == {
+        name: str(Path(small[name]).resolve()) for name in near
+    }, "stored whole, so that it is found from anywhere"
+    assert (
+        Path(space.folder).resolve() == (tmp_path / "runs/a-robot").resolve()
+        and (tmp_path / "runs/a-robot/report.html").is_file()
+    )
     assert capsys.readouterr().err.splitlines()[0] == "folder: runs/a-robot"
+
+
+# ---- a terminal that cannot say it
+
+
+def test_what_a_code_page_does_not_hold_is_written_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Piped output of Windows is of such a page, and help with a minus sign was a traceback. JSON stays JSON."""
+    written, other = io.BytesIO(), io.BytesIO()
+    for name, raw in (("stdout", written), ("stderr", other)):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(raw, encoding="cp1252", write_through=True))
+    monkeypatch.setattr(sys, "argv", ["sliderspace", "discover", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0 and "\\u2212" in written.getvalue().decode("cp1252")
+    written.truncate(written.seek(0))
+    values = {"prompt": "mönster 😀 −机器人"}
+    answer_with(values, True)
+    assert json.loads(written.getvalue().decode("cp1252")) == values
 
 
 # ---- figures

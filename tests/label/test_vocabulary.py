@@ -96,6 +96,8 @@ def test_a_vocabulary_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("# colours\nred # and more\n\n red\n<b>blue</b>\nhorns \x1b[2J\n", encoding="utf-8")
     assert read_words(path) == ("red", "<b>blue</b>", "horns [2J")
+    path.write_text("horns\nwings\ntail\n", encoding="utf-8-sig")  # as Windows' Notepad may write it
+    assert read_words(path) == ("horns", "wings", "tail")
     for text, why in (
         (b"", "0 different"),
         (b"a\nb", "2 different"),

@@ -314,6 +314,18 @@ def test_names_go_into_file_names_and_any_prompt_makes_one(space: SliderSpace, t
         assert path == tmp_path / f"{stem}--velocity-00.safetensors" and load_file(path).about.prompts == [prompt]
 
 
+def test_long_names_in_any_script_fit_into_a_file_name(space: SliderSpace, tmp_path: Path) -> None:
+    """Of prompt, model and slider, with the temporary name's end; those of ASCII are forty characters of each."""
+    for long, left in (("模" * 99, "模" * 20), ("a" + "𠀀" * 99, "a" + "𠀀" * 14), ("b" * 99, "b" * 40)):
+        here = tmp_path / long[0]
+        one = make_space(here / "run", layers_of(space), backbone=f"local:{long}", prompts=(long,))
+        rename(RunFolder(one.folder), {0: long[:60]})
+        [path] = export(one, here / "out", sliders=[0])
+        assert path.name == f"{left}--{left}-00-{left}.safetensors"
+        mixes = [export_mix(one, here / "out", {0: 1.0}, name=f"{sign}{long}") for sign in "+-"]
+        assert mixes[0] != mixes[1] and {path, *mixes} == set((here / "out").glob("*.safetensors"))
+
+
 # ---- what cannot be used says so
 
 

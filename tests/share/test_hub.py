@@ -245,6 +245,13 @@ def test_a_second_pull_keeps_a_persons_names(hub: type[Hub], finished: Path, tmp
     assert [label.name for label in labels_of(own).sliders] == ["my own name", "a helmet", "a coat"]
 
 
+def test_a_folder_of_hidden_files_alone_is_empty(hub: type[Hub], finished: Path, tmp_path: Path) -> None:
+    push(finished, "jane/robots", token="writer")
+    (tmp_path / "pulled").mkdir()
+    (tmp_path / "pulled" / ".DS_Store").write_bytes(b"mac")
+    assert len(pull("jane/robots", tmp_path / "pulled")) == 3
+
+
 # ---- what goes wrong on the way
 
 

@@ -47,6 +47,12 @@ def test_an_imported_space_is_the_one_that_was_exported(space: SliderSpace, tmp_
     assert np.abs(again.generate([3], {1: 1.2}).astype(int) - space.generate([3], {1: 1.2})).max() <= 1
 
 
+def test_the_side_files_of_macos_are_no_sliders(space: SliderSpace, tmp_path: Path) -> None:
+    [path] = export(space, tmp_path, sliders=[0])
+    path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+    assert [file.path for file in load_files(tmp_path)] == [path]
+
+
 def test_import_of_an_import_and_of_some(space: SliderSpace, tmp_path: Path) -> None:
     """Sliders 2 and 0 alone become 0 and 1 in their old order, names and measures stay, and a second export says the
     same."""

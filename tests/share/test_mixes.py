@@ -107,6 +107,21 @@ def test_another_mix_is_another_file_and_the_same_one_the_same_bytes(space: Slid
     assert one.exists(), "sliders do not take its place"
 
 
+def test_names_that_differ_in_signs_alone_are_files_of_their_own(space: SliderSpace, tmp_path: Path) -> None:
+    """So do names that are the same for forty characters; and each name finds its own file again."""
+    names = ("horns +2", "horns -2", "horns", "x" * 40 + "1", "x" * 40 + "2")
+    first = {name: export_mix(space, tmp_path, {0: 1.5}, name=name) for name in names}
+    assert first["horns +2"].name == "a-robot--velocity-mix-horns-2.safetensors"
+    assert len(set(first.values())) == len(names)
+    again = {name: export_mix(space, tmp_path, {0: -1.0}, name=name) for name in names}
+    assert again == first and set(tmp_path.glob("*.safetensors")) == set(first.values())
+    for name, path in first.items():
+        about = load_file(path).about
+        assert about is not None and about.name == name and about.mix == {0: -1.0}
+    first["horns +2"].unlink()
+    assert export_mix(space, tmp_path, {0: 2.0}, name="horns -2") == first["horns -2"], "also where it was moved away"
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/root/x", "<b>\u202e\n", "C:\\x", "  ", "x" * 10_000])
 def test_a_name_cannot_leave_the_folder(space: SliderSpace, tmp_path: Path, name: str) -> None:
     path = export_mix(space, tmp_path / "out", MIX, name=name)

@@ -80,6 +80,19 @@ def test_hidden_folders_stay_here(finished: Path, tmp_path: Path, memory: Any) -
     assert not any("/." in name for name in memory.store)
 
 
+@pytest.mark.parametrize("name", ["notes: today.txt", "monster-10:30.png", "a\\b.json", "trajectories/10:30.json"])
+def test_a_persons_own_file_is_in_nobodys_way(finished: Path, tmp_path: Path, memory: Any, name: str) -> None:
+    """Also where an earlier version pushed it."""
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    (folder / name).write_text("{}")
+    sent = push(folder, f"file://{tmp_path}/store")
+    assert sent == push(finished, "memory://bucket/run")
+    if not name.endswith(".json"):
+        shutil.copyfile(folder / name, tmp_path / "store" / name)
+    pull(f"file://{tmp_path}/store", tmp_path / "back")
+    assert not (tmp_path / "back" / name).exists() and (tmp_path / "back" / "space.json").is_file()
+
+
 @pytest.mark.parametrize("name", ["../outside.json", "trajectories/../../outside.json", ".hidden.json", "a\\b.json"])
 def test_no_name_leads_out_of_the_folder(finished: Path, tmp_path: Path, memory: Any, name: str) -> None:
     push(finished, "memory://bucket/run")

@@ -1,5 +1,8 @@
 """The command line. Heavy imports happen inside the verbs, so that --help answers at once."""
 
+import io
+import sys
+
 from sliderspace.cli import draw, experiments, explore, files, label, look, measure, stages
 from sliderspace.cli.app import app
 
@@ -18,4 +21,7 @@ __all__ = ["VERBS", "app", "main"]
 
 def main() -> None:
     """Entry point of the `sliderspace` script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # piped on Windows it has cp1252, without the minus sign
+            stream.reconfigure(errors="backslashreplace")
     app()

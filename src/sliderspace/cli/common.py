@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Collection, Generator, Iterable
+import sys
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from sliderspace.storage.run_folder import RunFolder
 
 Values = dict[str, Any]
-FOLDERS = ("backbone", "encoder", "decoder", "lora", "images")  # settings that may name a folder or file
 FEW = 6  # words named in a warning
 
 
@@ -76,38 +76,17 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
     the concept as it is.
     """
     from sliderspace.core.settings import CONCEPT_RECIPES, RECIPES, Settings, recipe
-    from sliderspace.models.backbones.lora import split
+    from sliderspace.models.here import with_whole_places
 
     typed = given(values, Settings.model_fields)
     if nothing := [name for name, value in typed.items() if value == ""]:
         raise BadInput(f"{spelling(nothing[0])} is empty: name something, or leave it out")
-    for name in FOLDERS:  # stored whole, so that it is found from anywhere
-        if name in typed and typed[name] not in _known(name):
-            place, strength = split(typed[name]) if name == "lora" else (typed[name], "")
-            typed[name] = _whole(place, spelling(name)) + strength
+    typed = with_whole_places(typed, spelling)
     with naming_options(typed):
         among = CONCEPT_RECIPES if "pairs" in typed else RECIPES
         settings = _settings(recipe(values.get("recipe") or "", among) | typed, values, run, dry=dry)
     # Trajectories may be drawn before anybody asks how many directions they shall carry.
     return settings.check_carried() if "sliders" in values else settings
-
-
-def _known(setting: str) -> Collection[str]:
-    """The names that a setting knows. One of them is never a folder that happens to be called so; `./mini` is."""
-    from sliderspace.models.backbones import PRESETS
-    from sliderspace.models.encoders.catalogue import ENCODERS
-
-    return {"backbone": PRESETS, "encoder": ENCODERS}.get(setting, ())
-
-
-def _whole(place: str, option: str) -> str:
-    """The full path where this is a folder or file, else as it is: a name or a repository. BadInput for what can be
-    neither."""
-    try:
-        folder = Path(place).expanduser()
-        return str(folder.resolve()) if folder.exists() else place
-    except (OSError, RuntimeError, ValueError) as error:  # too long, or the home of nobody
-        raise BadInput(f"{option}: '{place[:60]}' is neither a folder nor the name of a model") from error
 
 
 def _settings(chosen: Values, values: Values, run: "RunFolder", *, dry: bool) -> "Settings":
@@ -219,6 +198,8 @@ def answer_with(values: dict[str, Any], as_json: bool) -> None:
 
 
 def _json(values: dict[str, Any]) -> str:
-    """JSON in which whatever a terminal could obey is escaped; it reads back as the same."""
-    text = json.dumps(values, indent=1, ensure_ascii=False)
+    """JSON in which whatever a terminal could obey is escaped, and what stdout may not hold; it reads back as the
+    same."""
+    whole = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    text = json.dumps(values, indent=1, ensure_ascii=not whole)
     return "".join(json.dumps(c)[1:-1] if is_unsafe(c) else c for c in text)

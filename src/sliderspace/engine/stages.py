@@ -268,9 +268,8 @@ def gather_measures(models: Models) -> bool:
     """The measures of all sliders, their strips and the space itself, once each slider is measured; then the run is
     whole, and replaces the one before. False while some are missing."""
     with models.run.gathering():
-        if whole := is_measured(models) or _gather_measures(models):  # the names also where that run was cut off here
-            named = [Label(name=pair.title) for pair in models.settings.pairs]
-            write_labels(models.run, named, models.prints.trained)
+        if whole := is_measured(models) or _gather_measures(models):  # the names also where a run was cut off before
+            write_labels(models.run, [Label(name=p.title) for p in models.settings.pairs], models.prints.trained)
         return whole
 
 

@@ -27,7 +27,7 @@ def read_words(path: Path | None = None) -> tuple[str, ...]:
     """
     place = path or files("sliderspace.label") / "words.txt"
     try:
-        lines = place.read_text(encoding="utf-8").splitlines()
+        lines = place.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise BadInput(f"cannot read the words in {place}: {why}.\nGive a text file with a phrase a line.") from error

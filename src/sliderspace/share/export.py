@@ -38,6 +38,8 @@ from sliderspace.storage.images import encode_jpeg, scale_label, writable
 from sliderspace.storage.run_folder import RunFolder
 
 Pictures = tuple[Images, Images] | None  # a sheet to read, and a small square
+# UTF-8 bytes of a part of a file name: three of them, a number, a mark and the temporary name's end fit into 255.
+PART = 60
 
 
 def export(
@@ -86,8 +88,9 @@ def export_mix(
     """Write the sliders of a mix {slider: natural units} into `folder` as one LoRA file, which draws at strength 1.0
     what `SliderSpace.generate` draws with these strengths. Its rank is the sum of theirs.
 
-    `name` is a part of the file's name; without one, the sliders are. `pictures` uint8 [S, 2, H, W, 3], of S seeds
-    without and with the mix, lie beside it and in it. Raises BadInput as `export`, and where no slider is turned.
+    `name` is a part of the file's name; without one, the sliders are. A mix of the same name is replaced, and one whose
+    name differs in signs alone is not. `pictures` uint8 [S, 2, H, W, 3], of S seeds without and with the mix, lie
+    beside it and in it. Raises BadInput as `export`, and where no slider is turned.
     """
     turned = {int(k): float(value) for k, value in sorted(strengths.items()) if value}
     space.strengths(turned)  # raises for sliders there are not, and what is no number
@@ -108,12 +111,20 @@ def export_mix(
     )
     parts = [own or f"{k:02d}" for k, own in zip(turned, named, strict=True)]
     title = name if _slug(name) else " ".join([fingerprint(mix=list(turned.items()))[:6], *parts])
-    path = writable(Path(folder)) / file_name(settings.prompts[0], settings.backbone, "mix", title)
+    path = _place_of_mix(writable(Path(folder)) / file_name(settings.prompts[0], settings.backbone, "mix", title), said)
     _check_replaceable(path, said.space)
     images = None if pictures is None else (before_and_after(pictures), square(pictures))
     save_bytes(path, _lora_file(space, turned, said, known, _date_of(run.sliders), images))
     sidecars.write(path, said, known, images and images[0])
     return path
+
+
+def _place_of_mix(path: Path, said: About) -> Path:
+    """`path`, or one with a mark of the mix's name where a mix of this space has another name and the same file's:
+    "horns +2" and "horns -2"."""
+    apart, there = path.with_stem(f"{path.stem}-{fingerprint(name=said.name)[:6]}"), _about_at(path)
+    other = there is not None and there.space == said.space and there.mix is not None and there.name != said.name
+    return apart if other or apart.exists() else path
 
 
 def _label_of_mix(name: str, named: Sequence[str | None], strengths: Mapping[int, float]) -> Label:
@@ -178,7 +189,8 @@ def file_name(prompt: str, model: str, which: int | str, name: str | None) -> st
 
 def _slug(text: str) -> str:
     """Text as a part of a file name that every system takes."""
-    return re.sub(r"[\W_]+", "-", text.casefold())[:40].strip("-")
+    cut = re.sub(r"[\W_]+", "-", text.casefold())[:40].encode()[:PART]
+    return cut.decode(errors="ignore").strip("-")  # a character cut in two goes whole
 
 
 def _check_replaceable(path: Path, space: str) -> None:

@@ -85,7 +85,7 @@ def pull(
     folder = Path(folder)
     named = base_here(backbone, lora)
     if folder.exists() and not (
-        folder.is_dir() and (not any(folder.iterdir()) or (folder / ".cache" / "huggingface").is_dir())
+        folder.is_dir() and (_is_empty(folder) or (folder / ".cache" / "huggingface").is_dir())
     ):
         raise BadInput(f"{folder} already holds other files.\nChoose a new or empty folder; nothing was changed.")
     api = HfApi(token=token, library_name="sliderspace")
@@ -101,6 +101,11 @@ def pull(
         fetch(local_dir=folder, allow_patterns=list(PULLED), ignore_patterns=list(own))
     _receive(RunFolder(folder), named)
     return SliderSpace.load(folder)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether all in it is hidden, such as macOS's .DS_Store."""
+    return all(entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def _receive(run: RunFolder, named: dict[str, str]) -> None:

@@ -35,7 +35,8 @@ def load_files(source: str | Path) -> list[LoraFile]:
     """The LoRA files of a folder, or one file: our sliders by their number, then mixes and the others by name. Raises
     BadInput when they do not belong together."""
     source = Path(source)
-    paths = sorted(source.glob("*.safetensors")) if source.is_dir() else [source]
+    listed = (path for path in source.glob("*.safetensors") if not path.name.startswith("."))  # macOS adds ._NAME
+    paths = sorted(listed) if source.is_dir() else [source]
     if not paths:
         raise BadInput(f"no .safetensors file in {source}: give a LoRA file, or a folder of them.")
     files = [load_file(path) for path in paths]

@@ -48,8 +48,8 @@ def pull(url: str, folder: str | Path) -> int:
     """
     with _explained(url):
         files, root = _opened(url)
-        found = {_inside(name, root): (name, size) for name, size in _listed(files, root)}
-        found = {path: about for path, about in found.items() if path.suffix in PULLED}
+        listed = ((name, size) for name, size in _listed(files, root) if PurePosixPath(name).suffix in PULLED)
+        found = {_inside(name, root): (name, size) for name, size in listed}
         if PurePosixPath("config.json") not in found:
             raise BadInput(f"{url} holds no run that `sliderspace push` copied there")
 
@@ -71,9 +71,9 @@ def pull(url: str, folder: str | Path) -> int:
 
 
 def _own_files(folder: Path) -> Iterator[Path]:
-    """All but locks, what is half-written, and what other programs keep in hidden folders."""
+    """All but locks, what is half-written, what other programs keep in hidden folders, and names that no run has."""
     found = (path for path in folder.rglob("*") if path.is_file())
-    return (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return (path for path in found if _is_of_a_run(path.relative_to(folder).as_posix()))
 
 
 def _opened(url: str) -> tuple[Any, str]:
@@ -91,11 +91,16 @@ def _listed(files: Any, root: str) -> list[tuple[str, int]]:
 def _inside(name: str, root: str) -> PurePosixPath:
     """The place of a file below the folder. BadInput where its name leads anywhere else, or hides something."""
     relative = name.removeprefix(f"{root}/")
-    parts = relative.split("/")
-    hidden = any(part.startswith(".") or not part or set(part) & set("\\:") for part in parts)
-    if relative == name or hidden or any(map(is_unsafe, relative)):
+    if relative == name or not _is_of_a_run(relative):
         raise BadInput(f"there is a file called {shown(name)[:80]} there, which is none of a run; nothing was fetched")
     return PurePosixPath(relative)
+
+
+def _is_of_a_run(relative: str) -> bool:
+    """Whether a name below the folder hides nothing and leads nowhere else, on any system."""
+    parts = relative.split("/")
+    hidden = any(part.startswith(".") or not part or set(part) & set("\\:") for part in parts)
+    return not (hidden or any(map(is_unsafe, relative)))
 
 
 @contextmanager
