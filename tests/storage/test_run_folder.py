@@ -407,6 +407,17 @@ def test_whoever_comes_while_another_publishes_waits(tmp_path: Path):
     run.close()
 
 
+def test_what_is_unfinished_may_lie_elsewhere(tmp_path: Path):
+    RunFolder(tmp_path / "run").open_for_writing().close()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run" / "unfinished").symlink_to(tmp_path / "elsewhere")
+    for version in "12":
+        with RunFolder(tmp_path / "run").open_for_writing() as run:
+            put(run.unfinished, version)
+            run.publish(PARTS)
+        assert seen(run.root) == version
+
+
 def test_a_real_kill_between_two_renames(tmp_path: Path):
     run = RunFolder(tmp_path / "run").open_for_writing()
     put(run, "1")
