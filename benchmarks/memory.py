@@ -145,7 +145,7 @@ PARTS: dict[str, tuple[Callable[[Path, int], Iterator[int]], str, int]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=list(PARTS), help="which; default: all")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, "all"], default="all", help="which; default: all")
     parser.add_argument("--trajectories", type=int)
     parser.add_argument("--sliders", type=int)
     parser.add_argument("--folder", type=Path, help="where the models are already: do one part in this process")
@@ -161,7 +161,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         save_tiny(Path(place) / "models", pixels=PIXELS, levels=LEVELS)
         counts = [f"--{w}={n}" for w in ("trajectories", "sliders") if (n := getattr(options, w))]
-        alone = [[sys.executable, __file__, name, *counts, "--folder", place] for name in options.parts or PARTS]
+        parts = PARTS if "all" in options.parts else options.parts
+        alone = [[sys.executable, __file__, name, *counts, "--folder", place] for name in parts]
         over = [line[2] for line in alone if subprocess.run(line, check=False).returncode]
     if over:
         raise SystemExit(f"over the limit, or failed: {', '.join(over)}")

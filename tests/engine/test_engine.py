@@ -32,6 +32,7 @@ from sliderspace.engine import fingerprints, local
 from sliderspace.engine.begin import stored_settings
 from sliderspace.engine.models import Models
 from sliderspace.engine.progress import Progress
+from sliderspace.measure.results import Measures
 from sliderspace.method.trajectories import finished as finished_images
 from sliderspace.models.backbones.presets import preset_for
 from sliderspace.space.space import SliderSpace
@@ -719,6 +720,8 @@ def test_a_discovery_in_own_pictures(tmp_path: Path, make_models: MakeModels, ca
     go(models)
     assert len(models.shown) == (4 if captions else 1) and len(models.condition) == 2
     assert models.seen.prompt_N.tolist() == ([n % 4 for n in range(20)] if captions else [0] * 20)
+    found = Measures.read(models.run.measures)
+    assert found.mean.alignment is not None and found.mean.realism is None, "four pictures stand there five times each"
     before = models.prints.sampled
     own_pictures(tmp_path / "other", "red", "blue", "green", "black")
     assert make_models(tmp_path / "run", images=str(tmp_path / "other"), samples=20).prints.sampled != before, (

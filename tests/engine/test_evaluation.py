@@ -13,11 +13,13 @@ from support.runs import go
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
+from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Speed
 from sliderspace.engine import protocols
 from sliderspace.engine.evaluation import Evaluation
 from sliderspace.measure.protocols.composition import composition_of
 from sliderspace.models.encoders import Encoder, find_encoder, load_encoder
+from sliderspace.models.encoders.unloaded import encoder_identity
 
 JUDGE = "asset:mini/judge"
 
@@ -90,6 +92,17 @@ def test_it_prints_both_views_and_where_the_report_is(evaluated: tuple[Path, str
     assert "training encoder" in said and "judge" in said and "alignment" in said and "random" in said
     assert all(word in said for word in ("pairs that both move", "evenness", "stability", "observability", "chance"))
     assert str(folder / "report.html") in said.replace("\n", "")
+
+
+def test_the_file_says_who_judged(found: dict[str, Any]) -> None:
+    assert found["views"]["judge"]["encoder"] == encoder_identity(JUDGE)
+    assert found["views"]["training"]["encoder"] not in ("", encoder_identity(JUDGE))
+
+
+def test_the_training_encoder_is_no_judge(finished: Path, tmp_path: Path, make_models: Any) -> None:
+    models = make_models(Path(shutil.copytree(finished, tmp_path / "run")))
+    with pytest.raises(BadInput, match="another encoder than"):
+        Evaluation(models, 4, models.encoder)
 
 
 def test_without_a_judge_only_the_encoder_speaks(finished: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from support.runs import go
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
-from sliderspace.engine import local, protocols, stages
+from sliderspace.engine import local, protocols, seen
 from sliderspace.engine.models import Models
 from sliderspace.measure.protocols.observability import observability
 from sliderspace.measure.protocols.records import Observability
@@ -71,7 +71,7 @@ def test_a_whole_run_that_lacks_it_gets_it_beside_its_directions(copied: Path, m
 def test_of_finished_images_alone_there_is_none(tmp_path: Path, make_models: MakeModels) -> None:
     models = make_models(tmp_path / "run", embed="final", samples=8)
     go(models, lambda m: local.run(m, ["sample", "fit"]))
-    assert stages.observability(models) is None
+    assert seen.observability(models) is None
     assert not list(tmp_path.rglob("observability.json"))
 
 

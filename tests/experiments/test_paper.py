@@ -25,7 +25,7 @@ from sliderspace.experiments.paper.catalogue import EXPERIMENTS, experiment
 from sliderspace.experiments.paper.experiment import Asked
 from sliderspace.experiments.paper.pictures import Pictures, Shared, layout
 from sliderspace.experiments.paper.run import dealt, file_of, run
-from sliderspace.experiments.paper.worlds import CREATURES, WORLDS, World
+from sliderspace.experiments.paper.worlds import ANYTHING, CREATURES, WORLDS, World
 from sliderspace.method.strengths import sparse_mix
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.load import load_backbone
@@ -358,6 +358,39 @@ def test_artists_become_the_reference(tmp_path: Path) -> None:
     reference = EXPERIMENTS["art"].cells(asked)[0].sets["reference"]
     assert reference.model.prompts == ("artwork in the style of Ada", "artwork in the style of Bela")
     assert asked.world.art_sliders == (4, 8) and reference.count == 100
+
+
+def test_without_artists_of_ones_own_the_reference_is_not_the_list_that_it_is_compared_with() -> None:
+    asked = Asked("sdxl-dmd2", ANYTHING)
+    cells = {cell.arm: cell for cell in EXPERIMENTS["art"].cells(asked)}
+    listed, named = cells["list of prompts"].sets["own"], cells["generic prompt"].sets["reference"]
+    assert not set(listed.model.prompts) & set(named.model.prompts)
+    assert len(set(named.model.prompts)) >= 64
+
+
+def test_who_trained_the_sliders_does_not_judge_them_unasked() -> None:
+    judges = [Asked("sdxl", ANYTHING, common={"encoder": at} if at else {}).judge_at for at in ("", "dinov2")]
+    assert judges == ["dinov2", "siglip"]
+    with pytest.raises(BadInput, match="another encoder"):
+        Asked("sdxl", ANYTHING, judge="dinov2", common={"encoder": "dinov2"})
+
+
+def test_of_a_folder_with_more_than_enough_the_reference_is_drawn_by_lot(
+    out: Path, pair: tuple[Path, str], tiny: Tiny, clip: Path
+) -> None:
+    from PIL import Image
+
+    folder = out.parent / "sorted"
+    folder.mkdir()
+    for n in range(24):
+        Image.new("RGB", (40, 40), "black" if n < 12 else "white").save(folder / f"{n:02d}.png")
+    asked = Asked(str(pair[0]), SMALL, judge=str(tiny.dino), common={"encoder": str(clip), "precision": "float32"})
+    shared = Shared(out, Speed(device="cpu"), asked.judge_at, asked.encoder_location)
+    light = [
+        shared.seen(Pictures(asked.model(ROBOT), 8, seed, folder=str(folder)))["images"].float().mean((1, 2, 3))
+        for seed in (0, 1)
+    ]
+    assert all(0 < (each > 128).sum() < 8 for each in light) and not torch.equal(*light)
 
 
 def test_a_folder_can_be_the_reference(

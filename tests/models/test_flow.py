@@ -184,6 +184,25 @@ def test_a_row_does_not_depend_on_its_company(flows: Path, name: str, guidance: 
     assert (backbone.predict(x, steps, condition.rows([1, 0])) - both).abs().amin(0).max() > 1e-2, "and its own prompt"
 
 
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("name", CODE)
+def test_a_row_gets_its_own_sliders_whatever_the_model_makes_of_the_batch(flows: Path, name: str, targets: Any) -> None:
+    backbone = load(flows, name, guidance=3.0)
+    bank = SliderBank(backbone.denoiser, 3, pattern=backbone.layers[targets], up="frozen")
+    x, steps, condition = noisy(backbone, [0, 3])
+    s_BK = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.5, -20.0]])
+    with torch.no_grad():
+        with bank.active(s_BK):
+            both = backbone.predict(x, steps, condition)
+        alone: list[Tensor] = []
+        for i in (0, 1):
+            with bank.active(s_BK[i : i + 1]):
+                alone.append(backbone.predict(x[i : i + 1], steps[i : i + 1], condition.rows([i])))
+        base = backbone.predict(x, steps, condition)
+    assert (both - base).abs().flatten(1).amax(1).min() > 5e-4
+    assert torch.allclose(both, torch.cat(alone), atol=1e-4)
+
+
 @pytest.mark.parametrize("name", CODE)
 def test_gradients_reach_latents_and_every_target_layer(flows: Path, name: str) -> None:
     backbone = load(flows, name, guidance=2.0)

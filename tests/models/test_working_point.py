@@ -49,6 +49,12 @@ def weightless(tiny: Tiny, tmp_path: Path) -> Path:
 # ---- what it holds
 
 
+def test_who_trains_does_not_judge() -> None:
+    usual = point_for("mini-turbo", CPU)
+    assert usual.judge and usual.encoder != usual.judge
+    assert point_for("mini-turbo", CPU, encoder=usual.judge).judge == ""
+
+
 def test_it_holds_what_the_loaded_model_has(tiny: Tiny) -> None:
     point = WorkingPoint.of(settings(tiny, embed=(0,)), CPU)
     backbone = backbone_at(point, device=CPU)

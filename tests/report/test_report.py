@@ -101,7 +101,7 @@ EVALUATION: dict[str, Any] = {
             "mean": {"alignment": around(0.43), "own_direction_largest": around(2 / 3, 1 / 3), "realism": around(0.97)},
         },
         "judge": {
-            "encoder": "y", "leakage": JUDGE["leakage"], "sliders": [{"index": k} for k in range(3)],
+            "encoder": "abc", "leakage": JUDGE["leakage"], "sliders": [{"index": k} for k in range(3)],
             "mean": {"alignment": around(0.02), "realism": around(0.82)},
         },
     },
@@ -392,6 +392,13 @@ def test_the_judge_stands_beside_the_training_encoder_with_intervals():
     )
     assert told["Monotone"] == "Monotone 100% – ≥ 90% ✓ met", "the judge did not look at it"
     assert "over 64 seeds" in Page(render(evaluated())).text
+
+
+def test_what_another_judge_said_is_not_filled_up_with_the_first_ones():
+    other = EVALUATION["views"] | {"judge": EVALUATION["views"]["judge"] | {"encoder": "another"}}
+    told = rows(render(evaluated(evaluation=EVALUATION | {"views": other})))
+    assert told["Alignment"] == "Alignment 0.43 0.38–0.48 0.02 −0.03 to 0.07 ≥ 0.40 ✓ met"
+    assert told["Consistency"] == "Consistency 0.70 – ≥ 0.50 ✓ met"
 
 
 def test_realism_is_the_judges_word():

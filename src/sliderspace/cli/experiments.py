@@ -58,7 +58,10 @@ def experiment(
         str | None, Option(help="Sliders of a discovery, such as 32; of `art` several: 8,16,32.", show_default=False)
     ] = None,
     artists: Annotated[
-        Path | None, Option(metavar="FILE", help="Names of artists, a line each: the reference of `art`.")
+        Path | None,
+        Option(
+            metavar="FILE", help="Names of artists, a line each: the reference of `art`. Left out: some that are known."
+        ),
     ] = None,
     prompts: Annotated[
         Path | None, Option(metavar="FILE", help="The list of prompts that `art` compares with, a line each.")
@@ -121,13 +124,13 @@ def _asked(
 ) -> "Asked":
     from sliderspace.concepts.files import from_file
     from sliderspace.experiments.paper.experiment import Asked
-    from sliderspace.experiments.paper.worlds import world_of
+    from sliderspace.experiments.paper.worlds import in_the_style_of, world_of
     from sliderspace.models.backbones import preset_for
 
     lists = {name: from_file(path) for name, path in files.items() if path is not None}
     changed: Values = {"captions": lists["captions"]} if "captions" in lists else {}
     if "artists" in lists:
-        changed["styles"] = tuple(f"artwork in the style of {artist}" for artist in lists["artists"])
+        changed["styles"] = in_the_style_of(lists["artists"])
     if "prompts" in lists:
         changed |= {"listed": lists["prompts"], "about": lists["prompts"]}
     counts = parsing.seeds(sliders, "--sliders") if sliders else []

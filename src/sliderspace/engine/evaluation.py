@@ -17,11 +17,13 @@ import torch
 
 from sliderspace.core.arrays import Array
 from sliderspace.core.batches import in_batches
+from sliderspace.core.errors import BadInput
 from sliderspace.core.seeds import generator_for
 from sliderspace.engine import protocols, stages
 from sliderspace.engine.fingerprints import stamp
 from sliderspace.engine.models import Models
 from sliderspace.engine.progress import Progress
+from sliderspace.engine.seen import observability, views
 from sliderspace.measure import control, factors, results
 from sliderspace.measure.factors import factor_table
 from sliderspace.measure.protocols.records import Protocols
@@ -42,13 +44,15 @@ PURPOSE = "evaluate"  # names the seeds, which are used for nothing else
 
 class Evaluation:
     """One evaluation of a finished space, on `seeds` seeds of its own. `judge` replaces the preset's where it is
-    given."""
+    given. Raises BadInput where it is the training encoder: in its own eye all is well."""
 
     def __init__(self, models: Models, seeds: int, judge: Encoder | None = None) -> None:
         self.models = models
         self.count = models.settings.sliders
         self.composed = [active for active in protocols.COMPOSED if active <= self.count]
         self.judge = judge or models.judge
+        if judge and judge.identity == models.point.encoder_identity:
+            raise BadInput("the judge has to be another encoder than the one that these sliders were trained by")
         self.seeds = models.seeds(PURPOSE, seeds)
         self.sizes = models.measuring.sizes
         self.viewer = models.viewer(self.judge)
@@ -186,7 +190,7 @@ class Evaluation:
         loaded = [load_tensors(self._file(f"{k:03d}")[0], kind="sweep") for k in range(self.count)]
         found = [Sweep.from_tensors(k, tensors) for k, (tensors, _) in enumerate(loaded)]
         by_judge = self._judged()
-        trained, judged = stages.views(self.models, found, by_judge)
+        trained, judged = views(self.models, found, by_judge, self.judge.identity if self.judge else "")
         by_step = _columns([meta["by_step"] for _, meta in loaded])
         side_effects = _columns([meta["side_effects"] for _, meta in loaded])
         return results.Evaluation(
@@ -203,7 +207,7 @@ class Evaluation:
 
     def _protocols(self, trained: View, judged: View | None) -> Protocols:
         mixed = {n: load_tensors(self._file(f"mixes-{n}")[0], kind="mixes")[0] for n in self.composed}
-        seen = stages.observability(self.models)
+        seen = observability(self.models)
         return Protocols(
             training=protocols.of_view(trained, mixed, "z"),
             judge=judged and protocols.of_view(judged, mixed, "judge"),

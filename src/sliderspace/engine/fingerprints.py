@@ -41,7 +41,8 @@ class Fingerprints:
         first = sampled(settings, drawn)
         second = fitted(settings, first)
         third = trained(settings, second)
-        measured = stamp("measure", after=third, how=measuring.model_dump(), judge=point.judge_identity)
+        own = {"own": 1} if pictures else {}  # had a realism of their own copies
+        measured = stamp("measure", after=third, how=measuring.model_dump(), judge=point.judge_identity, **own)
         return cls(drawn, first, second, third, measured)
 
 

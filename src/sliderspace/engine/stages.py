@@ -5,7 +5,7 @@ after a crash, or in a folder that is later copied together with others. What be
 gathered from the files of its tasks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,10 @@ from sliderspace.core.arrays import Array
 from sliderspace.core.errors import BadInput
 from sliderspace.engine.fingerprints import SHAPED, TRAINED, observed
 from sliderspace.engine.models import Models
+from sliderspace.engine.seen import observability, views
 from sliderspace.measure.factors import factor_table
-from sliderspace.measure.protocols.observability import observability_of
-from sliderspace.measure.protocols.records import Observability
 from sliderspace.measure.results import MadeFrom, SpaceEntry, SpaceFile
 from sliderspace.measure.summary import measures
-from sliderspace.measure.views import View, judges_view, training_view
 from sliderspace.method.baselines.axes import control_axes, own_images
 from sliderspace.method.baselines.concept import ConceptSliders, pair_axes
 from sliderspace.method.baselines.customisation import Customisation
@@ -102,16 +100,6 @@ def _along_given(models: Models, found: Directions) -> Directions:
         return found.toward(axes_KD, z_ND, step_N)
     axes_KD = control_axes(s.control, s.seed, z_NTD[:, -1].double().numpy(), found.mean_TD[-1], s.sliders)
     return found.along(axes_KD, z_ND, step_N)
-
-
-def observability(models: Models) -> Observability | None:
-    """How the directions show in the previews of the trajectories they were found in; None of finished images alone."""
-    steps, v_KD = models.point.embed_T, models.directions.components_KD
-    if len(steps) < 2:
-        return None
-    z_NTD = models.seen.z_NTD
-    projection_NTK = np.stack([z_NTD[:, t].double().numpy() @ v_KD.T for t in range(len(steps))], axis=1)
-    return observability_of(projection_NTK, tuple(steps))
 
 
 # ---- train
@@ -281,7 +269,7 @@ def _gather_measures(models: Models) -> bool:
     if not found_all or (loaded := _sweeps(models)) is None:
         return False
     found = [Sweep.from_tensors(k, tensors) for k, (tensors, _) in enumerate(loaded)]
-    trained, seen_by_judge = views(models, found, _judged_shards(models))
+    trained, seen_by_judge = views(models, found, _judged_shards(models), models.point.judge_identity)
     judge, sizes = models.judge, models.measuring.sizes
     factors = factor_table(found, judge.classes, sizes, judge.numbers) if judge else None
     unit_K = np.array([meta["unit"] for _, meta in loaded])
@@ -316,16 +304,6 @@ def _save_space(models: Models, unit_K: "np.ndarray[Any, Any]") -> None:
     entries = tuple(SpaceEntry(index=k, unit=float(unit)) for k, unit in enumerate(unit_K))
     space = SpaceFile(made_from=made_from, settings=models.settings, sliders=entries)
     space.write(models.run.unfinished.space, prints.measured)
-
-
-def views(models: Models, found: Sequence[Sweep], by_judge: Seen | None) -> tuple[View, View | None]:
-    """What the encoder and the judge see in sweeps, beside the finished images of the trajectories."""
-    manifold_ND, fresh_ND = (data.z_NTD[:, -1].double().numpy() for data in (models.seen, models.unseen))
-    trained = training_view(found, models.measuring.sizes, manifold_ND, fresh_ND, models.directions)
-    if by_judge is None:
-        return trained, None
-    z_NE, samples = by_judge["judge"].numpy(), models.settings.samples
-    return trained, judges_view(found, trained, models.point.judge_identity, z_NE[:samples], z_NE[samples:])
 
 
 def _judged_shards(models: Models) -> Seen | None:

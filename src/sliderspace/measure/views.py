@@ -40,7 +40,8 @@ class View:
     """Embeddings of one encoder: every slider's sweep at ±`sizes` natural units and 0, the directions, and base images.
 
     `manifold_ND` and `fresh_ND` are finished images of the model alone, of other seeds than the sweeps and than each
-    other.
+    other; `repeated` where the same images stand in them several times, so that nothing can be said of realism: about
+    an image and its copies is no room for another.
     """
 
     encoder: str
@@ -49,6 +50,7 @@ class View:
     v_KD: Array
     manifold_ND: Array
     fresh_ND: Array
+    repeated: bool = False
 
     @property
     def scales_M(self) -> Array:
@@ -69,8 +71,8 @@ class View:
     @cached_property
     def _real_KSM(self) -> Array:
         """1 where an image lies among the model's own, over the share of fresh base images that do; NaN where not even
-        one does, or where the model's own are too few to tell."""
-        if len(self.manifold_ND) <= NEAREST:
+        one does, or where the model's own are too few to tell, or the same ones over and over."""
+        if self.repeated or len(self.manifold_ND) <= NEAREST:
             return np.full(self.z_KSMD.shape[:-1], np.nan)
         own = Manifold(self.manifold_ND, NEAREST)
         reference = float(own.inside(self.fresh_ND).mean())
@@ -120,11 +122,17 @@ class View:
 
 
 def training_view(
-    found: Sequence[Sweep], sizes: tuple[float, ...], manifold_ND: Array, fresh_ND: Array, directions: Directions
+    found: Sequence[Sweep],
+    sizes: tuple[float, ...],
+    manifold_ND: Array,
+    fresh_ND: Array,
+    directions: Directions,
+    *,
+    repeated: bool = False,
 ) -> View:
     """Sweeps over `sizes` in the embedding of the encoder that found the directions."""
     z_KSMD = np.stack([s.z_SMD for s in found])
-    return View(directions.encoder, sizes, z_KSMD, directions.components_KD, manifold_ND, fresh_ND)
+    return View(directions.encoder, sizes, z_KSMD, directions.components_KD, manifold_ND, fresh_ND, repeated)
 
 
 def judges_view(found: Sequence[Sweep], trained: View, judge: str, manifold_NE: Array, fresh_NE: Array) -> View | None:
@@ -133,4 +141,4 @@ def judges_view(found: Sequence[Sweep], trained: View, judge: str, manifold_NE: 
     if len(z_KSME) < len(found):
         return None
     v_KE = control.carried_over(trained.v_KD, trained.manifold_ND, manifold_NE)
-    return View(judge, trained.sizes, np.stack(z_KSME), v_KE, manifold_NE, fresh_NE)
+    return View(judge, trained.sizes, np.stack(z_KSME), v_KE, manifold_NE, fresh_NE, trained.repeated)

@@ -182,7 +182,7 @@ def point_for(
         quantize=_quantize_of(preset, quantize, lora, here=True),
         lora=_lora_of(lora),
         encoder=encoder or preset.encoder,
-        judge=preset.judge,
+        judge="" if encoder == preset.judge else preset.judge,
         embed_T=embedded_steps(embed, len(schedule)),
     )
 

@@ -170,7 +170,7 @@ def training_view(measures: Measures, evaluation: Evaluation | None) -> View:
 def judges_view(judge: JudgeView | None, evaluation: Evaluation | None) -> View | None:
     """None where no judge saw the space."""
     evaluated = evaluation and evaluation.views.judge
-    if judge:
+    if judge and (evaluated is None or evaluated.encoder == judge.encoder):
         return _over(judge.mean, judge.sliders, judge.leakage, evaluated)
     return View(evaluated.mean, evaluated.sliders, evaluated.leakage) if evaluated else None
 

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import CONCEPT_RECIPES, Pair, Settings, settings_from
 from sliderspace.experiments.paper.pictures import Pictures, Shared
 from sliderspace.experiments.paper.worlds import World
 from sliderspace.method.sweeps import Seen
 from sliderspace.models.backbones.presets import preset_for
 
-JUDGE = "dinov2"  # of a model whose preset has none: it trained nothing
+JUDGES = ("dinov2", "siglip")  # of a model whose preset has none: the first that trained nothing
 OF_MODEL = ("encoder", "precision", "resolution", "decoder", "quantize", "lora")  # hold for a teacher too
 OF_STUDENT = ("steps", "guidance")
 Row = dict[str, float | None]
@@ -18,7 +19,8 @@ Row = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command asks of an experiment. `common` are settings typed for every discovery and drawing."""
+    """What the command asks of an experiment. `common` are settings typed for every discovery and drawing. Raises
+    BadInput where the judge is the encoder that sliders are trained by."""
 
     backbone: str
     world: World
@@ -28,9 +30,14 @@ class Asked:
     reference: str = ""  # a folder of pictures
     common: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    def __post_init__(self) -> None:
+        if self.judge and self.judge == self.encoder_location:
+            raise BadInput(f"{self.judge} finds and trains the sliders here: another encoder has to judge them")
+
     @property
     def judge_at(self) -> str:
-        return self.judge or preset_for(self.backbone).judge or JUDGE
+        usual = (preset_for(self.backbone).judge, *JUDGES)
+        return self.judge or next(at for at in usual if at and at != self.encoder_location)
 
     @property
     def encoder_location(self) -> str:

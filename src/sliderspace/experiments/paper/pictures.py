@@ -12,7 +12,7 @@ from torch import Tensor
 from sliderspace.concepts.pictures import read_folder
 from sliderspace.core.batches import BatchSize, in_batches
 from sliderspace.core.errors import BadInput
-from sliderspace.core.seeds import seed_for
+from sliderspace.core.seeds import generator_for, seed_for
 from sliderspace.core.settings import Settings, Speed, settings_from
 from sliderspace.engine.begin import models_for
 from sliderspace.engine.models import Models
@@ -163,7 +163,7 @@ class Shared:
             prompts=pictures.model.prompts,
             space=self.run(pictures.space).prints.measured if pictures.space else "",
             first=self._point(pictures.first).identity if pictures.first else "",
-            folder=self._folder(pictures).fingerprint if pictures.folder else "",
+            folder=f"by lot: {self._folder(pictures).fingerprint}" if pictures.folder else "",
             judge=self.judge_at if self.judge_at in PERCEPTUAL else encoder_identity(self.judge_at),
             encoder=encoder_identity(self.encoder_location),
         )
@@ -240,8 +240,14 @@ class Shared:
         return seeds * times, prompt_N * times, signed_K2K.flatten(0, 1).repeat_interleave(count, 0)
 
     def _from_folder(self, pictures: Pictures) -> Iterator[Tensor]:
+        """As many of the folder's pictures as are asked for, drawn by lot: by name, neighbours are alike."""
         found = self._folder(pictures)
-        for _, images01 in in_batches(0, pictures.count, self.batch, lambda p: found.images01(p.start, p.stop)):
+        chosen_N = generator_for(pictures.seed, "reference", 0).permutation(len(found))[: pictures.count].tolist()
+
+        def read(part: range) -> Tensor:
+            return torch.cat([found.images01(n, n + 1) for n in chosen_N[part.start : part.stop]])
+
+        for _, images01 in in_batches(0, pictures.count, self.batch, read):
             yield images01.to(self.device)
 
     def _folder(self, pictures: Pictures) -> Any:

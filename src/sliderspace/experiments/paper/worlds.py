@@ -4,7 +4,7 @@ All lists of words are here and nowhere else. `WORLDS` holds the models that kno
 what the paper asked for, at its size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sliderspace.concepts.templates import expand_templates
@@ -40,6 +40,11 @@ def world_of(backbone: str) -> World:
     return WORLDS.get(backbone, ANYTHING)
 
 
+def in_the_style_of(artists: Iterable[str]) -> tuple[str, ...]:
+    """The prompts that ask for each by name."""
+    return tuple(f"artwork in the style of {artist}" for artist in artists)
+
+
 # ---- models that draw anything
 
 CONCEPTS = ("a toy", "a person", "a dog", "a monster", "a spaceship", "a living room")
@@ -50,6 +55,20 @@ ART_STYLES = (
     *("minimalism", "fauvism", "romanticism", "realism", "gothic art", "folk art", "street art", "comic book art"),
     *("pixel art", "low poly render", "paper collage", "photorealism"),
 )
+ARTISTS = (  # of many times and places, all long dead
+    *("Giotto", "Jan van Eyck", "Sandro Botticelli", "Leonardo da Vinci", "Albrecht Dürer", "Hieronymus Bosch"),
+    *("Michelangelo", "Raphael", "Titian", "Hans Holbein", "Pieter Bruegel the Elder", "Giuseppe Arcimboldo"),
+    *("El Greco", "Caravaggio", "Peter Paul Rubens", "Artemisia Gentileschi", "Diego Velázquez", "Rembrandt"),
+    *("Johannes Vermeer", "Giovanni Battista Piranesi", "Jean-Honoré Fragonard", "Francisco Goya", "William Blake"),
+    *("Jacques-Louis David", "Caspar David Friedrich", "J. M. W. Turner", "John Constable", "Katsushika Hokusai"),
+    *("Utagawa Hiroshige", "Eugène Delacroix", "Gustave Doré", "Ivan Aivazovsky", "Jean-François Millet"),
+    *("Gustave Courbet", "Dante Gabriel Rossetti", "Édouard Manet", "Edgar Degas", "Claude Monet", "Berthe Morisot"),
+    *("Pierre-Auguste Renoir", "Paul Cézanne", "Odilon Redon", "Ilya Repin", "Henri Rousseau", "Paul Gauguin"),
+    *("Vincent van Gogh", "Georges Seurat", "Mary Cassatt", "Alphonse Mucha", "Gustav Klimt", "Edvard Munch"),
+    *("Henri de Toulouse-Lautrec", "Aubrey Beardsley", "Hilma af Klint", "Wassily Kandinsky", "Piet Mondrian"),
+    *("Raja Ravi Varma", "Kazimir Malevich", "Paul Klee", "Franz Marc", "August Macke", "Amedeo Modigliani"),
+    *("Egon Schiele", "Umberto Boccioni", "Theo van Doesburg"),
+)
 SUBJECTS = (
     *("a portrait", "a landscape", "a still life", "a city street", "animals", "the sea", "a crowd", "an interior"),
     *("a battle", "flowers", "a dream", "machines", "a feast", "a forest", "dancers", "an abstract composition"),
@@ -57,7 +76,7 @@ SUBJECTS = (
 ANYTHING = World(
     concepts={concept: expand_templates(concept, 50) for concept in CONCEPTS},
     art="artwork in the style of a famous artist",
-    styles=tuple(f"artwork, {style}" for style in ART_STYLES),
+    styles=in_the_style_of(ARTISTS),
     listed=tuple(f"artwork, {style}" for style in ART_STYLES),
     about=ART_STYLES,
     sources={"a person": ("a police officer", "an athlete", "a dog"), "a toy": ("a robot", "a car")},
