@@ -30,3 +30,7 @@ def __getattr__(name: str) -> Any:
     if name not in PUBLIC:
         raise AttributeError(f"module 'sliderspace' has no attribute '{name}'")
     return getattr(import_module(PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | PUBLIC.keys())

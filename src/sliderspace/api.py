@@ -10,6 +10,7 @@ from sliderspace.engine.bars import watch
 from sliderspace.engine.begin import begin
 from sliderspace.engine.local import discover as stages
 from sliderspace.models.here import with_whole_places
+from sliderspace.models.working_point import check_settings
 from sliderspace.plan.fit import fit_to_card
 from sliderspace.report.from_run import report_run
 from sliderspace.space.space import SliderSpace
@@ -35,6 +36,7 @@ def discover(
     """
     prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
     chosen = settings_from({"prompts": prompts, **with_whole_places(settings)}).check_carried()
+    check_settings(chosen)  # before a folder is made
     place = Path("runs") / folder_name(chosen.prompts) if out is None else Path(out)
     if out is None and not quiet:
         print(f"folder: {place}", file=sys.stderr)

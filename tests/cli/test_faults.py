@@ -12,9 +12,12 @@ import pytest
 from support.language_server import serving
 from test_cli import Call, call, copy, ok, refused, sampling, tiny_options  # noqa: F401
 
+import sliderspace
 from sliderspace.cli import main
 from sliderspace.cli.common import answer_with, warn_of_unknown_words
+from sliderspace.cli.tables import COLUMNS
 from sliderspace.core import text
+from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import settings_from
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.backbones.presets import Preset
@@ -275,3 +278,38 @@ def test_the_list_of_models_has_the_figures_of_the_documents() -> None:
     for measure in ("alignment", "consistency", "realism"):
         number = re.search(rf"{measure} ([\d.]+)", said)
         assert number and re.search(rf"{measure} \(?{number[1]}\b", means), (measure, said)
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--encoder", "nosuch"], ["--lora", "nofile"], ["--resolution", "100"], ["--embed", "3,5,9"]]
+)
+def test_a_typing_error_leaves_no_folder_behind(call: Call, tmp_path: Path, wrong: list[str]) -> None:  # noqa: F811
+    assert call("discover", "a toy", *wrong, "--device", "cpu", "--out", tmp_path / "run").exit_code == 2
+    with pytest.raises(BadInput):
+        sliderspace.discover("a toy", tmp_path / "run", **{wrong[0][2:]: wrong[1]})
+    assert not (tmp_path / "run").exists()
+
+
+def test_imported_sliders_are_named_and_not_measured(call: Call, copy: Path, tmp_path: Path) -> None:  # noqa: F811
+    again = tmp_path / "again"
+    ok(call("export", copy, "--out", tmp_path / "files"))
+    ok(call("import", tmp_path / "files", "--out", again))
+    for verb in ("evaluate", "report"):
+        refused(call(verb, again), "holds imported sliders")
+    ok(call("label", again, "--name", "1=wings"))
+    assert "wings" in ok(call("info", again)).stdout
+
+
+def test_a_slider_is_set_once(call: Call, copy: Path) -> None:  # noqa: F811
+    refused(call("generate", copy, "--set", "0=1", "--set", "0=2"), "slider 0 is set twice")
+
+
+def test_measures_stand_in_eighty_columns_with_their_names(call: Call, copy: Path, monkeypatch: Any) -> None:  # noqa: F811
+    monkeypatch.setenv("COLUMNS", "80")
+    said = ok(call("info", copy)).stdout
+    assert all(name in said for name in COLUMNS.values())
+
+
+def test_words_without_a_prompt_are_answered_with_an_example_of_words(call: Call) -> None:  # noqa: F811
+    refused(call("concept"), "sliderspace concept smiling sad")
+    refused(call("concept", "--pairs", "nofile", "--prompt", "x"), "nofile: only .csv, .jsonl files are read")

@@ -231,6 +231,9 @@ def test_help_says_range_and_default() -> None:
     assert "(default 1.0; above 0 … 1)" in text and "(default --both-signs)" in text
     assert "cross-kv|cross|attention|linear" in text
     assert "default 200" not in said("train", "--help"), "there it is as the folder has it"
+    asked = said("concept", "--help")
+    assert "Rank of each slider. (default 4;" in asked and "default 200" in asked and "default 100;" in asked
+    assert "sweep-NN.png" in said("sweep", "--help")
 
 
 # ---- the list of verbs

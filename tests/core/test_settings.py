@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from sliderspace.core.errors import BadInput
-from sliderspace.core.settings import Measuring, Settings, Speed, WrongValues, checked, recipe, settings_from
+from sliderspace.core.recipes import recipe
+from sliderspace.core.settings import Measuring, Settings, Speed, WrongValues, checked, settings_from
 
 ROBOT = {"prompts": ("a robot",)}
 NUMBERS = [
@@ -117,3 +118,12 @@ def test_recipes() -> None:
 def test_how_many_images_are_measured() -> None:
     assert Measuring().images(0) == 6 + 16 + 32 + 8
     assert Measuring().images(16) - Measuring().images(15) == 2 * (3 * 6 + 3 * 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("device", r"speed=Speed\(device=…\)"), ("slider", "did you mean sliders"), ("zzz", "no such setting$")],
+)
+def test_a_name_that_is_no_setting_leads_to_what_was_meant(name: str, said: str) -> None:
+    with pytest.raises(BadInput, match=f"{name}: .*{said}"):
+        settings_from({"prompts": ("a toy",), name: 1})

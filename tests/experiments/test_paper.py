@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 
 from sliderspace.cli import app
 from sliderspace.core.errors import BadInput
+from sliderspace.core.recipes import CONCEPT_RECIPES
 from sliderspace.core.seeds import seed_for
-from sliderspace.core.settings import CONCEPT_RECIPES, Speed
+from sliderspace.core.settings import Speed
 from sliderspace.experiments.paper import answer, data, transfer, worlds
 from sliderspace.experiments.paper.catalogue import EXPERIMENTS, experiment
 from sliderspace.experiments.paper.experiment import Asked

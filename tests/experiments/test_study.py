@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from sliderspace.cli import app
 from sliderspace.core.errors import BadInput
-from sliderspace.core.settings import PAPER, Speed, settings_from
+from sliderspace.core.recipes import PAPER
+from sliderspace.core.settings import Speed, settings_from
 from sliderspace.engine.begin import space_settings
 from sliderspace.engine.models import Models
 from sliderspace.engine.stages import is_measured

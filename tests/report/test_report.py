@@ -401,6 +401,12 @@ def test_what_another_judge_said_is_not_filled_up_with_the_first_ones():
     assert told["Consistency"] == "Consistency 0.70 – ≥ 0.50 ✓ met"
 
 
+def test_sentences_keep_their_distance():
+    assert not re.findall(
+        r"[a-z]\.[A-Z]\w+ \w+", Page(render(evaluated(step_share=0.1, history=[(1, 0.1), (2, 0.2)]))).text
+    )
+
+
 def test_realism_is_the_judges_word():
     assert rows(render(evaluated()))["Realism at ±1"] == "Realism at ±1 97% 92%–102% 82% 77%–87% ≥ 90% below its aim"
     assert rows(render(report(measures(judge=JUDGE))))["Realism at ±1"] == "Realism at ±1 – 81% ≥ 90% below its aim"

@@ -191,6 +191,7 @@ def test_a_space_needs_no_config(finished: Path, tmp_path: Path) -> None:
 
 
 def test_every_public_name_is_there() -> None:
+    assert {*sliderspace.__all__, "__version__"} <= set(dir(sliderspace)), "completed by the tabulator"
     assert len(sliderspace.__all__) == len(set(sliderspace.__all__)) <= 16
     assert all(getattr(sliderspace, name).__module__.startswith("sliderspace") for name in sliderspace.__all__)
     with pytest.raises(AttributeError, match="nonesuch"):

@@ -1,7 +1,7 @@
 """The application the verbs register with: their order and groups, and options that come from `Settings`."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Annotated, Any
@@ -42,6 +42,7 @@ class Declared:
     function: Callable[..., None]
     options: tuple[str, ...]
     epilog: str
+    usual: Callable[[], Mapping[str, Any]]  # values of options that the verb has in place of the settings' own
 
 
 DECLARED: dict[str, Declared] = {}
@@ -99,18 +100,22 @@ def _with_options(declared: Declared) -> Callable[..., None]:
 
     written = inspect.signature(declared.function, eval_str=True).parameters.values()
     own = [p.replace(kind=p.KEYWORD_ONLY) for p in written if p.kind is not p.VAR_KEYWORD]
-    added = [parameter(name, stored="folder" in declared.options) for name in declared.options]
+    usual, stored = declared.usual(), "folder" in declared.options
+    added = [parameter(name, stored=stored, usual=usual) for name in declared.options]
     called.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
     called.__annotations__ = {}
     return called
 
 
-def verb(*options: str, epilog: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as a verb that takes the named `options` besides those it declares itself."""
+def verb(
+    *options: str, epilog: str, usual: Callable[[], Mapping[str, Any]] = dict
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a verb that takes the named `options` besides those it declares itself; `usual` gives
+    the defaults that are the verb's own."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         name = function.__name__
-        DECLARED[name] = Declared(function, options, epilog)
+        DECLARED[name] = Declared(function, options, epilog, usual)
         app.command(name, cls=Verb, epilog=epilog, help=function.__doc__)(lambda: None)
         return function
 

@@ -75,7 +75,8 @@ def settings_of(values: Values, run: "RunFolder", *, dry: bool = False) -> "Sett
     An expansion by a language model is kept in the folder, which is made for it; a dry run makes none, and plans for
     the concept as it is.
     """
-    from sliderspace.core.settings import CONCEPT_RECIPES, RECIPES, Settings, recipe
+    from sliderspace.core.recipes import CONCEPT_RECIPES, RECIPES, recipe
+    from sliderspace.core.settings import Settings
     from sliderspace.models.here import with_whole_places
 
     typed = given(values, Settings.model_fields)
@@ -157,12 +158,14 @@ def run_stages(values: Values, *stages: str, report: bool = True) -> None:
         from sliderspace.engine.bars import watch
         from sliderspace.engine.begin import begin
         from sliderspace.engine.local import run
+        from sliderspace.models.working_point import check_settings
         from sliderspace.report.from_run import report_run
 
         share = share_of(values)
         address = address_of(values)
         folder, speed = run_of(values), speed_of(**values)
         settings = settings_of(values, folder)
+        check_settings(settings)  # before a folder is made
         speed = fitted(settings, speed)
         with folder.open_for_writing(share), engine_at(address, values) as (engine, workers):
             if {"discover", "train"} & set(stages) and values["lanes"] is None:

@@ -52,7 +52,7 @@ def generate(
         for seed, image in zip(listed, images, strict=True):
             save_png(target / f"{seed:06d}.png", image)
         save_png(target / "grid.png", grid(images, max(4, round(len(images) ** 0.5))))
-        answer_with({"images": len(images), "folder": str(target), "grid": str(target / "grid.png")}, as_json)
+        answer_with({"images": len(set(listed)), "folder": str(target), "grid": str(target / "grid.png")}, as_json)
 
     guarded(body)
 
@@ -67,7 +67,7 @@ def sweep(
     backbone: OtherModel = None,
     start_step: StartStep = 0,
     end_step: EndStep = None,
-    out: Annotated[Path | None, Option(help="The PNG to write; default DIR/sweep-<slider>.png.")] = None,
+    out: Annotated[Path | None, Option(help="The PNG to write; default DIR/sweep-NN.png.")] = None,
     as_json: Json = False,
     **speed: Any,
 ) -> None:

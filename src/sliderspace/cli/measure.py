@@ -32,7 +32,7 @@ def evaluate(
     def body() -> None:
         from sliderspace.cli.tables import print_evaluation
         from sliderspace.engine.bars import watch
-        from sliderspace.engine.begin import space_settings
+        from sliderspace.engine.begin import discovered_settings
         from sliderspace.engine.evaluation import Evaluation
         from sliderspace.engine.models import Models
         from sliderspace.measure import results
@@ -42,7 +42,7 @@ def evaluate(
         run = RunFolder(folder)
         run.check_exists()
         with run.open_for_writing():
-            models = Models(space_settings(run), speed_of(**speed), run)
+            models = Models(discovered_settings(run), speed_of(**speed), run)
             asked = Evaluation(models, seeds, models.encoder_at(judge) if judge else None)
             watch(asked(), quiet=as_json)
             report = report_run(run)

@@ -2,8 +2,10 @@
 no setting."""
 
 import types
+from collections.abc import Mapping
 from inspect import Parameter
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from typer import Argument, Option
@@ -200,9 +202,10 @@ def spelling(name: str) -> str:
     return SPELLED.get(name, f"--{name.replace('_', '-')}").partition("/")[0]
 
 
-def parameter(name: str, stored: bool = False) -> Parameter:
-    """An option by name, as a parameter of a function that typer reads. `stored`: left out, it is as the run has it."""
-    annotation, default = OWN[name] if name in OWN else (_option(name, _fields()[name], stored), None)
+def parameter(name: str, *, stored: bool = False, usual: Mapping[str, object] = MappingProxyType({})) -> Parameter:
+    """An option by name, as a parameter of a function that typer reads. `stored`: left out, it is as the run has it;
+    else it is as in `usual`, or the field's own default."""
+    annotation, default = OWN[name] if name in OWN else (_option(name, _fields()[name], stored, usual), None)
     return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
@@ -212,11 +215,12 @@ def _fields() -> "dict[str, FieldInfo]":
     return {**Settings.model_fields, **Speed.model_fields}
 
 
-def _option(name: str, field: "FieldInfo", stored: bool) -> Any:
+def _option(name: str, field: "FieldInfo", stored: bool, usual: Mapping[str, object]) -> Any:
     """A field as an option that is None unless it is typed: what a run stores shall hold. Its range is checked by the
     model."""
     kind, choices = _kind(field.annotation)
-    about = [] if field.default in (None, "") or (stored and name not in UPDATING) else [_default(name, field.default)]
+    default = usual.get(name, field.default)
+    about = [] if default in (None, "") or (stored and name not in UPDATING) else [_default(name, default)]
     about += _limits(field)
     option = Option(
         SPELLED.get(name, spelling(name)),

@@ -43,6 +43,8 @@ def strengths(pairs: list[str]) -> dict[int, float]:
         slider, equals, value = pair.partition("=")
         if not equals or not slider.strip().isdecimal():
             raise BadInput(f"--set: '{pair}' should be SLIDER=UNITS, for example --set 3=1.5")
+        if int(slider) in out:
+            raise BadInput(f"--set: slider {int(slider)} is set twice")
         out[int(slider)] = number(value, "--set")
     return out
 

@@ -36,11 +36,18 @@ def _shard_of_one() -> None:
     )
 
 
+def _asked_in_words() -> Values:
+    from sliderspace.core.recipes import CONCEPT_RECIPES
+
+    return CONCEPT_RECIPES["default"]
+
+
 @verb(
     *("out", "recipe", "replace", "dry_run", "memory", "as_json"),
     *(*SAMPLED, *(name for name in TRAINED if name not in ("objective", "hold")), *WORDS, *UPDATING),
     epilog='Example: sliderspace concept smiling sad "wearing glasses" bald --prompt "a portrait of a person" '
     "--out runs/asked",
+    usual=_asked_in_words,
 )
 def concept(
     words: Annotated[
@@ -71,7 +78,7 @@ def concept(
                 raise BadInput('--prompt: say what the words are about, for example --prompt "a portrait of a person"')
             chosen = pairs_of(words or [], pairs_file)
             values.update(pairs=chosen, sliders=len(chosen), recipe=values["recipe"] or "default")
-        elif prompt:
+        elif prompt or not values["out"]:
             raise BadInput(
                 'say two texts for each slider. Example: sliderspace concept smiling sad --prompt "a person"'
             )

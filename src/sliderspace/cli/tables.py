@@ -88,7 +88,7 @@ def _print_measures(measures: "Measures") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("slider", *COLUMNS.values())
+    table = Table("slider", *COLUMNS.values(), padding=(0, 0))
     for k, slider in enumerate(measures.sliders):
         table.add_row(str(k), *(_number(getattr(slider, name)) for name in COLUMNS))
     table.add_row("mean", *(_number(getattr(measures.mean, name)) for name in COLUMNS))

@@ -35,7 +35,7 @@ def rows_of(path: str | Path) -> list[dict[str, Any]]:
 def _read(path: Path, readers: Mapping[str, Callable[[Iterable[str]], Iterator[Read]]]) -> list[Read]:
     read = readers.get(path.suffix.lower())
     if read is None:
-        raise BadInput(f"{path}: prompts are read from {', '.join(readers)} files")
+        raise BadInput(f"{path}: only {', '.join(readers)} files are read")
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             return list(read(lines))

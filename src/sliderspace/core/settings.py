@@ -4,6 +4,7 @@ Unknown keys are refused; what only changes speed is not in `Settings` but in `S
 """
 
 import re
+from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -221,44 +222,6 @@ def _numbers(text: str) -> list[int] | None:
     return [int(part) for part in parts] if all(re.fullmatch("[0-9]{1,9}", part) for part in parts) else None
 
 
-# Whole sets of settings by name. "paper" is the published method; its learning rate and updates are those of the
-# authors' released program, for the paper names none. What that program does wrong (see docs/design.md) is not copied.
-PAPER: dict[str, Any] = {
-    "embed": "all",
-    "centring": "all",
-    "rotation": "none",
-    "rank": 1,
-    "targets": "cross-kv",
-    "up": "frozen",
-    "objective": "published",
-    "both_signs": False,
-    "until": 1.0,
-    "hold": 0.0,
-    "updates": 281,
-    "lr": 2e-3,
-}
-# Concept Sliders (Gandikota et al., ECCV 2024). The paper's rate is for a thousand updates of large models; on the
-# built-in one held-out alignment is 0.67 after 50 updates at ten times the rate, and 0.69 after 150.
-CONCEPT: dict[str, Any] = {"objective": "concept", "rotation": "none", "hold": 0.0, "until": 1.0, "rank": 4}
-CONCEPT_RECIPES: dict[str, dict[str, Any]] = {
-    "default": {**CONCEPT, "samples": 200, "updates": 100, "lr": 2e-3},
-    "paper": {**CONCEPT, "samples": 200, "updates": 1000, "lr": 2e-4},
-}
-RECIPES: dict[str, dict[str, Any]] = {
-    "default": {key: Settings.model_fields[key].default for key in PAPER},
-    "paper": PAPER,
-}
-
-
-def recipe(name: str, among: dict[str, dict[str, Any]] = RECIPES) -> dict[str, Any]:
-    """The settings of a recipe; none of no name. Raises BadInput for a name that is none."""
-    if not name:
-        return {}
-    if name not in among:
-        raise BadInput(f"no recipe '{name}': choose {' or '.join(among)}")
-    return among[name]
-
-
 class Speed(BaseModel):
     """What changes only how fast a run is, and so is no part of any fingerprint."""
 
@@ -266,7 +229,10 @@ class Speed(BaseModel):
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, …")
     batch: int = Field(
-        default=64, ge=1, le=65_536, description="Images drawn at a time; changes nothing but speed and memory."
+        default=64,
+        ge=1,
+        le=65_536,
+        description="Images drawn at a time; changes speed and memory, and pictures by a rounding at most.",
     )
     # Bounds the memory of an update, and is halved when that does not suffice.
     lanes: int = Field(
@@ -327,17 +293,25 @@ def checked(model: type[Model], values: dict[str, Any]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise WrongValues([(str((*e["loc"], "")[0]), _reason(dict(e))) for e in error.errors()]) from error
+        raise WrongValues([(str((*e["loc"], "")[0]), _reason(dict(e), model)) for e in error.errors()]) from error
 
 
-def _reason(error: dict[str, Any]) -> str:
+def _reason(error: dict[str, Any], model: type[BaseModel]) -> str:
     """Ours as it is; pydantic's with the value that it is about."""
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
+    if error["type"] == "extra_forbidden":
+        return _unknown(str(error["loc"][-1]), model)
     said = str(error["msg"]).replace("Input should", "should").replace("String should", "should")
-    return (
-        said if error["type"] in ("missing", "extra_forbidden") else f"{said}, not {shown(repr(error['input'])[:60])}"
-    )
+    return said if error["type"] == "missing" else f"{said}, not {shown(repr(error['input'])[:60])}"
+
+
+def _unknown(name: str, model: type[BaseModel]) -> str:
+    """What to say of a name that is no field."""
+    if name in Speed.model_fields:
+        return f"is no setting of a discovery: say speed=Speed({name}=…)"
+    near = get_close_matches(name, model.model_fields, 1)
+    return f"there is no such setting{f'; did you mean {near[0]}?' if near else ''}"
 
 
 def settings_from(values: dict[str, Any]) -> Settings:

@@ -31,6 +31,18 @@ def space_settings(run: RunFolder) -> Settings:
     return SpaceFile.read(files["space"]).settings
 
 
+def discovered_settings(run: RunFolder) -> Settings:
+    """The same of a space that was discovered in its folder. Raises BadInput for an imported one: what it was found in
+    is not there."""
+    settings = space_settings(run)
+    if SpaceFile.read(run.space).imported:
+        raise BadInput(
+            f"{run.root} holds imported sliders, without the trajectories that would say what to measure them by.\n"
+            "Evaluate them in the folder that they were discovered in."
+        )
+    return settings
+
+
 def models_for(settings: Settings, speed: Speed, run: RunFolder, loaded: Loaded | None = None) -> Models:
     """What the stages of a run need. Which precision `auto` stands for differs from machine to machine; a run keeps the
     one it began with."""

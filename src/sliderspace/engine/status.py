@@ -53,11 +53,12 @@ def describe_run(folder: Path) -> Status:
     status = Status(folder=str(folder), settings=settings, stages=stages_of(run, settings), observability=seen)
     space = SpaceFile.read(run.space) if run.space.exists() else None
     measures = Measures.read(run.measures) if run.measures.exists() else None
+    labels = labels_of(run).sliders if space and run.whole_space() else ()
     if space is None or measures is None or space.foreign(run):
-        return status
+        return status.model_copy(update={"labels": labels})
     found = {
         "measures": measures,
-        "labels": labels_of(run).sliders if run.whole_space() else (),
+        "labels": labels,
         "earlier": status.stages["measure"] != "done",
     }
     return status.model_copy(update=found | {"changed": space.changed(settings)})

@@ -25,6 +25,8 @@ def report_run(run: RunFolder) -> Path:
     """
     run.check_exists()
     space = SpaceFile.read(run.space)
+    if space.imported and not run.measures.exists():
+        raise BadInput(f"{run.root} holds imported sliders, which nothing here can measure: there is nothing to report")
     if foreign := space.foreign(run):
         raise BadInput(
             f"{', '.join(path.name for path in foreign)} of {run.root} belong to other settings than its finished "

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sliderspace.core.errors import BadInput
-from sliderspace.core.settings import CONCEPT_RECIPES, Pair, Settings, settings_from
+from sliderspace.core.recipes import CONCEPT_RECIPES
+from sliderspace.core.settings import Pair, Settings, settings_from
 from sliderspace.experiments.paper.pictures import Pictures, Shared
 from sliderspace.experiments.paper.worlds import World
 from sliderspace.method.sweeps import Seen

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sliderspace.core.errors import BadInput
-from sliderspace.core.settings import PAPER
+from sliderspace.core.recipes import PAPER
 
 # Half the sliders and half the trajectories of the demo and fewer updates, so that the whole study fits an afternoon of
 # two cores; and PCA's own axes, each slider by itself, so that what turning and holding add is a question like any
