@@ -104,6 +104,14 @@ def test_runs_of_one_model_share_it(run: Path, tmp_path: Path) -> None:
     assert not studio.is_loaded(run)
 
 
+def test_the_same_sliders_given_another_model_are_loaded_anew(run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    studio, place = Studio(Speed(device="cpu")), RunFolder(other).space
+    before = studio._space(other)
+    place.write_text(place.read_text().replace('"guidance": 1.0', '"guidance": 2.0'))
+    assert (before.settings.guidance, studio._space(other).settings.guidance) == (1.0, 2.0)
+
+
 def test_an_error_of_the_model_is_a_message_and_the_app_goes_on(
     session: Session, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

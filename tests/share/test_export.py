@@ -289,7 +289,7 @@ def test_a_renamed_slider_leaves_no_file_of_its_old_name(space: SliderSpace, tmp
 def test_an_unsure_name_is_in_parentheses_and_in_no_file_name(space: SliderSpace, tmp_path: Path) -> None:
     own = dataclasses.replace(space, folder=Path(shutil.copytree(space.folder, tmp_path / "run")))
     guess = Label(proposed="a hat", sentence="It has a hat.", by="openai:m", checks=Checks(right=0.5, answers=8))
-    propose(RunFolder(own.folder), {0: guess})
+    propose(RunFolder(own.folder), {0: guess}, own.made_from)
     [path] = export(own, tmp_path / "out", sliders=[0])
     assert path.name == "a-robot--velocity-00.safetensors"
     with safe_open(path, "np") as file:

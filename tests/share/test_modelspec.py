@@ -154,7 +154,7 @@ def run(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> SliderSpace
     """The small run, one slider of it named."""
     folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("named") / "run"))
     found = Label(proposed="a hat", sentence="It wears a <b>hat</b>.", low="hair", high="hats", by="openai:m")
-    propose(RunFolder(folder), {1: found})
+    propose(RunFolder(folder), {1: found}, "")
     os.utime(folder / "sliders.safetensors", (0, 86_400 * 365))
     return SliderSpace.load(folder, Speed(device="cpu"))
 

@@ -43,7 +43,7 @@ def again(run: RunFolder, identity: str) -> None:
 def test_names_belong_to_the_sliders_and_not_to_their_measures(run: RunFolder) -> None:
     run.labels.unlink()
     assert [label.name for label in labels_of(run).sliders] == [None] * 3
-    propose(run, {0: FOUND})
+    propose(run, {0: FOUND}, "")
     space = load_json(run.space, kind="space")
     save_json(run.space, space, kind="space", fingerprint="measured anew")
     assert labels_of(run).sliders[0].name == "grey ↔ orange"
@@ -54,12 +54,12 @@ def test_names_belong_to_the_sliders_and_not_to_their_measures(run: RunFolder) -
 
 
 def test_a_machine_never_changes_a_name_that_a_person_chose(run: RunFolder) -> None:
-    propose(run, dict.fromkeys(range(3), FOUND))
+    propose(run, dict.fromkeys(range(3), FOUND), "")
     rename(run, {1: "sunset"})
     edited = json.loads(run.labels.read_text())
     edited["sliders"][2]["name"] = "typed into the file"
     run.labels.write_text(json.dumps(edited))
-    later = propose(run, dict.fromkeys(range(3), Label(proposed="horns", by="openai:m"))).sliders
+    later = propose(run, dict.fromkeys(range(3), Label(proposed="horns", by="openai:m")), "").sliders
     assert [label.name for label in later] == ["horns", "sunset", "typed into the file"]
     assert [label.sure for label in later] == [False, True, True]
     assert [label.shown for label in later] == ["(horns)", "sunset", "typed into the file"]

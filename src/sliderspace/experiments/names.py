@@ -182,7 +182,7 @@ def _name(space: SliderSpace) -> None:
     """Names by the vocabulary, from pictures of seeds that are not measured."""
     clip = Clip(space)
     found = labels_by_words(clip, clip.moves(drawn(space, SEEDS)), read_words())
-    propose(RunFolder(space.folder), dict(enumerate(found)))
+    propose(RunFolder(space.folder), dict(enumerate(found)), space.made_from)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -62,8 +62,10 @@ def page_of(run: RunFolder) -> Page:
     """Raises BadInput where there is no finished space, DamagedFile where a file of it is broken."""
     labels = labels_of(run).sliders
     view = view_of(run)
-    space = SpaceFile.read((run.whole_space() or {})["space"])
-    measures = None if space.foreign(run) or not exists(run.measures) else Measures.read(run.measures)
+    place = (run.whole_space() or {})["space"]
+    space = SpaceFile.read(place)
+    there = place == run.space and exists(run.measures) and not space.foreign(run)  # no publish was broken off
+    measures = Measures.read(run.measures) if there else None
     strips = pictures_of(run, measures)[0][:, :SHOWN_SEEDS] if measures and exists(run.strips) else None
     rows = [
         _row(k, label, measures, entry.measures or SliderMeasures(), None if strips is None else strips[k])

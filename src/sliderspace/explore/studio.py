@@ -14,7 +14,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Speed
 from sliderspace.explore.mix import Mix
 from sliderspace.space.space import SliderSpace
-from sliderspace.storage.files import stored_fingerprint
+from sliderspace.storage.files import fingerprint
 from sliderspace.storage.run_folder import RunFolder
 
 TABS = 1000  # remembered at most
@@ -92,7 +92,8 @@ class Studio:
 
     def _space(self, folder: Path) -> SliderSpace:
         """The space that is in a folder now, on a model that is shared where it can be."""
-        made_from = stored_fingerprint(RunFolder(folder).space) or ""
+        place = RunFolder(folder).space  # whole: the same imported files may be given another model
+        made_from = fingerprint(space=place.read_text()) if place.exists() else ""
         held = self._spaces.get(folder)
         if held is None or held[0] != made_from:
             self._spaces.pop(folder, None)

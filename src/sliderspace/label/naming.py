@@ -54,7 +54,7 @@ def _by_words(space: SliderSpace, phrases: tuple[str, ...]) -> Steps:
     pictures = pictures_of(space)
     clip = Clip(space)
     found = labels_by_words(clip, clip.moves(pictures), phrases)
-    propose(RunFolder(space.folder), dict(enumerate(found)))
+    propose(RunFolder(space.folder), dict(enumerate(found)), space.made_from)
     yield len(space), f"{sum(label.passed for label in found)} sure"
 
 
@@ -63,7 +63,9 @@ def _by_service(space: SliderSpace, chat: Chat, by: str, phrases: tuple[str, ...
     answers = {} if again else dict(labels_of(run).answers)
 
     def keep(key: str, answer: str) -> None:
-        change(run, lambda labels: labels.model_copy(update={"answers": {**labels.answers, key: answer}}))
+        change(
+            run, lambda labels: labels.model_copy(update={"answers": {**labels.answers, key: answer}}), space.made_from
+        )
 
     yield 0, "pictures"
     pictures = pictures_of(space)
@@ -75,7 +77,7 @@ def _by_service(space: SliderSpace, chat: Chat, by: str, phrases: tuple[str, ...
             blind = labeller.blind(label.proposed, unseen(space, k), space.settings.seed)
             checks = blind.model_copy(update={"agreement": judge.of(k, label)})
             label = label.model_copy(update={"checks": checks, "passed": passes(checks)})
-        propose(run, {k: label})
+        propose(run, {k: label}, space.made_from)
         yield k + 1, label.proposed or "unclear"
 
 

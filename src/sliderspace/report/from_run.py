@@ -24,6 +24,7 @@ def report_run(run: RunFolder) -> Path:
     Raises BadInput when measures are missing, or are of other settings than the space.
     """
     run.check_exists()
+    made_from = stored_fingerprint(run.measures) or ""  # first: a page of parts that were replaced is no page of these
     space = SpaceFile.read(run.space)
     if space.imported and not run.measures.exists():
         raise BadInput(f"{run.root} holds imported sliders, which nothing here can measure: there is nothing to report")
@@ -50,7 +51,7 @@ def report_run(run: RunFolder) -> Path:
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         folder=str(run.root),
         notes=_notes(space.changed(asked)),
-        made_from=stored_fingerprint(run.measures) or "",
+        made_from=made_from,
     )
     _check_counts(run, data)
     write_report(run.report, data)

@@ -31,9 +31,9 @@ from sliderspace.share.metadata import CHECKSUM, ENTRY, About, about, about_in, 
 from sliderspace.share.modelspec import Family, family
 from sliderspace.share.pictures import before_and_after, square, stored_strips
 from sliderspace.share.places import shareable, short_name
-from sliderspace.space.labels import Label, labels_of
+from sliderspace.space.labels import Label
 from sliderspace.space.space import SliderSpace
-from sliderspace.storage.files import fingerprint, save_bytes, stored_fingerprint
+from sliderspace.storage.files import fingerprint, save_bytes
 from sliderspace.storage.images import encode_jpeg, scale_label, writable
 from sliderspace.storage.run_folder import RunFolder
 
@@ -59,8 +59,7 @@ def export(
     space.strengths(dict.fromkeys(chosen, 0.0))  # raises for sliders there are not
     folder = writable(Path(folder))
     notes = slider_notes(space)
-    settings = shareable(space.settings)
-    made_from = stored_fingerprint(RunFolder(space.folder).sliders) or ""
+    settings, made_from = shareable(space.settings), space.made_from
     paths = [folder / file_name(settings.prompts[0], settings.backbone, k, notes[k]["label"].sure_name) for k in chosen]
     for path in paths:
         _check_replaceable(path, made_from)
@@ -96,6 +95,7 @@ def export_mix(
     space.strengths(turned)  # raises for sliders there are not, and what is no number
     if not turned:
         raise BadInput("no slider is turned: a mix needs at least one, for example --set 3=1.5")
+    _check_there(space)
     run, settings, known = RunFolder(space.folder), shareable(space.settings), known_as(space)
     labels = space.labels
     named = [labels[k].sure_name for k in turned]
@@ -103,7 +103,7 @@ def export_mix(
         settings,
         None,
         None,
-        space=stored_fingerprint(run.sliders) or "",
+        space=space.made_from,
         unit=1.0,
         component=component_of(_layers(space)),
         label=_label_of_mix(one_line(name), named, turned),
@@ -168,16 +168,26 @@ def _pictures(images: Pictures) -> dict[str, str]:
 
 
 def slider_notes(space: SliderSpace) -> list[dict[str, Any]]:
-    """For each slider its `label`, and its `measures` where the run folder has those of this space (else None)."""
-    run = RunFolder(space.folder)
-    own = SpaceFile.read(run.space)
+    """For each slider its `label`, and its `measures` where the run folder has those of this space (else None). Raises
+    BadInput where it holds another space by now."""
+    run, own = RunFolder(space.folder), _check_there(space)
     listed = own.sliders
     there = run.measures.exists() and run.measures not in own.foreign(run)
     measured = Measures.read(run.measures).sliders if there else [entry.measures for entry in listed]
     if len(measured) != len(listed):
         raise DamagedFile(f"{run.measures} is not of these {len(listed)} sliders.\n{Measures.mending(run.measures)}")
     found = [None if m is None else m.model_dump(mode="json", exclude_unset=True) for m in measured]
-    return [{"label": label, "measures": m} for label, m in zip(labels_of(run).sliders, found, strict=True)]
+    return [{"label": label, "measures": m} for label, m in zip(space.labels, found, strict=True)]
+
+
+def _check_there(space: SliderSpace) -> SpaceFile:
+    """BadInput where its folder holds other sliders than these by now: their dates, measures and pictures lie there."""
+    own = SpaceFile.read(RunFolder(space.folder).space)
+    if own.made_from.sliders != space.made_from:
+        raise BadInput(
+            f"{space.folder} holds other sliders by now, or a run that was broken off: load it again, or go on with it."
+        )
+    return own
 
 
 def file_name(prompt: str, model: str, which: int | str, name: str | None) -> str:

@@ -112,7 +112,7 @@ def labels_of(run: RunFolder) -> Labels:
     DamagedFile where the file is broken, or lists another number of sliders.
     """
     space = _space(run)
-    return _stored(run, space.made_from.sliders, len(space.sliders))
+    return names_of(run, space.made_from.sliders, len(space.sliders))
 
 
 def _space(run: RunFolder) -> SpaceFile:
@@ -125,7 +125,8 @@ def _space(run: RunFolder) -> SpaceFile:
     return SpaceFile.read(files["space"])
 
 
-def _stored(run: RunFolder, made_from: str, count: int) -> Labels:
+def names_of(run: RunFolder, made_from: str, count: int) -> Labels:
+    """The labels of `count` sliders whose file was made from `made_from`; errors as `labels_of`."""
     if not is_done(run.labels, made_from):
         return Labels.none(count)
     found = Labels.read(run.labels)
@@ -134,18 +135,22 @@ def _stored(run: RunFolder, made_from: str, count: int) -> Labels:
     return found
 
 
-def change(run: RunFolder, how: Callable[[Labels], Labels]) -> Labels:
-    """Read, change and write the labels of a finished space while nobody else does; returns what was written."""
-    space = _space(run)
+def change(run: RunFolder, how: Callable[[Labels], Labels], of: str = "") -> Labels:
+    """Read, change and write the labels of a finished space while nobody else does; returns what was written. BadInput
+    where its sliders are not those made from `of` (nothing: whichever they are): a name is of what somebody saw."""
+    run.check_exists()
     with holding(run.root / ".labels.lock"):
-        changed = how(_stored(run, space.made_from.sliders, len(space.sliders)))
+        space = _space(run)
+        if of not in ("", space.made_from.sliders):
+            raise BadInput(f"{run.root} holds other sliders by now, and nothing was named: look at them first")
+        changed = how(names_of(run, space.made_from.sliders, len(space.sliders)))
         changed.write(run.labels, space.made_from.sliders)
     return changed
 
 
-def rename(run: RunFolder, names: Mapping[int, str]) -> Labels:
+def rename(run: RunFolder, names: Mapping[int, str], of: str = "") -> Labels:
     """Give sliders names of a person's choice; an empty one takes a person's name back. BadInput for a slider there is
-    not, or a name that is too long."""
+    not, a name that is too long, or as `change`."""
     for name in names.values():
         if len(name) > MOST:
             raise BadInput(f"a name has at most {MOST} characters, not {len(name)}: “{one_line(name)[:20]}…”")
@@ -160,17 +165,18 @@ def rename(run: RunFolder, names: Mapping[int, str]) -> Labels:
             sliders[k] = Label.model_validate({**own.model_dump(), "name": chosen})
         return labels.model_copy(update={"sliders": tuple(sliders)})
 
-    return change(run, named)
+    return change(run, named, of)
 
 
-def propose(run: RunFolder, found: Mapping[int, Label]) -> Labels:
-    """Put a machine's labels in the places of earlier ones; names that a person chose stay."""
+def propose(run: RunFolder, found: Mapping[int, Label], of: str) -> Labels:
+    """Put a machine's labels of the sliders made from `of` in the places of earlier ones; names that a person chose
+    stay."""
 
     def proposed(labels: Labels) -> Labels:
         sliders = tuple(found[k].after(own) if k in found else own for k, own in enumerate(labels.sliders))
         return labels.model_copy(update={"sliders": sliders})
 
-    return change(run, proposed)
+    return change(run, proposed, of)
 
 
 def write_labels(run: RunFolder, labels: Sequence[Label], made_from: str) -> None:

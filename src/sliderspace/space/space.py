@@ -4,6 +4,7 @@ import math
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from sliderspace.core.arrays import Images
-from sliderspace.core.errors import BadInput, DamagedFile
+from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
 from sliderspace.core.settings import Settings, Speed
 from sliderspace.measure.results import SpaceFile
 from sliderspace.method.denoise import render
@@ -27,11 +28,12 @@ from sliderspace.models.device import device_for
 from sliderspace.models.load import backbone_at, empty_denoiser
 from sliderspace.models.texts import stamp, stored
 from sliderspace.models.working_point import WorkingPoint, point_for
-from sliderspace.space.labels import Label, labels_of
-from sliderspace.storage.files import is_done
+from sliderspace.space.labels import Label, names_of
+from sliderspace.storage.files import is_done, stored_fingerprint
 from sliderspace.storage.images import to_uint8
 from sliderspace.storage.run_folder import RunFolder
 from sliderspace.storage.stamps import damaged
+from sliderspace.storage.tensors import Replaced
 
 ELSEWHERE = "local:"  # begins the name of what lies in a folder of another machine, whose path never leaves it
 
@@ -53,12 +55,20 @@ class SliderSpace:
     values: dict[str, torch.Tensor] = field(repr=False)
     folder: Path
     speed: Speed = Speed()
+    made_from: str = field(default="", repr=False)  # what its sliders' file was made from: these, and no others
 
     @classmethod
     def load(cls, folder: str | Path, speed: Speed | None = None) -> "SliderSpace":
         """Raises BadInput when the folder holds no finished space, DamagedFile when a file of it is broken."""
         run = RunFolder(folder)
         run.check_exists()
+        with suppress(SliderSpaceError):
+            return cls._read(run, speed or Speed())
+        return cls._read(run, speed or Speed())  # another space may have taken its place meanwhile
+
+    @classmethod
+    def _read(cls, run: RunFolder, speed: Speed) -> "SliderSpace":
+        """What lies there now. Raises Replaced too, where another space took its place while it was read."""
         files = run.whole_space()
         if files is None:
             raise BadInput(
@@ -74,7 +84,10 @@ class SliderSpace:
         if directions and len(directions.components_KD) != settings.sliders:
             raise damaged(files["directions"], f"does not hold {settings.sliders} directions")
         values = stored_values(files["sliders"], settings.sliders)
-        return cls(settings, directions, units, values, run.root.absolute(), speed or Speed())
+        made_from = {"directions": space.made_from.directions, "sliders": space.made_from.sliders}
+        if any(stored_fingerprint(files[name]) != made for name, made in made_from.items() if made):
+            raise Replaced(f"{run.root} was given other sliders while it was read: load it again")
+        return cls(settings, directions, units, values, run.root.absolute(), speed, space.made_from.sliders)
 
     def __len__(self) -> int:
         return self.settings.sliders
@@ -260,8 +273,8 @@ class SliderSpace:
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """The sliders' names as they are in the run folder now; empty ones where there are none."""
-        return labels_of(RunFolder(self.folder)).sliders
+        """The sliders' names as they are in the run folder now; empty ones where there are none, or other sliders."""
+        return names_of(RunFolder(self.folder), self.made_from, len(self)).sliders
 
     def describe(self) -> dict[str, Any]:
         """What this space is, as plain data: the concept, the model, and one entry a slider."""
