@@ -1,5 +1,6 @@
 """LoRA files as a space: ours come back as they were, others as sliders that draw what diffusers draws with them."""
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -45,6 +46,21 @@ def test_an_imported_space_is_the_one_that_was_exported(space: SliderSpace, tmp_
         np.testing.assert_allclose(d.project(z, step), e.project(z, step), atol=1e-12)
     assert d.describe() == e.describe() and again.describe()["prompts"] == space.describe()["prompts"]
     assert np.abs(again.generate([3], {1: 1.2}).astype(int) - space.generate([3], {1: 1.2})).max() <= 1
+
+
+def test_directions_at_any_angle_keep_their_means(space: SliderSpace, tmp_path: Path) -> None:
+    """Rows asked for in words: two of them lean on each other, and in the last folder two are the same."""
+    rows_KD, there = space.directions.components_KD, space.settings.backbone
+    for name, second in (("leaning", rows_KD[0] + rows_KD[1]), ("the same", rows_KD[0])):
+        axes_KD = np.stack([rows_KD[0], second / np.linalg.norm(second), rows_KD[2]])
+        asked = dataclasses.replace(space, directions=dataclasses.replace(space.directions, components_KD=axes_KD))
+        export(asked, tmp_path / name)
+        d = import_space(tmp_path / name, tmp_path / f"{name} again", backbone=there).directions
+        assert np.array_equal(d.components_KD, axes_KD)
+        np.testing.assert_allclose(d.step_share_K, asked.directions.step_share_K, rtol=1e-12)
+        z = np.random.default_rng(1).normal(size=(5, DIM))
+        for step in (None, [0, 1, 1, 0, 1]):
+            np.testing.assert_allclose(d.project(z, step), asked.directions.project(z, step), atol=1e-12)
 
 
 def test_the_side_files_of_macos_are_no_sliders(space: SliderSpace, tmp_path: Path) -> None:
@@ -267,7 +283,7 @@ def test_files_that_do_not_belong_together(tmp_path: Path, changed: dict[str, An
 
 
 def test_directions_that_cannot_be(tmp_path: Path) -> None:
-    for vector in ("AAAA", "", "AAAAAAAAAEA="):
+    for vector in ("AAAA", "", "AAAAAAAAAEA=", "AAAAAAAA+H8="):  # the last is no number
         write_version_1(tmp_path / "a.safetensors", direction={**VERSION_1["direction"], "vector": vector})
         with pytest.raises(DamagedFile):
             import_space(tmp_path, tmp_path / "run")

@@ -163,8 +163,9 @@ def _row(d: Directions, k: int) -> Direction:
 
 
 def directions_of(rows: list[Direction]) -> Directions:
-    """The directions of some sliders of one space, bit for bit; of the mean only what lies in their span is known, and
-    needed. Raises ValueError where the rows do not fit each other."""
+    """The directions of some sliders of one space, their rows bit for bit. Of the mean its coordinates along them are
+    known, and needed: it is the shortest one that has them, for rows asked for in words are not orthogonal. Raises
+    ValueError where the rows do not fit each other."""
     components_KD: Array = np.stack([np.frombuffer(base64.b64decode(row.vector), dtype="<f8") for row in rows])
     mean_KT = np.array([row.mean_T for row in rows])
     shared = rows[0].model_dump(
@@ -172,7 +173,7 @@ def directions_of(rows: list[Direction]) -> Directions:
     )
     found = Directions(
         components_KD=components_KD.astype(np.float64),
-        mean_TD=mean_KT.T @ components_KD,
+        mean_TD=np.linalg.lstsq(components_KD, mean_KT, rcond=None)[0].T.astype(np.float64),
         explained_variance_K=np.array([row.explained_variance for row in rows]),
         explained_variance_ratio_K=np.array([row.explained_variance_ratio for row in rows]),
         sigma_TK=np.array([row.sigma_T for row in rows]).T,
