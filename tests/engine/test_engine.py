@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 import sliderspace
 from sliderspace.cli import app
 from sliderspace.core.errors import BadInput, SliderSpaceError
+from sliderspace.core.seeds import seed_for
 from sliderspace.core.settings import Speed, settings_from
 from sliderspace.engine import fingerprints, local
 from sliderspace.engine.begin import stored_settings
@@ -659,6 +660,16 @@ def test_seeds_of_different_purposes_never_meet(finished: Path, make_models: Mak
     models = make_models(finished)
     purposes = [models.seeds(p, 200) for p in ("trajectory", "calibration", "measure", "evaluate")]
     assert len({s for seeds in purposes for s in seeds}) == 800
+
+
+def test_the_seed_of_an_image_tells_its_prompt(finished: Path, make_models: MakeModels) -> None:
+    """Of one prompt seeds and measures stay what they were before several prompts were looked at."""
+    one, three = (make_models(finished, prompts=p) for p in (("a face",), ("a face", "a robot", "a person")))
+    assert [seed % 3 for seed in three.seeds("measure", 8)] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert one.seeds("measure", 8) == [seed_for(0, "measure", i) for i in range(8)]
+    how = {"how": one.measuring.model_dump(), "judge": ""}
+    before = {n: fingerprints.stamp("measure", after=m.prints.trained, **how) for n, m in ((1, one), (3, three))}
+    assert one.prints.measured == before[1] and three.prints.measured != before[3]
 
 
 def test_directions_lie_in_the_leading_pca_of_what_was_stored(finished: Path, make_models: MakeModels) -> None:

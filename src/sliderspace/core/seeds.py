@@ -14,6 +14,13 @@ def seed_for(run_seed: int, purpose: str, index: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def image_seed_for(run_seed: int, purpose: str, index: int, prompts: int) -> int:
+    """The seed of finished image `index` of `purpose`, which shows prompt `index` mod P: whoever draws seed s shows
+    prompt s mod P, so it has that remainder. Of one prompt it is `seed_for`."""
+    seed = seed_for(run_seed, purpose, index)
+    return seed - seed % prompts + index % prompts
+
+
 def generator_for(run_seed: int, purpose: str, index: int) -> np.random.Generator:
     """A fresh NumPy generator for draw `index` of `purpose`."""
     return np.random.default_rng(seed_for(run_seed, purpose, index))

@@ -41,9 +41,7 @@ class Fingerprints:
         first = sampled(settings, drawn)
         second = fitted(settings, first)
         third = trained(settings, second)
-        own = {"own": 1} if pictures else {}  # had a realism of their own copies
-        measured = stamp("measure", after=third, how=measuring.model_dump(), judge=point.judge_identity, **own)
-        return cls(drawn, first, second, third, measured)
+        return cls(drawn, first, second, third, measured(settings, third, measuring, point.judge_identity))
 
 
 def sampled(settings: Settings, drawn: str) -> str:
@@ -68,6 +66,13 @@ def trained(settings: Settings, fitted: str) -> str:
     if settings.objective == "customised":
         more["image"] = "own"  # a slider could learn one image and be measured along another's direction
     return stamp("train", after=fitted, **more, **settings.model_dump(include=TRAINED))
+
+
+def measured(settings: Settings, trained: str, measuring: Measuring, judge: str) -> str:
+    """Of the measures, and of the space."""
+    more = {"prompts": "by seed"} if len(settings.prompts) > 1 else {}  # once by a seed's place alone
+    more |= {"own": "no copies"} if settings.images else {}  # once real where a picture was its own copy
+    return stamp("measure", after=trained, how=measuring.model_dump(), judge=judge, **more)
 
 
 def stamp(stage: str, **inputs: object) -> str:

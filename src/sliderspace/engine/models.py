@@ -10,7 +10,7 @@ import torch
 from sliderspace.concepts.pictures import Pictures, read_folder
 from sliderspace.core.batches import BatchSize
 from sliderspace.core.errors import BadInput
-from sliderspace.core.seeds import seed_for
+from sliderspace.core.seeds import image_seed_for
 from sliderspace.core.settings import Measuring, Settings, Speed
 from sliderspace.engine.fingerprints import Fingerprints
 from sliderspace.method.baselines.concept import prompts_of
@@ -94,8 +94,9 @@ class Models:
         return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
     def seeds(self, purpose: str, count: int) -> list[int]:
-        """Seeds of finished images that nothing else uses."""
-        return [seed_for(self.settings.seed, purpose, i) for i in range(count)]
+        """Seeds of finished images that nothing else uses; number i shows prompt i mod P, by its place as by itself."""
+        seed, prompts = self.settings.seed, len(self.settings.prompts)
+        return [image_seed_for(seed, purpose, i, prompts) for i in range(count)]
 
     # models
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from sliderspace.core.arrays import Images
 from sliderspace.core.numbers import number, written
-from sliderspace.core.seeds import seed_for
+from sliderspace.core.seeds import image_seed_for
 from sliderspace.core.text import shown
 from sliderspace.explore.mix import FARTHEST, Mix
 from sliderspace.explore.view import view_of
@@ -72,13 +72,14 @@ def page_of(run: RunFolder) -> Page:
         for k, (label, entry) in enumerate(zip(labels, space.sliders, strict=True))
     ]
     seeds = 0 if strips is None else strips.shape[1]
+    seed, prompts = space.settings.seed, len(space.settings.prompts)
     return Page(
         prompt=shown(space.settings.prompts[0]),
-        prompts=len(space.settings.prompts),
+        prompts=prompts,
         model=space.settings.backbone,
         rows=rows,
         scales=[] if measures is None else both_ways(measures.sizes).tolist(),
-        seeds=[str(seed_for(space.settings.seed, "measure", s)) for s in range(seeds)],
+        seeds=[str(image_seed_for(seed, "measure", s, prompts)) for s in range(seeds)],
         presets=view.presets,
         hidden=view.hidden,
     )

@@ -108,7 +108,7 @@ class Viewer:
             yield images01
 
     def base(self, seeds: Sequence[int], *, keep: int = 0) -> Seen:
-        """The model alone on S seeds. Seed number s shows prompt s mod P."""
+        """The model alone on S seeds."""
         return self.seen(seeds, self.prompts(len(seeds)), keep=keep)
 
     def sweep(self, slider: int, seeds: Sequence[int], sizes: Sequence[float], base: Seen, *, keep: int = 0) -> Sweep:
@@ -122,7 +122,7 @@ class Viewer:
         return Sweep(slider, whole["z"], whole["images"], whole.get("judge"), _factors(whole))
 
     def prompts(self, count: int) -> list[int]:
-        """The prompt of each of some seeds."""
+        """The prompt of each of some seeds: number s shows prompt s mod P."""
         return [i % len(self.condition) for i in range(count)]
 
 
