@@ -18,7 +18,8 @@ from support.spaces import DIM
 from support.tiny import Tiny
 
 from sliderspace.core.errors import BadInput, DamagedFile
-from sliderspace.share.export import export
+from sliderspace.core.settings import Pair
+from sliderspace.share.export import export, export_mix
 from sliderspace.share.importing import import_space, load_files
 from sliderspace.share.lora_files import load_file
 from sliderspace.space.space import SliderSpace
@@ -61,6 +62,22 @@ def test_directions_at_any_angle_keep_their_means(space: SliderSpace, tmp_path: 
         z = np.random.default_rng(1).normal(size=(5, DIM))
         for step in (None, [0, 1, 1, 0, 1]):
             np.testing.assert_allclose(d.project(z, step), asked.directions.project(z, step), atol=1e-12)
+
+
+def test_sliders_asked_for_in_words_keep_their_words(space: SliderSpace, tmp_path: Path) -> None:
+    """Those that are here, and where each has some; with a mix of them, or with other files, there are none."""
+    pairs = tuple(Pair(plus=word, minus="plain") for word in ("red", "tall", "old"))
+    update = {"pairs": pairs, "objective": "concept", "eta": 2.0}
+    asked = dataclasses.replace(space, settings=space.settings.model_copy(update=update))
+    there = {"backbone": space.settings.backbone}
+    export(asked, tmp_path / "files", sliders=[0, 2])
+    some = import_space(tmp_path / "files", tmp_path / "some", **there)
+    assert some.settings.pairs == pairs[::2] and some.settings.eta == 2.0
+    export(some, tmp_path / "last", sliders=[1])
+    assert import_space(tmp_path / "last", tmp_path / "again", **there).settings.pairs == pairs[2:]
+    export_mix(asked, tmp_path / "files", {1: 1.0})
+    mixed = import_space(tmp_path / "files", tmp_path / "mixed", **there)
+    assert mixed.settings.pairs == () and mixed.settings.objective == "sized" and mixed.directions is None
 
 
 def test_the_side_files_of_macos_are_no_sliders(space: SliderSpace, tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 from sliderspace.cli import app
-from sliderspace.core.settings import Speed
+from sliderspace.core.settings import Pair, Speed
 from sliderspace.measure.results import Measures
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.sources import COMMIT
-from sliderspace.share.export import export, known_as
+from sliderspace.share.export import export, export_mix, known_as
 from sliderspace.share.lora_files import load_file
 from sliderspace.share.modelspec import ONLY_DIFFUSERS, span, weight
 from sliderspace.share.places import base_identity
@@ -174,6 +174,16 @@ def test_a_file_tells_all_of_its_slider(run: SliderSpace, tmp_path: Path) -> Non
     assert notes["preferred weight"] == weight(about) and notes["activation text"] == "a robot"
     assert notes["description"] == "It wears a <b>hat</b>." and notes["notes"] == said
     assert metadata["modelspec.date"] == "1971-01-01" and "a robot" in metadata["modelspec.usage_hint"]
+
+
+def test_nothing_found_what_was_asked_for_or_a_control(run: SliderSpace, tmp_path: Path) -> None:
+    """Nor a mix of them."""
+    pairs = tuple(Pair(plus=word) for word in "abc")
+    for changed, made in (({}, "found"), ({"control": "random"}, "trained"), ({"pairs": pairs}, "trained")):
+        space = dataclasses.replace(run, settings=run.settings.model_copy(update=changed))
+        [path] = export(space, tmp_path / "one", sliders=[0])
+        for file in (path, export_mix(space, tmp_path / "mix", {0: 1.0})):
+            assert f"“a robot”, {made} by SliderSpace" in metadata_of(file)["modelspec.description"]
 
 
 def test_the_weight_to_begin_with_is_usable(run: SliderSpace, tmp_path: Path) -> None:

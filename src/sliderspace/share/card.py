@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sliderspace.core.numbers import written
 from sliderspace.core.settings import Settings
 from sliderspace.core.sizes import sides
+from sliderspace.method.directions import Directions
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.sources import is_repo
 from sliderspace.share.export import kind_of, known_as, slider_notes
@@ -17,6 +20,11 @@ from sliderspace.share.places import place_name, short_name
 from sliderspace.space.space import ELSEWHERE, SliderSpace
 
 FROM_0 = ("z-image", "krea2")  # of `kind_of`: their pipelines count guidance from 0, which is none
+CONTROLS = {  # what the axes of each are
+    "random": "random ones",
+    "differences": "from one single image to another",
+    "images": "toward single images",
+}
 HUB_LICENCES = {  # the Hub's short names of those that base models have
     "Apache-2.0": "apache-2.0",
     "MIT": "mit",
@@ -83,13 +91,22 @@ def card(
         repo_id=repo_id,
         elsewhere=place_name(s.backbone, digest=False).startswith(ELSEWHERE),  # whoever pulls has to name the model
         sliders=_sliders(space, files, pictures),
-        share=None if found is None else float(found.explained_variance_ratio_K.sum()),
+        controls=CONTROLS,
+        of_files=found is None,
+        together=_together(found),
         call=_call(s, kind_of(space)),
         sampler=getattr(PRESETS.get(s.backbone), "sampler", ""),
         known=known_as(space).elsewhere,
         only_diffusers=ONLY_DIFFUSERS,
         unet=component_of(name.rpartition(".")[0] for name in space.values) == "unet",
     )
+
+
+def _together(found: Directions | None) -> float | None:
+    """The share of the variation that the directions hold; None where they lean on each other, and it is no sum."""
+    if found is None or not np.allclose(found.components_KD @ found.components_KD.T, np.eye(len(found.components_KD))):
+        return None
+    return float(found.explained_variance_ratio_K.sum())
 
 
 def _sliders(space: SliderSpace, files: list[Path], pictures: list[str]) -> list[dict[str, Any]]:

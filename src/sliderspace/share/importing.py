@@ -149,8 +149,8 @@ def _settings(files: Sequence[LoraFile], base: dict[str, str], prompt: str | Non
     """Those of the discovery, where a file of ours has them; keys that later versions dropped are left out."""
     about = next((file.about for file in files if file.about), None)
     known = {key: value for key, value in (about.settings if about else {}).items() if key in Settings.model_fields}
-    if known.get("pairs"):  # some of the sliders may be here, and each has its name with it
-        known = {key: value for key, value in known.items() if key not in ("pairs", "objective", "eta")}
+    if known.get("pairs"):
+        known = _with_own_pairs(known, files)
     chosen: dict[str, Any] = base | ({"prompts": (prompt,)} if prompt else {})
     missing = {"backbone": "--backbone sdxl", "prompts": '--prompt "a robot"'}
     if asked := [example for key, example in missing.items() if key not in known | chosen]:
@@ -158,9 +158,18 @@ def _settings(files: Sequence[LoraFile], base: dict[str, str], prompt: str | Non
             f"{files[0].path.name} does not say which model it is for, nor what to draw.\n"
             f"Name both, for example {' '.join(missing.values())}; missing: {', '.join(a.split()[0] for a in asked)}."
         )
-    found = settings_from({**known, **chosen, "sliders": 1})
-    counts = {"sliders": len(files), "samples": max(found.samples, len(files) + 1)}
-    return settings_from({**found.model_dump(), **counts, "rank": max(file.rank for file in files)})
+    found = settings_from({**known, **chosen, "sliders": len(files)})
+    counts = {"samples": max(found.samples, len(files) + 1), "rank": max(file.rank for file in files)}
+    return settings_from({**found.model_dump(), **counts})
+
+
+def _with_own_pairs(known: dict[str, Any], files: Sequence[LoraFile]) -> dict[str, Any]:
+    """Settings with the pairs of words of the sliders that are here; with none where not each has one."""
+    pairs: dict[int | None, Any] = dict(enumerate(known["pairs"])) if isinstance(known["pairs"], list) else {}
+    own = [pairs.get(_index(file)) for file in files]
+    if all(own):
+        return known | {"pairs": own}
+    return {key: value for key, value in known.items() if key not in ("pairs", "objective", "eta")}
 
 
 def _values(files: Sequence[LoraFile]) -> dict[str, Tensor]:

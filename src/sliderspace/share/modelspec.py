@@ -138,12 +138,18 @@ def description(about: About, family: Family) -> str:
     numbers = [f"{key} {written(measures[key])}" for key in SHOWN if measures.get(key) is not None]
     paragraphs = [
         sentence(about) + (" The name is unsure." if label and not label.sure else ""),
-        f"{kind} of “{prompt(about)}”, found by SliderSpace; it can be turned both ways. {unit}"
+        f"{kind} of “{prompt(about)}”, {_made(about)} by SliderSpace; it can be turned both ways. {unit}"
         + (f" Usable from {' to '.join(scale_label(round(s, 2)) for s in usable)}." if usable else ""),
         f"Measured: {', '.join(numbers)}." if numbers else "",
         f"Base model: {about.base or about.base_model}." + ("" if family.elsewhere else f" {ONLY_DIFFUSERS}"),
     ]
     return "\n\n".join(filter(None, paragraphs))
+
+
+def _made(about: About) -> str:
+    """Nothing found what was asked for in words, nor a control."""
+    asked = about.settings.get("pairs") or about.settings.get("control", "none") != "none"
+    return "trained" if asked else "found"
 
 
 def weight(about: About) -> float:
