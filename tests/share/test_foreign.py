@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from sliderspace.cli import app
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.settings import Speed
-from sliderspace.share.export import export
+from sliderspace.share.export import export, export_mix
 from sliderspace.share.hub import prepare
 from sliderspace.share.importing import import_space
 from sliderspace.share.lora_files import load_file
@@ -153,6 +153,36 @@ def read_metadata(path: Path) -> dict[str, str]:
 
     with safe_open(path, framework="np") as file:
         return file.metadata()
+
+
+# ---- and out again
+
+
+def test_convolutions_of_one_pixel_go_out_in_their_own_shape(
+    unet_pipeline: Pipelines, tiny: Tiny, tmp_path: Path
+) -> None:
+    """Layers that diffusers refuses as matrices: a slider and a mix of it draw what the file did that came in."""
+    came = tmp_path / "other.safetensors"
+    kohya(unet_pipeline(), came)
+    space = imported(came, tmp_path / "run", tiny)
+    [slider] = export(space, tmp_path / "lora")
+    for file, strength in ((slider, 0.8), (export_mix(space, tmp_path / "lora", {0: 0.8}), 1.0)):
+        shapes = {name: value.shape for name, value in load_values(file).items()}
+        assert shapes == {name: value.shape for name, value in load_values(came).items()}
+        assert any(name.endswith("proj_in.lora_up.weight") and len(shape) == 4 for name, shape in shapes.items())
+        close(in_diffusers(unet_pipeline(), file, strength), ours(space, {0: 0.8}))
+
+
+@pytest.mark.parametrize(("backbone", "width"), [("local:gone", 768), ("local:gone", 2048), ("sdxl", 2048)])
+def test_what_is_a_convolution_is_known_without_weights(backbone: str, width: int, tmp_path: Path) -> None:
+    """By the model's configuration, or by its family where the model is not here: SD 1 projects with convolutions."""
+    block = "down_blocks.1.attentions.0"
+    widths = {f"{block}.transformer_blocks.0.attn2.to_k": width, f"{block}.proj_in": 640}
+    widths |= {"up_blocks.1.resnets.0.conv_shortcut": 1920}
+    space = make_space(tmp_path / "run", {n: nn.Linear(w, 640) for n, w in widths.items()}, backbone=backbone)
+    values = load_values(export(space, tmp_path / "lora", sliders=[0])[0])
+    of = {part: {v.ndim for n, v in values.items() if f"{part}.lora_" in n} for part in ("to_k", "proj_in", "shortcut")}
+    assert of == {"to_k": {2}, "proj_in": {4 if width == 768 else 2}, "shortcut": {4}}
 
 
 # ---- several at once

@@ -10,20 +10,21 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sliderspace.core.arrays import Images
 from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
 from sliderspace.core.text import one_line
 from sliderspace.measure.results import Measures, SpaceFile
 from sliderspace.models.backbones import PRESETS
+from sliderspace.models.load import empty_denoiser
 from sliderspace.models.sources import is_repo
 from sliderspace.share import modelspec, sidecars
 from sliderspace.share.lora_names import component_of, family_of, keys_for
@@ -40,6 +41,7 @@ from sliderspace.storage.run_folder import RunFolder
 Pictures = tuple[Images, Images] | None  # a sheet to read, and a small square
 # UTF-8 bytes of a part of a file name: three of them, a number, a mark and the temporary name's end fit into 255.
 PART = 60
+PIXELWISE = ("proj_in", "proj_out", "conv_shortcut")  # layers that are convolutions of one pixel in some models
 
 
 def export(
@@ -66,12 +68,13 @@ def export(
     known = known_as(space)
     strips = stored_strips(RunFolder(space.folder))
     shared = {"space": made_from, "unit": unit, "component": component_of(_layers(space))}
-    date = _date_of(RunFolder(space.folder).sliders)
+    date, convolutions = _date_of(RunFolder(space.folder).sliders), _convolutions(space)
     for k, path in zip(chosen, paths, strict=True):
         _remove_other_names(path, file_name(settings.prompts[0], settings.backbone, k, None), made_from)
         said = about(settings, space.directions, k, **shared, **notes[k])
         pictures = strips and (strips.cover(k), strips.icon(k))
-        save_bytes(path, _lora_file(space, {k: unit}, said, known, date, pictures))
+        tensors = _tensors(space, {k: unit}, convolutions)
+        save_bytes(path, _lora_file(tensors, said, known, date, pictures))
         sidecars.write(path, said, known, pictures and pictures[0])
     return paths
 
@@ -114,7 +117,8 @@ def export_mix(
     path = _place_of_mix(writable(Path(folder)) / file_name(settings.prompts[0], settings.backbone, "mix", title), said)
     _check_replaceable(path, said.space)
     images = None if pictures is None else (before_and_after(pictures), square(pictures))
-    save_bytes(path, _lora_file(space, turned, said, known, _date_of(run.sliders), images))
+    tensors = _tensors(space, turned, _convolutions(space))
+    save_bytes(path, _lora_file(tensors, said, known, _date_of(run.sliders), images))
     sidecars.write(path, said, known, images and images[0])
     return path
 
@@ -234,23 +238,36 @@ def _about_at(path: Path) -> About | None:
         return None
 
 
-def _lora_file(
-    space: SliderSpace, strengths: Mapping[int, float], about: About, known: Family, date: str, images: Pictures
-) -> bytes:
+def _convolutions(space: SliderSpace) -> set[str]:
+    """The layers that are convolutions of one pixel. Where the model is of another machine, as it is in its family."""
+    asked = {path for path in _layers(space) if path.endswith(PIXELWISE) and component_of([path]) == "unet"}
+    try:
+        modules = dict(empty_denoiser(space.point).named_modules()) if asked else {}
+    except SliderSpaceError:
+        return {path for path in asked if path.endswith("conv_shortcut") or kind_of(space) == "sd1"}
+    return {path for path in asked if isinstance(modules.get(path), nn.Conv2d)}
+
+
+def _tensors(space: SliderSpace, strengths: Mapping[int, float], convolutions: Container[str]) -> dict[str, Tensor]:
     """Σₖ sₖ·Bₖ Aₖ is one product: the Aₖ below each other, times the sₖ·Bₖ beside each other."""
     tensors: dict[str, Tensor] = {}
+    component = component_of(_layers(space))
     for path in _layers(space):
-        keys, down_KRI, up_KOR = keys_for(path, about.component), *(space.values[f"{path}.{h}"] for h in ("down", "up"))
+        keys, down_KRI, up_KOR = keys_for(path, component), *(space.values[f"{path}.{h}"] for h in ("down", "up"))
         a_RI = torch.cat([down_KRI[k].float() for k in strengths])
         b_OR = torch.cat([up_KOR[k].float() * (float(space.units_K[k]) * s) for k, s in strengths.items()], dim=1)
-        tensors |= {keys.down: a_RI, keys.up: b_OR}
+        place = (..., None, None) if path in convolutions else ...
+        tensors |= {keys.down: a_RI[place], keys.up: b_OR[place]}
         if keys.alpha:
             tensors[keys.alpha] = torch.tensor(float(len(a_RI)))
-    ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+
+
+def _lora_file(tensors: dict[str, Tensor], about: About, known: Family, date: str, images: Pictures) -> bytes:
     ours = {"format": "pt", ENTRY: json.dumps(about.model_dump())}
-    ours[CHECKSUM] = checksum_of(ours, ready)
+    ours[CHECKSUM] = checksum_of(ours, tensors)
     return _serialised(
-        ready, lambda digest: {**ours, **modelspec.keys(about, known, date=date, digest=digest), **_pictures(images)}
+        tensors, lambda digest: {**ours, **modelspec.keys(about, known, date=date, digest=digest), **_pictures(images)}
     )
 
 
