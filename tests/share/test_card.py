@@ -1,13 +1,23 @@
 """The card's line of code: every model's pipeline is told what the discovery was told, in its own words."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from diffusers import FluxPipeline
 from support.spaces import make_space
-from torch import nn
+from support.tiny import save_pipeline
+from support.tiny_flow import save_flux
+from support.tiny_unet import save_sdxl
+from torch import Tensor, nn
 
+from sliderspace.method.denoise import final_latents
+from sliderspace.models.backbones import PRESETS
+from sliderspace.models.backbones.families import family_of
+from sliderspace.models.backbones.pipeline import Setup
 from sliderspace.share.card import card
 from sliderspace.space.space import SliderSpace
 
@@ -26,6 +36,56 @@ def called(folder: Path, model: str, **settings: Any) -> str:
     paths, width, _ = CALLS[model]
     space = make_space(folder, {path: nn.Linear(width, 1) for path in paths}, count=1, backbone=model, **settings)
     return card(space, "jane/robots", [folder / "a.safetensors"], [])
+
+
+def code_of(text: str) -> str:
+    """The lines for diffusers as they are printed, on the model alone, its latents in place of pictures."""
+    code = text.partition("```python\n")[2].partition("```")[0]
+    lines = [line for line in code.splitlines() if "adapter" not in line]
+    more = ", output_type='latent', generator=torch.Generator().manual_seed(3)).images"
+    return "\n".join(lines).replace(").images[0]", more)
+
+
+def unpacked(latents: Tensor) -> Tensor:
+    return FluxPipeline._unpack_latents(latents, 32, 32, 4) if latents.ndim == 3 else latents
+
+
+def save_model(folder: Path, model: str) -> None:
+    torch.manual_seed(0)
+    if model == "flux-schnell":
+        save_flux(folder, dev=False)
+    elif model == "sd15":
+        save_pipeline(folder)
+    else:
+        save_sdxl(folder, timestep_spacing="leading", steps_offset=1)
+
+
+@pytest.mark.parametrize("model", ["sd15", "sdxl-dmd2", "sdxl-lightning", "sdxl-lcm", "noobai-v", "flux-schnell"])
+def test_the_printed_code_draws_what_the_discovery_drew(model: str, tmp_path: Path) -> None:
+    """On a small model of the family: samplers, their times and what they are told, and tokens."""
+    preset, folder = PRESETS[model], tmp_path / "model"
+    save_model(folder, model)
+    path, width = ("single_transformer_blocks.0.attn.to_k", 32) if "flux" in model else (CALLS["sdxl"][0][0], 2048)
+    space = make_space(tmp_path / "run", {path: nn.Linear(width, 1)}, count=1, backbone=model, resolution=32)
+    names: dict[str, Any] = {"torch": torch}
+    exec(code_of(card(space, "jane/robots", [Path("a.safetensors")], [], base=str(folder))), names)
+    more = {key: getattr(preset, key) for key in ("steps", "guidance", "sampler", "timesteps", "spacing", "prediction")}
+    where = {"device": torch.device("cpu"), "dtype": torch.float32, "resolution": 32}
+    backbone = family_of(folder)(folder, Setup(name=model, identity="", **more, **where))
+    expected = final_latents(backbone, backbone.encode(["a robot"]), [3])
+    torch.testing.assert_close(unpacked(names["image"]), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_a_scheduler_is_told_is_said_with_its_name() -> None:
+    assert all(p.sampler for p in PRESETS.values() if p.spacing or p.prediction or p.timesteps)
+
+
+def test_a_lora_under_the_sliders_is_said_without_its_path(tmp_path: Path) -> None:
+    (tmp_path / "style.safetensors").write_bytes(b"x")
+    text = called(tmp_path / "run", "sdxl", lora=f"{tmp_path}/style.safetensors:0.8")
+    assert re.search(r"# fuse the LoRA 'local:style.safetensors@\w+' into it, at strength 0.8", text)
+    assert "pull jane/robots --out runs/sliders --lora FILE" in text and str(tmp_path) not in text
+    assert "LoRA '" not in called(tmp_path / "without", "sdxl")
 
 
 @pytest.mark.parametrize("model", CALLS)

@@ -144,7 +144,7 @@ def test_the_card_names_every_part_of_a_presets_model(finished: Path, tmp_path: 
     assert re.fullmatch(r"[a-z0-9.-]+", card.data.license_name) and "BY-NC" in card.text
     assert (
         "from_pretrained('stabilityai/stable-diffusion-xl-base-1.0')" in card.text
-        and "num_inference_steps=4" in card.text
+        and "timesteps=[999, 749, 499, 249]" in card.text
     )
 
 

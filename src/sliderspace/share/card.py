@@ -12,11 +12,15 @@ from sliderspace.core.settings import Settings
 from sliderspace.core.sizes import sides
 from sliderspace.method.directions import Directions
 from sliderspace.models.backbones import PRESETS
+from sliderspace.models.backbones.flux import SCHNELL_WINDOW
+from sliderspace.models.backbones.lora import split, strength_of
+from sliderspace.models.backbones.samplers import SAMPLERS
+from sliderspace.models.backbones.unet import PREDICTIONS
 from sliderspace.models.sources import is_repo
 from sliderspace.share.export import kind_of, known_as, slider_notes
 from sliderspace.share.lora_names import component_of
 from sliderspace.share.modelspec import ONLY_DIFFUSERS
-from sliderspace.share.places import place_name, short_name
+from sliderspace.share.places import place_name, shareable, short_name
 from sliderspace.space.space import ELSEWHERE, SliderSpace
 
 FROM_0 = ("z-image", "krea2")  # of `kind_of`: their pipelines count guidance from 0, which is none
@@ -81,12 +85,12 @@ def card(
         autoescape=False,
     )
     environment.filters |= {"plain": _plain, "written": written, "code": repr}
-    s = space.settings
+    s, shared = space.settings, shareable(space.settings)
     found = space.directions
     return environment.get_template("card.md.j2").render(
         settings=s,
         # without names of local folders
-        listed=s.model_dump(mode="json", exclude={"prompts", "backbone", "encoder", "decoder", "images"}),
+        listed=shared.model_dump(mode="json", exclude={"prompts", "backbone", "encoder", "decoder", "images"}),
         base=base_model(s, licence, base),
         repo_id=repo_id,
         elsewhere=place_name(s.backbone, digest=False).startswith(ELSEWHERE),  # whoever pulls has to name the model
@@ -95,7 +99,10 @@ def card(
         of_files=found is None,
         together=_together(found),
         call=_call(s, kind_of(space)),
-        sampler=getattr(PRESETS.get(s.backbone), "sampler", ""),
+        scheduler=_scheduler(s),
+        lora=split(shared.lora)[0],
+        lora_elsewhere=shared.lora.startswith(ELSEWHERE),
+        strength=f"{strength_of(s.lora):g}",
         known=known_as(space).elsewhere,
         only_diffusers=ONLY_DIFFUSERS,
         unet=component_of(name.rpartition(".")[0] for name in space.values) == "unet",
@@ -130,11 +137,24 @@ def _call(settings: Settings, kind: str) -> str:
     """The arguments that make diffusers draw as the discovery did; `kind` of model as `kind_of`."""
     preset = PRESETS.get(settings.backbone)
     steps = settings.steps or (preset.steps if preset else None)
+    times = list(preset.timesteps) if preset and len(preset.timesteps) == steps else None
+    window = SCHNELL_WINDOW if kind == "flux" and "schnell" in settings.backbone.lower() else None
     guidance = settings.guidance if settings.guidance is not None or preset is None else preset.guidance
     width, height = sides(settings.resolution) if settings.resolution else (None, None)
-    said = {"num_inference_steps": steps, **_guidance(kind, guidance), "width": width, "height": height}
+    said = {"timesteps": times} if times else {"num_inference_steps": steps}
+    said |= {**_guidance(kind, guidance), "width": width, "height": height, "max_sequence_length": window}
     told = {name: f"{value:g}" if isinstance(value, int | float) else repr(value) for name, value in said.items()}
     return ", ".join([repr(settings.prompts[0]), *(f"{name}={told[name]}" for name in said if said[name] is not None)])
+
+
+def _scheduler(settings: Settings) -> tuple[str, str]:
+    """diffusers' class of the sampler that the discovery used, and what it is told besides the pipeline's own
+    configuration; empty where that scheduler is the pipeline's own."""
+    preset = PRESETS.get(settings.backbone)
+    if preset is None or not preset.sampler:
+        return "", ""
+    told = ({"timestep_spacing": preset.spacing} if preset.spacing else {}) | PREDICTIONS[preset.prediction]
+    return SAMPLERS[preset.sampler][0], "".join(f", {name}={value!r}" for name, value in told.items())
 
 
 def _guidance(kind: str, guidance: float | None) -> dict[str, float | str | None]:

@@ -13,6 +13,8 @@ from sliderspace.models.backbones.base import Condition
 from sliderspace.models.backbones.flow import FlowBackbone
 from sliderspace.models.backbones.folder import read_config
 
+SCHNELL_WINDOW = 256
+
 
 class FluxBackbone(FlowBackbone):
     """FluxPipeline folders: T5 states and CLIP's pooled text; 19 double-stream, then 38 single-stream blocks at full
@@ -49,7 +51,7 @@ class FluxBackbone(FlowBackbone):
     @property
     def window(self) -> int:
         """Tokens of T5 that a prompt may have: schnell was distilled with 256, dev trained with 512."""
-        return 512 if self.told_guidance else 256
+        return 512 if self.told_guidance else SCHNELL_WINDOW
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
