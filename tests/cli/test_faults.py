@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sliderspace.cli.tables import COLUMNS
 from sliderspace.core import text
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import settings_from
+from sliderspace.measure.results import Measures
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.backbones.presets import Preset
 
@@ -298,6 +300,16 @@ def test_imported_sliders_are_named_and_not_measured(call: Call, copy: Path, tmp
         refused(call(verb, again), "holds imported sliders")
     ok(call("label", again, "--name", "1=wings"))
     assert "wings" in ok(call("info", again)).stdout
+
+
+def test_a_command_that_is_advised_can_be_pasted(call: Call, copy: Path, tmp_path: Path) -> None:  # noqa: F811
+    spaced = copy.rename(tmp_path / "my runs")
+    (spaced / "sliders.safetensors").unlink()
+    result = call("generate", spaced)
+    refused(result, "not finished")
+    advised = shlex.split(result.stderr.partition("sliderspace discover")[2].splitlines()[0])
+    assert advised == ["--out", str(spaced)]
+    assert f"`sliderspace measure '{spaced}'`" in Measures.mending(spaced / "measures.json")
 
 
 def test_a_slider_is_set_once(call: Call, copy: Path) -> None:  # noqa: F811

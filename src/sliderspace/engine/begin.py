@@ -26,7 +26,7 @@ def space_settings(run: RunFolder) -> Settings:
     """Those of the finished space in a folder, whatever it is to become. Raises BadInput when there is none."""
     if (files := run.whole_space()) is None:
         raise BadInput(
-            f"{run.root} holds no finished space yet.\nRun `sliderspace discover --out {run.root}` to go on."
+            f"{run.root} holds no finished space yet.\nRun `sliderspace discover --out {run.typed}` to go on."
         )
     return SpaceFile.read(files["space"]).settings
 

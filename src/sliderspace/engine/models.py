@@ -185,6 +185,6 @@ class Models:
         if (path := self.run.find(place.name, made_from)) is None:
             raise BadInput(
                 f"{place} is missing, or was made with other settings.\n"
-                f"Run `sliderspace {stage} {self.run.root}` first."
+                f"Run `sliderspace {stage} {self.run.typed}` first."
             )
         return path

@@ -244,7 +244,7 @@ def _sweeps(models: Models) -> list[tuple[dict[str, torch.Tensor], dict[str, Any
 def _base(models: Models) -> dict[str, Seen]:
     path = _measured(models, "base")
     if not is_done(path, _of(models.prints.measured, "base")):
-        raise BadInput(f"{path} is missing.\nRun `sliderspace measure {models.run.root}` first.")
+        raise BadInput(f"{path} is missing.\nRun `sliderspace measure {models.run.typed}` first.")
     parts: dict[str, Seen] = {"calibration": {}, "measure": {}, "shown": {}}
     for name, value in load_tensors(path, kind="base")[0].items():
         part, _, rest = name.partition("/")

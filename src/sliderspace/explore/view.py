@@ -69,5 +69,5 @@ def with_hidden(view: View, slider: int, hidden: bool) -> View:
 def _made_from(run: RunFolder) -> str:
     run.check_exists()
     if (files := run.whole_space()) is None:
-        raise BadInput(f"{run.root} is not finished.\nGo on with it: sliderspace discover --out {run.root}")
+        raise BadInput(f"{run.root} is not finished.\nGo on with it: sliderspace discover --out {run.typed}")
     return SpaceFile.read(files["space"]).made_from.sliders

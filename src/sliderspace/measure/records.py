@@ -1,6 +1,7 @@
 """What stored records are made of: numbers that may be missing, their intervals, and whole files of a run folder."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, ClassVar, Self
 
 import numpy as np
@@ -50,7 +51,7 @@ class Stored(Record):
     @classmethod
     def mending(cls, path: Path) -> str:
         """What to do about a damaged file."""
-        return cls.advice.format(folder=path.parent)
+        return cls.advice.format(folder=quote(str(path.parent)))
 
     def write(self, path: Path, fingerprint: str) -> None:
         """Atomically, stamped with what it was made from; errors as `save_json`."""

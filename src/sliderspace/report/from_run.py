@@ -31,7 +31,7 @@ def report_run(run: RunFolder) -> Path:
     if foreign := space.foreign(run):
         raise BadInput(
             f"{', '.join(path.name for path in foreign)} of {run.root} belong to other settings than its finished "
-            f"space.\nRun `sliderspace discover --out {run.root}` to finish, and the report is written too."
+            f"space.\nRun `sliderspace discover --out {run.typed}` to finish, and the report is written too."
         )
     asked = settings_from(load_json(run.config, kind="config"))
     measured = Measures.read(run.measures)

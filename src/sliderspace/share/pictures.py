@@ -69,7 +69,7 @@ def stored_strips(run: RunFolder) -> Strips | None:
     drawn = load_tensors(run.strips, kind="strips")[0]
     if not {"sliders", "base"} <= drawn.keys():
         raise DamagedFile(
-            f"{run.strips} lacks its pictures.\nDelete it and run `sliderspace train {run.root}` to make it again."
+            f"{run.strips} lacks its pictures.\nDelete it and run `sliderspace train {run.typed}` to make it again."
         )
     sliders_KSMHWC, scales = drawn["sliders"].numpy(), both_ways(Measures.read(run.measures).sizes)
     if sliders_KSMHWC.ndim != 6 or sliders_KSMHWC.shape[2] != len(scales):

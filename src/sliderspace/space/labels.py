@@ -120,7 +120,7 @@ def _space(run: RunFolder) -> SpaceFile:
     if (files := run.whole_space()) is None:
         raise BadInput(
             f"{run.root} is not finished, so there is nothing to name yet.\nGo on with it: sliderspace "
-            f"discover --out {run.root}"
+            f"discover --out {run.typed}"
         )
     return SpaceFile.read(files["space"])
 

@@ -73,7 +73,7 @@ class SliderSpace:
         if files is None:
             raise BadInput(
                 f"{run.root} is not finished: its run is still going, or was stopped.\n"
-                f"Wait for it, or go on with it: sliderspace discover --out {run.root}"
+                f"Wait for it, or go on with it: sliderspace discover --out {run.typed}"
             )
         space = SpaceFile.read(files["space"])
         settings = space.settings

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self, cast
 
 from filelock import FileLock, Timeout
@@ -58,6 +59,11 @@ class RunFolder(Places):
         self._publishing = self.unfinished.root / "publishing.json"
         self._held: FileLock | None = None
 
+    @property
+    def typed(self) -> str:
+        """Its path as a shell takes it: what an advice says is pasted."""
+        return quote(str(self.root))
+
     def is_ours(self) -> bool:
         if exists(self.lock):
             return True
@@ -69,7 +75,8 @@ class RunFolder(Places):
         """BadInput unless this is the folder of a run."""
         if not self.is_ours():
             raise BadInput(
-                f"{self.root} is not the folder of a run.\nMake one with: sliderspace discover PROMPT --out {self.root}"
+                f"{self.root} is not the folder of a run.\n"
+                f"Make one with: sliderspace discover PROMPT --out {self.typed}"
             )
 
     # ---- writing
