@@ -10,18 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.explored import drawn, row, strength, type_strength
 
 from sliderspace.core.settings import Speed
 from sliderspace.space.space import SliderSpace
 
 App = tuple[str, list[Path]]
 Tab = Callable[..., Any]
-
-
-def drawn(page: Any) -> None:
-    """Wait until the model has drawn."""
-    page.wait_for_function("() => document.querySelector('.ss-state').textContent.startsWith('Drawn')")
-    page.evaluate("() => { document.querySelector('.ss-state').textContent = ''; }")
 
 
 def shown(page: Any, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -32,22 +27,8 @@ def shown(page: Any, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.asarray(Image.open(io.BytesIO(part)).convert("RGB")) for part in data)  # type: ignore[return-value]
 
 
-def row(page: Any, slider: int) -> Any:
-    return page.locator(f".ss-row[data-slider='{slider}']")
-
-
-def type_strength(page: Any, slider: int, value: str) -> None:
-    box = row(page, slider).locator("input[type=number]")
-    box.fill(value)
-    box.press("Enter")
-
-
 def place(page: Any, slider: int) -> str:
     return row(page, slider).locator(".ss-pic").evaluate("(pic) => pic.style.backgroundPosition")
-
-
-def strength(page: Any, slider: int) -> str:
-    return row(page, slider).locator("input[type=number]").input_value()
 
 
 def test_scrubbing_needs_no_model_and_letting_go_draws_what_generate_draws(tab: Tab, app: App) -> None:

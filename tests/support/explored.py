@@ -1,10 +1,11 @@
-"""The app in a process of its own."""
+"""The app in a process of its own, and its page in a browser."""
 
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import sliderspace
 
@@ -27,3 +28,23 @@ def address_of(process: "subprocess.Popen[str]") -> str:
         if found := ADDRESS.search(line):
             return found[1]
     raise AssertionError(f"the app ended: {said}")
+
+
+def drawn(page: Any) -> None:
+    """Wait until the model has drawn."""
+    page.wait_for_function("() => document.querySelector('.ss-state').textContent.startsWith('Drawn')")
+    page.evaluate("() => { document.querySelector('.ss-state').textContent = ''; }")
+
+
+def row(page: Any, slider: int) -> Any:
+    return page.locator(f".ss-row[data-slider='{slider}']")
+
+
+def type_strength(page: Any, slider: int, value: str) -> None:
+    box = row(page, slider).locator("input[type=number]")
+    box.fill(value)
+    box.press("Enter")
+
+
+def strength(page: Any, slider: int) -> str:
+    return row(page, slider).locator("input[type=number]").input_value()

@@ -31,7 +31,7 @@ def page(session: Session) -> "gradio.Blocks":
     with gr.Blocks(title="sliderspace", analytics_enabled=False) as blocks:
         gr.HTML(
             html_template=_template("page.html"),
-            js_on_load=_template("page.js"),
+            js_on_load=_template("page.js") + _template("runs.js"),
             server_functions=[act],
             apply_default_css=False,
             elem_id="sliderspace",

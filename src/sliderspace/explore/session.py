@@ -78,8 +78,8 @@ class Session:
         """The run folders, by their prompts, and the models that a discovery may use."""
         discovery = self._progress()  # which may add a folder
         spaces = self._settings()
-        names = [f"{shown(s.prompts[0])} ({folder.name})" for s, folder in zip(spaces, self._folders, strict=True)]
-        models = list(dict.fromkeys([*(s.backbone for s in spaces), *PRESETS]))
+        names = [f"{shown(s.prompts[0]) if s else 'not there'} ({folder.name})" for folder, s in spaces.items()]
+        models = list(dict.fromkeys([*(s.backbone for s in spaces.values() if s), *PRESETS]))
         return {"runs": names, "models": models, "discovery": discovery}
 
     @checked
@@ -151,7 +151,7 @@ class Session:
     @checked
     def discover(self, asked: Asked) -> Answer:
         """With a model of the page: a preset, or that of a run, which is then used as it was there."""
-        like = next((s for s in self._settings() if s.backbone == asked.backbone), None)
+        like = next((s for s in self._settings().values() if s and s.backbone == asked.backbone), None)
         if like is None and asked.backbone not in PRESETS:
             raise BadInput(f"no model '{shown(asked.backbone[:60])}' among those on the page")
         self.discovery.start(asked, like)
@@ -178,8 +178,8 @@ class Session:
         self.discovery.stop()
         return self._progress()
 
-    def _settings(self) -> list[Settings]:
-        return [SpaceFile.read(RunFolder(folder).space).settings for folder in self._folders]
+    def _settings(self) -> dict[Path, Settings | None]:
+        return {folder: _settings_in(RunFolder(folder)) for folder in self._folders}
 
     def _progress(self) -> Answer:
         """`run` is the number of the folder, once it is finished."""
@@ -197,6 +197,14 @@ class Session:
         if not 0 <= number < len(self._folders):
             raise BadInput("there is no such run here: load the page again")
         return RunFolder(self._folders[number])
+
+
+def _settings_in(run: RunFolder) -> Settings | None:
+    """None where the space was removed or damaged since the app began."""
+    try:
+        return SpaceFile.read(run.space).settings
+    except SliderSpaceError:
+        return None
 
 
 def in_words(error: ValidationError) -> str:

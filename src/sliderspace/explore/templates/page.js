@@ -2,6 +2,7 @@
 const find = (selector) => element.querySelector(selector);
 const tab = Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(16)).join("");
 const FARTHEST = 10, MIXED = 3, SHOWN = 2, POLL_MS = 1000;
+const SILENT = "the app does not answer: is it still running?";
 const empty = () => ({ strengths: {}, off: [], prompt: "", seeds: "", start: 0, end: null });
 let run = 0, page = null, mix = empty(), history = [], ticket = 0, loaded = false, drawn = null, polling = 0;
 
@@ -10,13 +11,19 @@ function make(tag, props = {}, ...children) {
   node.append(...children);
   return node;
 }
-async function ask(action, values = {}) {
+async function ask(action, values = {}, wanted = () => true) {
   let answer;
-  try { answer = await server.act({ action, ...values }); }
-  catch (problem) { answer = { error: "the app does not answer: is it still running?" }; }
-  if (answer.error) say(answer.error);
+  try { answer = await server.act({ action, ...values }); } catch (problem) { /* no answer either */ }
+  answer ??= { error: SILENT };
+  if (!wanted()) return { stale: true };
+  if (answer.error) say(answer.error); else if (find(".ss-message").textContent === SILENT) say("");
   return answer;
 }
+function about(action, values = {}) {  // the run that is shown: an answer about one that no longer is, is stale
+  const own = page;
+  return ask(action, { run, ...values }, () => own === page);
+}
+const failed = (answer) => answer.error || answer.stale;
 function say(text) { const box = find(".ss-message"); box.textContent = text; box.hidden = !text; }
 function state(text) { find(".ss-state").textContent = text; }
 // What is being typed stays: an answer that comes in between fills in every other box.
@@ -85,7 +92,7 @@ async function draw() {
   element.classList.add("ss-busy");
   state(loaded ? "Drawing …" : "Loading the model, once …");
   const began = performance.now();
-  const answer = await ask("draw", { run, mix, tab, ticket: mine });
+  const answer = await about("draw", { mix, tab, ticket: mine });
   if (mine !== ticket || answer.stale) return;
   element.classList.remove("ss-busy");
   if (answer.error) { state("Not drawn."); return; }
@@ -140,14 +147,15 @@ function line(row) {
   number.onchange = () => change(() => turn(k, parseFloat(number.value)));
   on.onchange = () => change(() => { mix.off = on.checked ? mix.off.filter((j) => j !== k) : [...mix.off, k]; });
   name.onchange = async () => {
-    const answer = await ask("rename", { run, slider: k, name: name.value });
+    const answer = await about("rename", { slider: k, name: name.value });
+    if (answer.stale) return;
     if (answer.error) name.value = row.name; else { Object.assign(row, answer); say(""); }
     refresh();
   };
   name.onkeydown = (event) => { if (event.key === "Enter") name.blur(); };
   hide.onclick = async () => {
-    const answer = await ask("hide", { run, slider: k, hidden: !page.hidden.includes(k) });
-    if (!answer.error) { page.hidden = answer.hidden; refresh(); }
+    const answer = await about("hide", { slider: k, hidden: !page.hidden.includes(k) });
+    if (!failed(answer)) { page.hidden = answer.hidden; refresh(); }
   };
   strip.onclick = () => sheet(row, strip);
   item.refresh = () => {
@@ -164,9 +172,10 @@ function line(row) {
 }
 async function sheet(row, button) {
   button.disabled = true; state(loaded ? "Drawing a strip …" : "Loading the model, once …");
-  const answer = await ask("sweep", { run, mix, slider: row.index, span: limits(row), tab });
-  button.disabled = false; state("");
-  if (answer.error || answer.stale) return;
+  const answer = await about("sweep", { mix, slider: row.index, span: limits(row), tab });
+  button.disabled = false;
+  if (button.isConnected) state("");
+  if (failed(answer)) return;
   loaded = true;
   for (const kind of ["strip", "gif"]) {
     find(`.ss-${kind}`).src = answer[kind];
@@ -262,18 +271,18 @@ function presets() {
   find(".ss-presets").replaceChildren(...Object.entries(page.presets).map(([name, saved]) => {
     const use = make("button", { type: "button", textContent: name }), drop = make("button", { type: "button", textContent: "×", title: `delete ${name}` });
     use.onclick = () => change(() => { mix = { ...empty(), ...structuredClone(saved) }; });
-    drop.onclick = async () => { const answer = await ask("delete_preset", { run, name }); if (!answer.error) { page.presets = answer.presets; presets(); } };
+    drop.onclick = async () => { const answer = await about("delete_preset", { name }); if (!failed(answer)) { page.presets = answer.presets; presets(); } };
     return make("span", {}, use, drop);
   }));
 }
 find(".ss-save").onsubmit = async (event) => {
   event.preventDefault();
-  const answer = await ask("save_preset", { run, name: event.target.name.value, mix });
-  if (!answer.error) { page.presets = answer.presets; event.target.reset(); say(""); presets(); }
+  const answer = await about("save_preset", { name: event.target.name.value, mix });
+  if (!failed(answer)) { page.presets = answer.presets; event.target.reset(); say(""); presets(); }
 };
 async function exported(action, values) {
-  const answer = await ask(action, { run, ...values });
-  const count = answer.error || answer.stale ? 0 : answer.files.length;
+  const answer = await about(action, values);
+  const count = failed(answer) ? 0 : answer.files.length;
   find(".ss-exported").textContent = count ? `${count} ${count === 1 ? "file" : "files"} in ${answer.folder}: ${answer.files.join(", ")}. ${answer.note ?? ""}` : "";
   if (count) say("");
 }
@@ -285,68 +294,3 @@ find(".ss-export-mix").onclick = () => exported("export_whole", { mix, name: fin
 find(".ss-order").onchange = refresh;
 find(".ss-all").onchange = refresh;
 find(".ss-close").onclick = () => find(".ss-sheet").close();
-
-// ---- runs and discoveries
-
-async function open(number) {
-  const answer = await ask("open", { run: number });
-  if (answer.error) return;
-  run = number; page = answer; mix = empty(); history = []; drawn = null; loaded = answer.loaded; ticket++;
-  element.classList.remove("ss-busy");
-  mix.seeds = page.seeds.slice(0, SHOWN).join(",") || "0-1";
-  find(".ss-title").textContent = page.prompt;
-  find(".ss-about").textContent = `${page.rows.length} sliders found in ${page.prompts > 1 ? `${page.prompts} prompts` : "this prompt"} · ${page.model}`;
-  field("prompt").placeholder = page.prompt;
-  find(".ss-kept").replaceChildren(); find(".ss-exported").textContent = ""; find(".ss-undo").disabled = true;
-  find(".ss-rows").replaceChildren(...page.rows.map(line));
-  refresh();
-  const first = page.rows.find((row) => row.strip && !page.hidden.includes(row.index));
-  if (first) { preview(first, first.span[1]); state("Drag a slider: stored pictures follow at once. Let go, and the model draws."); }
-  else draw();
-}
-async function listed(chosen) {
-  const answer = await ask("runs");
-  if (answer.error) return;
-  const box = find(".ss-runs");
-  box.replaceChildren(...answer.runs.map((name, i) => make("option", { value: i, textContent: name })));
-  box.value = chosen; box.hidden = answer.runs.length < 2;
-  find(".ss-ask [name=backbone]").replaceChildren(...answer.models.map((name) => make("option", { value: name, textContent: name })));
-  if (answer.discovery.running || answer.discovery.paused) { find(".ss-discover").hidden = false; progress(answer.discovery); }
-}
-function progress(now) {
-  find(".ss-bar i").style.width = `${Math.round(now.share * 100)}%`;
-  find(".ss-bar").setAttribute("aria-valuenow", Math.round(now.share * 100));
-  find(".ss-said").textContent = now.prompt ? `${now.prompt}: ${now.said}` : now.said;
-  find(".ss-pause").hidden = !now.running; find(".ss-go-on").hidden = !now.paused;
-  find(".ss-stop").hidden = !now.running && !now.paused;
-  find(".ss-ask [type=submit]").hidden = now.running || now.paused;
-  clearTimeout(polling);
-  if (now.running) polling = setTimeout(async () => {
-    const next = await ask("progress");
-    if (next.error) { progress({ ...now, said: "waiting for the app …" }); return; }
-    progress(next);
-    if (next.finished) { find(".ss-discover").hidden = true; await listed(next.run); await open(next.run); }
-  }, POLL_MS);
-}
-find(".ss-new").onclick = () => { const box = find(".ss-discover"); box.hidden = !box.hidden; if (!box.hidden) find(".ss-ask [name=prompt]").focus(); };
-find(".ss-ask").onsubmit = async (event) => {
-  event.preventDefault();
-  const form = event.target, count = (name) => (form[name].value === "" ? null : Math.round(+form[name].value));
-  const asked = { prompt: form.prompt.value, backbone: form.backbone.value, sliders: count("sliders"), samples: count("samples"), updates: count("updates") };
-  const answer = await ask("discover", { asked });
-  if (!answer.error) { say(""); loaded = false; progress(answer); }
-};
-for (const action of ["pause", "go_on", "stop"]) {
-  const button = find(`.ss-${action.replace("_", "-")}`);
-  button.onclick = async () => {
-    button.disabled = true;
-    const answer = await ask(action);
-    button.disabled = false;
-    if (answer.error) return;
-    if (action === "go_on") loaded = false;
-    progress(answer);
-  };
-}
-find(".ss-runs").onchange = (event) => open(+event.target.value);
-listed(0);
-open(0);
