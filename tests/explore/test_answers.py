@@ -147,3 +147,52 @@ def test_a_dark_screen_has_a_dark_page_behind_light_letters(tab: Tab) -> None:
             assert (red < 60) == dark, (scheme, name)
         letters = page.evaluate("() => getComputedStyle(document.querySelector('.ss-title')).color")
         assert (int(letters.removeprefix("rgb(").split(",")[0]) > 200) == dark
+
+
+def test_a_mix_that_is_kept_while_it_is_drawn_waits_for_its_own_picture(tab: Tab) -> None:
+    page = tab()
+    type_strength(page, 0, "3")
+    drawn(page)
+    found = held(page, "draw")
+    type_strength(page, 0, "-3")
+    asked(page, found)
+    page.locator(".ss-keep").click()
+    kept = page.locator(".ss-kept button")
+    assert "−3" in kept.inner_text() and "url" not in (kept.get_attribute("style") or "")
+    found[0].continue_()
+    drawn(page)
+    own = page.locator(".ss-pair .ss-pic").nth(1).evaluate("(pic) => pic.style.backgroundImage")
+    assert kept.evaluate("(button) => button.style.backgroundImage") == own
+    assert kept.inner_text() == ""
+
+
+def test_an_export_says_that_it_writes_and_is_asked_for_once(tab: Tab) -> None:
+    page = tab()
+    page.get_by_text("Presets and export").click()
+    found = held(page, "export")
+    page.locator(".ss-export").click()
+    asked(page, found)
+    buttons = [page.locator(name) for name in (".ss-export", ".ss-export-mix")]
+    assert page.locator(".ss-exported").inner_text() == "Writing …"
+    assert not any(button.is_enabled() for button in buttons)
+    found[0].fulfill(json={"error": "the disk is full"})
+    page.get_by_text("the disk is full").wait_for()
+    assert page.locator(".ss-exported").inner_text() == ""
+    assert all(button.is_enabled() for button in buttons)
+
+
+def test_before_it_is_open_the_page_takes_no_clicks(tab: Tab) -> None:
+    page = tab()
+    found, problems = held(page, "open"), list[str]()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.reload()
+    asked(page, found)
+    for name in ("random", "undo", "reset", "seeds", "keep"):
+        box = page.locator(f".ss-{name}").bounding_box()
+        page.mouse.click(box["x"] + 5, box["y"] + 5)
+    page.wait_for_timeout(100)
+    assert problems == []
+    found[0].continue_()
+    page.wait_for_selector(".ss-row .ss-pic[style*=data]")
+    page.locator(".ss-random").click()
+    drawn(page)

@@ -13,7 +13,9 @@ from PIL import Image
 from support.explored import drawn, row, strength, type_strength
 
 from sliderspace.core.settings import Speed
+from sliderspace.explore.stored import page_of
 from sliderspace.space.space import SliderSpace
+from sliderspace.storage.run_folder import RunFolder
 
 App = tuple[str, list[Path]]
 Tab = Callable[..., Any]
@@ -191,6 +193,41 @@ def test_the_pad_turns_two_sliders_at_once(tab: Tab, app: App) -> None:
     page.locator(".ss-undo").click()
     drawn(page)
     assert {k: float(strength(page, k)) for k in (1, 2)} == two
+
+
+def test_the_axes_of_the_pad_are_two_sliders(tab: Tab) -> None:
+    page = tab()
+    page.get_by_text("Two sliders at once").click()
+    across, up = page.locator(".ss-x"), page.locator(".ss-y")
+    assert (across.input_value(), up.input_value()) == ("0", "1")
+    up.select_option("0")
+    assert (across.input_value(), up.input_value()) == ("1", "0")
+    up.select_option("2")
+    assert (across.input_value(), up.input_value()) == ("1", "2")
+
+
+def test_a_hidden_slider_stays_in_sight_while_it_is_turned(tab: Tab) -> None:
+    page = tab()
+    type_strength(page, 1, "2")
+    drawn(page)
+    row(page, 1).locator(".ss-hide").click()
+    page.get_by_text("show 1 hidden").wait_for()
+    assert row(page, 1).is_visible()
+    page.locator(".ss-reset").click()
+    row(page, 1).wait_for(state="hidden")
+    page.locator(".ss-all").check()
+    row(page, 1).locator(".ss-hide").click()
+    page.locator(".ss-hiding").wait_for(state="hidden")
+
+
+def test_what_to_beware_of_in_a_slider_is_read_without_a_mouse(tab: Tab, app: App) -> None:
+    warnings = page_of(RunFolder(app[1][0])).rows[0].warnings
+    assert warnings  # weights that no one trained
+    page = tab()
+    line = row(page, 0).locator(".ss-measures summary")
+    assert "alignment " in line.inner_text()
+    line.press("Enter")
+    assert [text.inner_text() for text in row(page, 0).locator(".ss-measures p").all()] == warnings
 
 
 def test_markup_in_prompts_and_names_stays_text(tab: Tab) -> None:

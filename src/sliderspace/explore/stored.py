@@ -107,7 +107,7 @@ def _in_words(slider: SliderMeasures) -> str:
     """The measures that say whether a slider is worth turning, on one line."""
     values = {
         "variance": (slider.explained_variance_ratio, True),
-        "aim": (slider.alignment, False),
+        "alignment": (slider.alignment, False),
         "consistency": (slider.consistency, False),
         "selectivity": (slider.selectivity, False),
     }

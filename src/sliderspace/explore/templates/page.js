@@ -4,7 +4,7 @@ const tab = Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toSt
 const FARTHEST = 10, MIXED = 3, SHOWN = 2, POLL_MS = 1000;
 const SILENT = "the app does not answer: is it still running?";
 const empty = () => ({ strengths: {}, off: [], prompt: "", seeds: "", start: 0, end: null });
-let run = 0, page = null, mix = empty(), history = [], ticket = 0, loaded = false, drawn = null, polling = 0;
+let run = 0, page = null, mix = empty(), history = [], ticket = 0, loaded = false, drawn = null, axes = [0, 1], polling = 0;
 
 function make(tag, props = {}, ...children) {
   const node = Object.assign(document.createElement(tag), props);
@@ -73,10 +73,11 @@ function preview(row, value) {  // what is stored of this slider alone, at once
     label.textContent = `${title(row)} ${written(page.scales[nearest(value)])}`;
   });
 }
-function show(pictures) {
-  drawn = pictures;
+function turned() {
   const names = active().map((k) => `${title(page.rows[k])} ${written(strength(k))}`);
-  const text = names.length > 2 ? `${names.length} sliders` : names.join(", ") || "no slider";
+  return names.length > 2 ? `${names.length} sliders` : names.join(", ") || "no slider";
+}
+function show(pictures, text) {
   pairs(pictures.length, (base, edited, _, label, s) => {
     for (const [box, source, name] of [[base, pictures[s].base, "base"], [edited, pictures[s].edited, text]]) {
       box.style.cssText = ""; box.style.backgroundImage = `url(${source})`; box.setAttribute("aria-label", name);
@@ -84,11 +85,16 @@ function show(pictures) {
     label.textContent = text;
   });
 }
+function thumbnails() {  // of the kept mixes: the one that was drawn last gets its picture
+  for (const kept of find(".ss-kept").children) {
+    if (kept.mix === drawn?.mix) { kept.style.backgroundImage = `url(${drawn.picture})`; kept.textContent = ""; }
+  }
+}
 
 // ---- drawing: the newest request counts
 
 async function draw() {
-  const mine = ++ticket;
+  const mine = ++ticket, asked = JSON.stringify(mix), text = turned();
   element.classList.add("ss-busy");
   state(loaded ? "Drawing …" : "Loading the model, once …");
   const began = performance.now();
@@ -98,7 +104,9 @@ async function draw() {
   if (answer.error) { state("Not drawn."); return; }
   loaded = true;
   say("");
-  show(answer.pictures);
+  drawn = { mix: asked, picture: answer.pictures[0].edited };
+  show(answer.pictures, text);
+  thumbnails();
   state(`Drawn in ${((performance.now() - began) / 1000).toFixed(1)} s, the same seeds on both sides.`);
 }
 function change(how, { remember = true } = {}) {
@@ -130,7 +138,9 @@ function line(row) {
   on.setAttribute("aria-label", `Slider ${k} is on`);
   const strip = make("button", { type: "button", textContent: "strip", title: "a strip and a GIF of this slider" });
   const hide = make("button", { type: "button", className: "ss-hide" });
-  const note = make("p", { className: `ss-measures${row.warnings.length ? " ss-warned" : ""}`, textContent: row.measures, title: [row.measures, ...row.warnings].join("\n") });
+  const note = make("details", { className: `ss-measures${row.warnings.length ? " ss-warned" : ""}` },
+    make("summary", { textContent: row.measures || "measures" }), ...row.warnings.map((textContent) => make("p", { textContent })));
+  note.hidden = !row.measures && !row.warnings.length;
   const item = make("li", { className: "ss-row" }, pic, make("div", { className: "ss-head" }, name, strip, hide), note, make("div", { className: "ss-turn" }, range, number, on));
   item.dataset.slider = k;
 
@@ -164,7 +174,7 @@ function line(row) {
     put(number, strength(k)); put(name, row.name); on.checked = !mix.off.includes(k);
     name.classList.toggle("ss-unsure", !!row.name && !row.sure);
     item.classList.toggle("ss-changed", strength(k) !== 0); item.classList.toggle("ss-off", !on.checked);
-    item.classList.toggle("ss-hidden", hidden); item.hidden = hidden && !find(".ss-all").checked;
+    item.classList.toggle("ss-hidden", hidden); item.hidden = hidden && !strength(k) && !find(".ss-all").checked;
     hide.textContent = hidden ? "show" : "hide";
     cell(pic, row, 0, nearest(strength(k) || row.span[1]));
   };
@@ -204,18 +214,24 @@ const field = (name) => find(`.ss-fields [name=${name}]`);
 
 // ---- the pad: two sliders at once, no effect in the middle
 
-const pad = find(".ss-pad"), axes = () => [+find(".ss-x").value, +find(".ss-y").value];
+const pad = find(".ss-pad");
 const reach = (row) => Math.max(-row.span[0], row.span[1]);
 function padded() {
-  const [x, y] = axes().map((k) => page.rows[k]).map((row) => Math.max(-1, Math.min(1, strength(row.index) / reach(row))));
+  const [x, y] = axes.map((k) => page.rows[k]).map((row) => Math.max(-1, Math.min(1, strength(row.index) / reach(row))));
   Object.assign(pad.firstElementChild.style, { left: `${50 + 50 * x}%`, top: `${50 - 50 * y}%` });
 }
 function pads() {
-  for (const [name, k] of [["x", 0], ["y", 1]]) {
-    const box = find(`.ss-${name}`), held = box.options.length === page.rows.length ? box.value : Math.min(k, page.rows.length - 1);
+  find(".ss-both").hidden = page.rows.length < 2;
+  if (page.rows.length < 2) return;
+  [find(".ss-x"), find(".ss-y")].forEach((box, i) => {
     box.replaceChildren(...page.rows.map((row) => make("option", { value: row.index, textContent: title(row) })));
-    box.value = held;
-  }
+    box.value = axes[i];
+    box.onchange = () => {  // to the slider of the other axis: they change places
+      if (axes[1 - i] === +box.value) axes[1 - i] = axes[i];
+      axes[i] = +box.value;
+      pads();
+    };
+  });
   padded();
 }
 function point(event) {
@@ -223,7 +239,7 @@ function point(event) {
   move([share(event.clientX - box.left, box.width), -share(event.clientY - box.top, box.height)]);
 }
 function move(places) {  // shares of how far each slider reaches, −1 … 1
-  axes().forEach((k, i) => turn(k, Math.round(places[i] * reach(page.rows[k]) * 20) / 20));
+  axes.forEach((k, i) => turn(k, Math.round(places[i] * reach(page.rows[k]) * 20) / 20));
   refresh();
 }
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -231,12 +247,11 @@ pad.onkeydown = (event) => {
   const by = ARROWS[event.key];
   if (!by) return;
   event.preventDefault();
-  change(() => move(axes().map((k, i) => Math.max(-1, Math.min(1, strength(k) / reach(page.rows[k]) + by[i] / 10)))));
+  change(() => move(axes.map((k, i) => Math.max(-1, Math.min(1, strength(k) / reach(page.rows[k]) + by[i] / 10)))));
 };
 pad.onpointerdown = (event) => { pad.setPointerCapture(event.pointerId); history.push(JSON.stringify(mix)); point(event); };
 pad.onpointermove = (event) => { if (event.buttons) point(event); };
 pad.onpointerup = () => change(() => {}, { remember: false });
-find(".ss-x").onchange = find(".ss-y").onchange = padded;
 
 // ---- the whole mix
 
@@ -253,12 +268,11 @@ find(".ss-undo").onclick = () => { if (history.length) change(() => { mix = JSON
 find(".ss-reset").onclick = () => change(() => { mix.strengths = {}; mix.off = []; });
 find(".ss-seeds").onclick = () => change(() => { const first = Math.floor(Math.random() * 1e6); mix.seeds = `${first},${first + 1}`; });
 find(".ss-keep").onclick = () => {
-  const copy = JSON.stringify(mix), button = make("button", { type: "button", title: "back to this mix" });
-  const source = drawn ? `url(${drawn[0].edited})` : "";
-  button.style.backgroundImage = source; button.textContent = source ? "" : "base";
-  button.setAttribute("aria-label", "Back to a kept mix");
-  button.onclick = () => change(() => { mix = JSON.parse(copy); });
-  find(".ss-kept").append(button);
+  const kept = make("button", { type: "button", mix: JSON.stringify(mix), textContent: turned(), title: `back to ${turned()}` });
+  kept.setAttribute("aria-label", `Back to a kept mix: ${turned()}`);
+  kept.onclick = () => change(() => { mix = JSON.parse(kept.mix); });
+  find(".ss-kept").append(kept);
+  thumbnails();
 };
 for (const name of ["prompt", "seeds", "start", "end"]) {
   field(name).onchange = () => change(() => {
@@ -281,10 +295,13 @@ find(".ss-save").onsubmit = async (event) => {
   if (!failed(answer)) { page.presets = answer.presets; event.target.reset(); say(""); presets(); }
 };
 async function exported(action, values) {
+  const buttons = [find(".ss-export"), find(".ss-export-mix")], box = find(".ss-exported");
+  say(""); box.textContent = "Writing …";
+  buttons.forEach((button) => { button.disabled = true; });
   const answer = await about(action, values);
+  buttons.forEach((button) => { button.disabled = false; });
   const count = failed(answer) ? 0 : answer.files.length;
-  find(".ss-exported").textContent = count ? `${count} ${count === 1 ? "file" : "files"} in ${answer.folder}: ${answer.files.join(", ")}. ${answer.note ?? ""}` : "";
-  if (count) say("");
+  box.textContent = count ? `${count} ${count === 1 ? "file" : "files"} in ${answer.folder}: ${answer.files.join(", ")}. ${answer.note ?? ""}` : "";
 }
 find(".ss-export").onclick = () => {
   const chosen = active().length ? active() : page.rows.map((row) => row.index).filter((k) => !page.hidden.includes(k));

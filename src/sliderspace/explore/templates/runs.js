@@ -11,8 +11,8 @@ async function open(number) {  // the last one that is asked for counts
   if (!answer.error) { say(""); enter(number, answer); }
 }
 function enter(number, answer) {
-  run = number; page = answer; mix = empty(); history = []; drawn = null; loaded = answer.loaded; ticket++;
-  element.classList.remove("ss-busy");
+  run = number; page = answer; mix = empty(); history = []; drawn = null; axes = [0, 1]; loaded = answer.loaded; ticket++;
+  element.classList.remove("ss-busy"); find(".ss-main-part").inert = false;
   mix.seeds = page.seeds.slice(0, SHOWN).join(",") || "0-1";
   find(".ss-about").textContent = `${page.rows.length} sliders found in ${page.prompts > 1 ? `${page.prompts} prompts` : "this prompt"} · ${page.model}`;
   field("prompt").placeholder = page.prompt;
