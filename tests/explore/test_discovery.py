@@ -1,5 +1,7 @@
 """Discoveries that are started from the page: the command line in a process of its own."""
 
+import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ import typer
 from sliderspace.cli import app
 from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Settings
-from sliderspace.explore.discovery import Asked, Discovery, State, share_of
+from sliderspace.explore.discovery import Asked, Discovery, State, folder_for, share_of
 from sliderspace.explore.session import Session
 from sliderspace.measure.results import SpaceFile
 from sliderspace.storage.run_folder import RunFolder
@@ -76,6 +78,30 @@ def test_a_failure_is_what_the_command_said_and_another_may_follow(tmp_path: Pat
     assert "already holds other files" in state.said
     assert not state.finished and not state.stopped
     assert [path.name for path in (tmp_path / "a-robot").iterdir()] == ["letter.txt"]
+
+
+def asks_for(folder: Path, prompt: str) -> None:
+    """Let a run be of this prompt."""
+    for name in ("config.json", "space.json"):
+        if (folder / name).exists():
+            stored = json.loads((folder / name).read_text())
+            (stored if name == "config.json" else stored["settings"])["prompts"] = [prompt]
+            (folder / name).write_text(json.dumps(stored))
+
+
+def test_prompts_of_nearly_one_name_get_folders_of_their_own(run: Path) -> None:
+    base = run.parent
+    first, second = run.rename(base / "a-robot"), base / "a-robot-2"
+    asks_for(first, "a robot")
+    assert folder_for(base, "a robot") == first
+    assert folder_for(base, "A robot!") == second
+    shutil.copytree(first, second)
+    (second / "space.json").unlink()  # begun, not finished
+    asks_for(second, "A robot!")
+    assert folder_for(base, "A robot!") == second
+    assert folder_for(base, "a ROBOT") == base / "a-robot-3"
+    (second / "config.json").write_text("{")
+    assert folder_for(base, "a ROBOT") == second  # and the command says that it is damaged
 
 
 @pytest.mark.slow

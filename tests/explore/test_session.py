@@ -232,6 +232,29 @@ def test_imported_sliders_have_rows_without_pictures(session: Session, run: Path
     assert "pictures" in again.act({"action": "draw", "run": 0, "mix": {"strengths": {"1": 1}, "seeds": "1"}})
 
 
+def test_a_folder_of_runs_is_explored_whole(run: Path) -> None:
+    for name in ("again", "begun"):
+        shutil.copytree(run, run.parent / name)
+    (run.parent / "begun" / "space.json").unlink()
+    session = Session([run.parent])
+    assert session.act({"action": "runs"})["runs"] == ["a robot (again)", "a robot (robots)"]
+    assert session.discovery.base == run.parent
+    for name in ("again", "robots"):
+        shutil.rmtree(run.parent / name)
+    with pytest.raises(BadInput, match="not finished"):
+        Session([run.parent])
+
+
+def test_a_removed_run_is_listed_as_not_there_and_takes_no_model_away(run: Path) -> None:
+    other = Path(shutil.copytree(run, run.parent / "other"))
+    session = Session([run, other])
+    models = session.act({"action": "runs"})["models"]
+    shutil.rmtree(other)
+    found = session.act({"action": "runs"})
+    assert found["runs"] == ["a robot (robots)", "not there (other)"]
+    assert found["models"] == models
+
+
 def test_a_folder_without_a_space_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="not the folder of a run"):
         Session([tmp_path])

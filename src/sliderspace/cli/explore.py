@@ -13,7 +13,9 @@ from sliderspace.cli.options import DRAWING
 
 @verb(*DRAWING, epilog="Example: sliderspace explore runs/monster")
 def explore(
-    folders: Annotated[list[Path], Argument(metavar="DIR...", help="The folders of finished runs.")],
+    folders: Annotated[
+        list[Path], Argument(metavar="DIR...", help="The folders of finished runs, or a folder that holds them.")
+    ],
     port: Annotated[
         int | None,
         Option(

@@ -8,17 +8,22 @@ import subprocess
 import sys
 import time
 from collections import deque
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sliderspace.core.errors import BadInput
+from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.settings import Settings
 from sliderspace.core.sizes import in_words
 from sliderspace.core.text import folder_name, is_blank, one_line, shown
 from sliderspace.explore.mix import MOST_TEXT
+from sliderspace.measure.results import SpaceFile
+from sliderspace.storage.files import exists, load_json
+from sliderspace.storage.run_folder import RunFolder
 
 LINE = re.compile(r"(\w+) (\d+)/(\d+) \(\d+ %\)")  # of the log that `discover` writes where there is no terminal
 STAGES = {"sample": 0.15, "fit": 0.02, "train": 0.6, "measure": 0.23}  # shares of the time, roughly
@@ -86,7 +91,7 @@ class Discovery:
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 raise BadInput("a discovery is running: stop it first, or wait for it")
-            folder = self.base / folder_name([one_line(asked.prompt)])
+            folder = folder_for(self.base, one_line(asked.prompt))
             pipe = subprocess.PIPE
             self._lines.clear()
             self._asked, self._end = (asked, like), None
@@ -156,6 +161,24 @@ class Discovery:
             time.sleep(0.05)
         if process.poll() is None:
             process.kill()
+
+
+def folder_for(base: Path, prompt: str) -> Path:
+    """Where a discovery of the prompt begins or goes on. Runs of other prompts whose names come out the same are passed
+    by: `a-bunny`, `a-bunny-2`, …"""
+    name = folder_name([prompt])
+    places = (base / (name if n == 1 else f"{name}-{n}") for n in count(1))
+    return next(folder for folder in places if not _is_of_another(RunFolder(folder), prompt))
+
+
+def _is_of_another(run: RunFolder, prompt: str) -> bool:
+    """Whether a run holds, or is to become, something else; a damaged one is for the command to tell of."""
+    with suppress(SliderSpaceError):
+        asked = load_json(run.config, kind="config").get("prompts") if exists(run.config) else [prompt]
+        space = SpaceFile.read(run.space) if exists(run.space) else None
+        held = [prompt] if space is None else list(space.settings.prompts)
+        return cast("object", asked) != [prompt] or held != [prompt] or bool(space and space.imported)
+    return False
 
 
 def share_of(line: str) -> float:

@@ -7,6 +7,7 @@ can name a file.
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, cast
@@ -24,6 +25,7 @@ from sliderspace.explore.studio import Stale, Studio, scales_within
 from sliderspace.explore.view import change_view, with_hidden, with_preset, without_preset
 from sliderspace.measure.results import SpaceFile
 from sliderspace.models.backbones import PRESETS
+from sliderspace.report.gallery import runs_in
 from sliderspace.share.export import export, export_mix
 from sliderspace.space.labels import labels_of, rename
 from sliderspace.space.space import SliderSpace
@@ -35,14 +37,13 @@ checked = validate_call(config=STRICT)
 
 
 class Session:
-    """One app over some run folders. Raises BadInput where one of them holds no finished space."""
+    """One app over some run folders, or folders of runs. Raises BadInput where one of them holds no finished space."""
 
     def __init__(self, folders: Sequence[Path], speed: Speed | None = None):
-        self._folders = list(dict.fromkeys(folder.expanduser().resolve() for folder in folders))
+        named = [folder.expanduser().resolve() for folder in folders]
+        self._folders = list(dict.fromkeys(run for folder in named for run in _runs_at(folder)))
         if not self._folders:
             raise BadInput("name a run folder: sliderspace explore runs/monster")
-        for folder in self._folders:
-            page_of(RunFolder(folder))
         self.studio = Studio(speed)
         self.discovery = Discovery(self._folders[0].parent)
         self._adding = Lock()
@@ -197,6 +198,18 @@ class Session:
         if not 0 <= number < len(self._folders):
             raise BadInput("there is no such run here: load the page again")
         return RunFolder(self._folders[number])
+
+
+def _runs_at(folder: Path) -> list[Path]:
+    """A run folder itself, and of a folder of runs the finished ones."""
+    inside: list[Path] = []
+    if not RunFolder(folder).is_ours():
+        with suppress(BadInput):
+            inside = runs_in(folder)
+    finished = [run for run in inside if _settings_in(RunFolder(run))]
+    if not finished:
+        page_of(RunFolder(inside[0] if inside else folder))
+    return finished or [folder]
 
 
 def _settings_in(run: RunFolder) -> Settings | None:
