@@ -104,6 +104,14 @@ def test_runs_of_one_model_share_it(run: Path, tmp_path: Path) -> None:
     assert not studio.is_loaded(run)
 
 
+def test_a_page_of_sliders_that_were_made_anew_is_told_to_load_again(session: Session) -> None:
+    of = session.act({"action": "open", "run": 0})["made_from"]
+    named = {"action": "rename", "run": 0, "slider": 0, "name": "horns"}
+    assert "made anew" in session.act({**named, "of": "other"})["error"]
+    assert session.act({**named, "of": of})["name"] == "horns"
+    session.act({**named, "name": ""})
+
+
 def test_the_same_sliders_given_another_model_are_loaded_anew(run: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(run, tmp_path / "other"))
     studio, place = Studio(Speed(device="cpu")), RunFolder(other).space

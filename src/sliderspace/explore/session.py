@@ -57,10 +57,13 @@ class Session:
         }
 
     def act(self, asked: object) -> Answer:
-        """{"action": name, …} -> its answer, or {"error": what to do}, or {"stale": True}. Never raises."""
+        """{"action": name, …} -> its answer, or {"error": what to do}, or {"stale": True}. Never raises. With `of`, the
+        `made_from` of the page that asks: only where `run` still holds those sliders."""
         values = dict(cast("dict[str, object]", asked)) if isinstance(asked, dict) else {}
-        action = self._actions.get(str(values.pop("action", "")))
+        action, of = self._actions.get(str(values.pop("action", ""))), values.pop("of", None)
         try:
+            if of is not None:
+                self._check_same(values.get("run"), of)
             return action(**values) if action else {"error": "the page asked for what there is not: load it again"}
         except Stale:
             return {"stale": True}
@@ -193,6 +196,12 @@ class Session:
             if folder not in self._folders:
                 self._folders.append(folder)
             return self._folders.index(folder)
+
+    def _check_same(self, number: object, of: object) -> None:
+        """A page names sliders by number, and those of a folder that was trained anew are others."""
+        files = self._run(number).whole_space() if isinstance(number, int) else None
+        if files and SpaceFile.read(files["space"]).made_from.sliders != of:
+            raise BadInput("these sliders were made anew meanwhile: load the page again")
 
     def _run(self, number: int) -> RunFolder:
         if not 0 <= number < len(self._folders):

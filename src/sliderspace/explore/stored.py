@@ -46,8 +46,10 @@ class Row(BaseModel):
 
 
 class Page(BaseModel):
-    """One space. `seeds` are those of the strips' rows, as text: they have more digits than JavaScript keeps."""
+    """One space, told from others of its folder by `made_from`. `seeds` are those of the strips' rows, as text: they
+    have more digits than JavaScript keeps."""
 
+    made_from: str
     prompt: str
     prompts: int
     model: str
@@ -74,6 +76,7 @@ def page_of(run: RunFolder) -> Page:
     seeds = 0 if strips is None else strips.shape[1]
     seed, prompts = space.settings.seed, len(space.settings.prompts)
     return Page(
+        made_from=space.made_from.sliders,
         prompt=shown(space.settings.prompts[0]),
         prompts=prompts,
         model=space.settings.backbone,

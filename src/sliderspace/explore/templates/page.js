@@ -21,7 +21,7 @@ async function ask(action, values = {}, wanted = () => true) {
 }
 function about(action, values = {}) {  // the run that is shown: an answer about one that no longer is, is stale
   const own = page;
-  return ask(action, { run, ...values }, () => own === page);
+  return ask(action, { run, of: own.made_from, ...values }, () => own === page);
 }
 const failed = (answer) => answer.error || answer.stale;
 function say(text) { const box = find(".ss-message"); box.textContent = text; box.hidden = !text; }
