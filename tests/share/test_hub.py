@@ -228,6 +228,7 @@ def test_a_second_push_leaves_no_measures_of_another_space(
 def test_a_pull_brings_no_page_and_no_program(hub: type[Hub], finished: Path, tmp_path: Path) -> None:
     push(finished, "jane/robots", token="writer")
     extra = {"report.html": b"<script>", "run.py": b"1", "model.bin": b"pickle", "images/x.svg": b"<svg/>"}
+    extra["unfinished/publishing.json"] = b"{}"
     hub.repos["jane/robots"] |= extra
     pull("jane/robots", tmp_path / "pulled")
     assert not any((tmp_path / "pulled" / name).exists() for name in extra)

@@ -18,6 +18,7 @@ from sliderspace.explore.view import change_view, view_of, with_preset
 from sliderspace.share.stores import pull, push
 from sliderspace.space.labels import labels_of, rename
 from sliderspace.space.space import SliderSpace
+from sliderspace.storage.files import save_json
 from sliderspace.storage.run_folder import RunFolder
 
 
@@ -113,6 +114,17 @@ def test_nothing_that_could_run_is_taken(finished: Path, tmp_path: Path, memory:
         "",
         ".lock",
     }
+
+
+def test_what_another_machine_was_publishing_is_not_published_here(finished: Path, tmp_path: Path, memory: Any) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    unfinished = folder / "unfinished"
+    unfinished.mkdir(exist_ok=True)
+    shutil.copyfile(folder / "measures.json", unfinished / "measures.json")
+    save_json(unfinished / "publishing.json", {"names": ["measures.json"]}, kind="publishing", fingerprint="")
+    push(folder, "memory://bucket/run")
+    pull("memory://bucket/run", tmp_path / "back")
+    assert [path.name for path in (tmp_path / "back" / "unfinished").rglob("*") if path.is_file()] == ["measures.json"]
 
 
 def test_what_cannot_be_used(finished: Path, tmp_path: Path, memory: Any) -> None:

@@ -475,6 +475,20 @@ def test_a_damaged_unfinished_file_does_not_hide_the_whole_one(tmp_path: Path):
             run.open_for_writing()
 
 
+@pytest.mark.parametrize("name", ["../settings.json", "labels.json", "trajectories/000000.safetensors", 7, ["a"]])
+def test_what_is_published_is_a_part_of_a_space_and_nothing_else(tmp_path: Path, name: object):
+    """The list may be a stranger's, who would move his files to places of his choice."""
+    run = RunFolder(tmp_path / "run").open_for_writing()
+    (run.root / "settings.json").write_text("theirs")
+    (tmp_path / "settings.json").write_text("mine")
+    listed = {"names": ["space.json", name]}
+    save_json(run.unfinished.root / "publishing.json", listed, kind="publishing", fingerprint="")
+    run.close()
+    with pytest.raises(DamagedFile, match=r"publishing\.json"):
+        run.open_for_writing()
+    assert (tmp_path / "settings.json").read_text() == "mine"
+
+
 def test_a_space_of_which_a_part_is_missing_is_no_space(tmp_path: Path):
     run = RunFolder(tmp_path / "run").open_for_writing()
     assert run.whole_space() is None

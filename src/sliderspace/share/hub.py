@@ -24,7 +24,7 @@ from sliderspace.space.labels import labels_of, write_labels
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.files import save_bytes, save_json, save_text, stored_fingerprint
 from sliderspace.storage.images import EXACT_UP_TO, encode_jpeg, encode_png, grid, labelled_strip
-from sliderspace.storage.run_folder import RunFolder
+from sliderspace.storage.run_folder import PUBLISHING, RunFolder
 
 # What a push sends where the space has it: leftovers of an earlier push are removed there.
 MADE = ("lora/*", "images/*", "directions.safetensors", "labels.json", "measures.json", "strips.safetensors")
@@ -98,7 +98,7 @@ def pull(
         fetch = partial(api.snapshot_download, repo_id, revision=found.sha)
         theirs = incoming(repo_id, lambda target: fetch(local_dir=target, allow_patterns=list(CHECKED)))
         own = kept(RunFolder(folder), theirs)
-        fetch(local_dir=folder, allow_patterns=list(PULLED), ignore_patterns=list(own))
+        fetch(local_dir=folder, allow_patterns=list(PULLED), ignore_patterns=[*own, PUBLISHING])
     _receive(RunFolder(folder), named)
     return SliderSpace.load(folder)
 

@@ -12,7 +12,7 @@ from sliderspace.core.errors import BadInput, SliderSpaceError
 from sliderspace.core.text import is_unsafe, shown
 from sliderspace.share.incoming import CHECKED, incoming, kept
 from sliderspace.storage.atomic import replacing
-from sliderspace.storage.run_folder import RunFolder
+from sliderspace.storage.run_folder import PUBLISHING, RunFolder
 
 PULLED = {".json", ".safetensors"}  # no page that a browser would run: `sliderspace report` writes it again
 
@@ -50,6 +50,7 @@ def pull(url: str, folder: str | Path) -> int:
         files, root = _opened(url)
         listed = ((name, size) for name, size in _listed(files, root) if PurePosixPath(name).suffix in PULLED)
         found = {_inside(name, root): (name, size) for name, size in listed}
+        found.pop(PurePosixPath(PUBLISHING), None)
         if PurePosixPath("config.json") not in found:
             raise BadInput(f"{url} holds no run that `sliderspace push` copied there")
 

@@ -15,6 +15,7 @@ from sliderspace.storage.files import exists, is_done, load_json, save_json, sto
 from sliderspace.storage.locks import holding, take
 from sliderspace.storage.stamps import damaged
 
+PUBLISHING = "unfinished/publishing.json"  # what a `publish` is at: nothing to take from elsewhere
 ASKING = 2.0  # seconds a worker waits for a lock that others only ask about
 
 
@@ -33,6 +34,11 @@ class Places:
         self.measures = root / "measures.json"
         # Small pictures of every slider and of the base model, for the report.
         self.strips = root / "strips.safetensors"
+
+    def parts(self) -> list[Path]:
+        """The files that a whole space may replace."""
+        made = [self.directions, self.observability, self.sliders, self.measures, self.strips]
+        return [self.config, *made, self.space]
 
 
 class RunFolder(Places):
@@ -56,7 +62,7 @@ class RunFolder(Places):
         self.labels = root / "labels.json"  # the sliders' names
         self.explore = root / "explore.json"  # presets, and what is hidden in the app
         self.lock = root / ".sliderspace.lock"  # also what marks a folder as ours before anything else is in it
-        self._publishing = self.unfinished.root / "publishing.json"
+        self._publishing = root / PUBLISHING
         self._held: FileLock | None = None
 
     @property
@@ -211,9 +217,10 @@ class RunFolder(Places):
         if not exists(self._publishing):
             return
         names: object = load_json(self._publishing, kind="publishing").get("names")
-        if not isinstance(names, list):
+        known = [place.name for place in self.parts()]
+        if not isinstance(names, list) or any(name not in known for name in cast("list[object]", names)):
             raise damaged(self._publishing)
-        for name in map(str, cast("list[object]", names)):
+        for name in cast("list[str]", names):
             if (made := self.unfinished.root / name).exists():
                 made.replace(self.root / name)
         flush_folder(self.root)
