@@ -97,7 +97,7 @@ PROMISED: dict[str, dict[str, Any]] = {
     "sample": {**CONCEPT, **SAMPLED, **DRAWING, **ENGINE, "--replace": False, "--shard": None, "--json": False},
     "fit": {"folder": None, **FITTED, "--device": "auto", "--replace": False, "--json": False},
     "train": {"folder": None, **TRAINED, **UPDATING, **ENGINE, "--replace": False, "--shard": None, "--json": False},
-    "measure": {"folder": None, **MEASURING, **ENGINE, "--shard": None, "--json": False},
+    "measure": {"folder": None, **MEASURING, **ENGINE, "--replace": False, "--shard": None, "--json": False},
     "generate": {"folder": None, "--set": None, "--mix": 0, **PICTURE},
     "sweep": {"folder": None, "slider": None, "--scales": "-3,-2,-1,0,1,2,3", **PICTURE, "--seeds": "0-3"},
     "evaluate": {"folder": None, "--seeds": 32, "--judge": None, "--json": False, **DRAWING},

@@ -117,7 +117,7 @@ def train(**values: Any) -> None:
 
 
 @verb(
-    *("folder", "shard", "as_json"),
+    *("folder", "replace", "shard", "as_json"),
     *(*(name for name in UPDATING if name != "compile"), *ENGINE),
     epilog="Example: sliderspace measure runs/dragon",
 )
