@@ -6,6 +6,8 @@ import os
 import re
 import shlex
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,15 @@ from test_cli import Call, call, copy, ok, refused, sampling, tiny_options  # no
 
 import sliderspace
 from sliderspace.cli import main
-from sliderspace.cli.common import answer_with, warn_of_unknown_words
+from sliderspace.cli.common import answer_with, settings_of, warn_of_unknown_words
 from sliderspace.cli.tables import COLUMNS
 from sliderspace.core import text
 from sliderspace.core.errors import BadInput
-from sliderspace.core.settings import settings_from
+from sliderspace.core.settings import Settings, settings_from
 from sliderspace.measure.results import Measures
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.backbones.presets import Preset
+from sliderspace.storage.run_folder import RunFolder
 
 LONG = "a" * 300
 STEERING = "a \x1b[31mred\x1b[0m \u202etobor\x00"
@@ -100,6 +103,25 @@ def test_a_language_model_is_asked_once_for_a_new_run(
         assert len(server.seen) == 1
     config = json.loads((tmp_path / "new" / "config.json").read_text())
     assert config["prompts"] == ["a red robot", "an old robot"]
+
+
+def test_workers_that_begin_at_once_ask_a_language_model_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def settings(worker: int) -> Settings:
+        asking = {"expand": "openai:llama", "expand_to": 2, "base_url": server.url, "shard": f"{worker}/2"}
+        return settings_of({"prompts": ["a robot"], "file": None, **asking}, RunFolder(tmp_path / "run"))
+
+    def slowly(*request: Any) -> Any:
+        time.sleep(0.3)
+        return reply(*request)
+
+    with serving(monkeypatch) as server:
+        reply = server.reply
+        monkeypatch.setattr(server, "reply", slowly)
+        server.replies = [json.dumps([f"a {kind} robot", "an old robot"]) for kind in ("red", "blue")]
+        with ThreadPoolExecutor(2) as threads:
+            found = list(threads.map(settings, range(2)))
+        assert len(server.seen) == 1
+    assert [each.prompts for each in found] == [("a red robot", "an old robot")] * 2
 
 
 # ---- what a terminal could take for a command

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,13 +104,21 @@ def _settings(chosen: Values, values: Values, run: "RunFolder", *, dry: bool) ->
         trial.check_carried()
     if dry and about.pop("expand", None):
         about.pop("base_url", None)
-    if about.get("expand", "").partition(":")[0] in SERVICES:  # what it answers is kept there, and costs money
-        run.open_for_writing(share_of(values)).close()
     count = {"count": values["expand_to"]} if about.get("expand") else {}
-    chosen["prompts"] = prompts_for(chosen.get("prompts", ()), cache=run.root / "prompts.json", **about, **count)
+    asks = about.get("expand", "").partition(":")[0] in SERVICES
+    with _asking(run, values) if asks else nullcontext():
+        chosen["prompts"] = prompts_for(chosen.get("prompts", ()), cache=run.root / "prompts.json", **about, **count)
     settings = settings_from(chosen)
     warn_of_unknown_words(settings)
     return settings
+
+
+@contextmanager
+def _asking(run: "RunFolder", values: Values) -> Generator[None, None, None]:
+    """Within the block a language model is asked: its answer costs money, and is kept in the folder for the other
+    workers, who wait for it."""
+    with run.open_for_writing(share_of(values)), run.gathering():
+        yield
 
 
 def warn_of_unknown_words(settings: "Settings") -> None:
