@@ -1,6 +1,8 @@
 """The run folder: whose it is, who may write to it, what a kill leaves, and how one space follows another."""
 
+import errno
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -14,7 +16,7 @@ import pytest
 import torch
 from support.processes import child, finish
 
-from sliderspace.core.errors import BadInput, DamagedFile, SliderSpaceError
+from sliderspace.core.errors import BadInput, DamagedFile, DiskFull, SliderSpaceError
 from sliderspace.storage import atomic
 from sliderspace.storage.files import (
     load_json,
@@ -299,7 +301,6 @@ def test_two_drivers_in_one_process_cannot_write_one_folder_either(tmp_path: Pat
 
 
 def test_a_file_system_without_locks_still_takes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import errno
     import fcntl
 
     def none(*_: object) -> None:
@@ -416,6 +417,56 @@ def test_what_is_unfinished_may_lie_elsewhere(tmp_path: Path):
             put(run.unfinished, version)
             run.publish(PARTS)
         assert seen(run.root) == version
+
+
+def apart(far: Path) -> Any:
+    """os.replace as the system has it where `far` is a file system of its own."""
+    real = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if (Path(source).parent.resolve() == far) != (Path(target).parent.resolve() == far):
+            raise OSError(errno.EXDEV, "Invalid cross-device link", source, None, target)
+        real(source, target)
+
+    return replace
+
+
+def test_what_is_unfinished_may_lie_on_another_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (far := tmp_path.resolve() / "scratch").mkdir()
+    monkeypatch.setattr(os, "replace", apart(far))
+    for version in "12":
+        far.mkdir(exist_ok=True)
+        with RunFolder(tmp_path / "run").open_for_writing() as run:
+            if version == "1":
+                shutil.rmtree(run.unfinished.root)
+                run.unfinished.root.symlink_to(far)
+            put(run.unfinished, version)
+            run.publish(PARTS)
+        assert seen(run.root) == version
+        assert not far.exists() and not any(path.name.endswith(".partial") for path in run.root.iterdir())
+
+
+def test_a_full_disk_while_a_space_comes_from_another_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (far := tmp_path.resolve() / "scratch").mkdir()
+    run = RunFolder(tmp_path / "run").open_for_writing()
+    put(run, "1")
+    shutil.rmtree(run.unfinished.root)
+    run.unfinished.root.symlink_to(far)
+    put(run.unfinished, "2")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", apart(far))
+        patched.setattr(shutil, "copyfile", full)
+        with pytest.raises(DiskFull, match="it needs"):
+            run.publish(PARTS)
+    run.close()
+    assert load_json(run.space, kind="space")["made_from"]["sliders"] == "1-sliders"
+    run.open_for_writing().close()
+    assert seen(run.root) == "2"
 
 
 def test_a_real_kill_between_two_renames(tmp_path: Path):

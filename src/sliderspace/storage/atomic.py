@@ -46,6 +46,19 @@ def replacing(path: Path, size: int) -> Generator[Path]:
         raise
 
 
+def move(made: Path, path: Path) -> None:
+    """Let `made` take the place of `path`, by a copy where it lies on another file system. Errors as `replacing`, or
+    OSError."""
+    try:
+        made.replace(path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with replacing(path, made.stat().st_size) as temporary:
+            shutil.copyfile(made, temporary)
+        made.unlink()
+
+
 @contextmanager
 def _new(temporary: Path) -> Generator[None]:
     """A new file of this name, locked while the block runs: so others know that its writer lives."""

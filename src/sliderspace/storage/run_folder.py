@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 from filelock import FileLock, Timeout
 
 from sliderspace.core.errors import BadInput, Held
-from sliderspace.storage.atomic import explained, flush_folder, remove_stale
+from sliderspace.storage.atomic import explained, flush_folder, move, remove_stale
 from sliderspace.storage.files import exists, is_done, load_json, save_json, stored_fingerprint
 from sliderspace.storage.locks import holding, take
 from sliderspace.storage.stamps import damaged
@@ -222,7 +222,7 @@ class RunFolder(Places):
             raise damaged(self._publishing)
         for name in cast("list[str]", names):
             if (made := self.unfinished.root / name).exists():
-                made.replace(self.root / name)
+                move(made, self.root / name)
         flush_folder(self.root)
         flush_folder(self.unfinished.root)
         shutil.rmtree(self.unfinished.root.resolve())  # where it links to
