@@ -87,6 +87,19 @@ def test_what_fails_is_told_of_and_the_rest_is_done(concepts: list[Discovery]) -
     assert [path.name for path in concepts[2].folder.iterdir()] == ["thesis.txt"]
 
 
+def test_a_file_that_cannot_be_read_is_told_of_and_the_rest_is_done(concepts: list[Discovery]) -> None:
+    RunFolder(concepts[1].folder).open_for_writing().close()
+    (concepts[1].folder / "config.json").mkdir()
+    loaded, two = Loaded(), concepts[:2]
+    assert [stage_of(concept, CPU, loaded) for concept in two] == ["new", "new"]
+    found = ends(discover(two, CPU, loaded))
+    assert (
+        found["robot"] == Ended()
+        and "cannot read" in found["person"].failed
+        and "config.json" in found["person"].failed
+    )
+
+
 def test_what_another_process_holds_is_passed_over(concepts: list[Discovery]) -> None:
     loaded, two = Loaded(), concepts[:2]
     with RunFolder(two[0].folder).open_for_writing():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sliderspace.core.errors import DamagedFile, DiskFull, Held, SliderSpaceError
+from sliderspace.core.errors import BadInput, DiskFull, Held, SliderSpaceError
 from sliderspace.core.settings import Settings, Speed
 from sliderspace.core.text import shown
 from sliderspace.engine import local
@@ -153,7 +153,7 @@ def prepare(
 
 
 def _has_texts(discovery: Discovery, speed: Speed, loaded: Loaded) -> bool:
-    with suppress(DamagedFile):  # `begin` says so
+    with suppress(BadInput):  # `begin` says so
         models = models_for(discovery.settings, speed, RunFolder(discovery.folder), loaded)
         return is_done(models.run.texts, texts.stamp(models.point.text_identity, models.settings.prompts))
     return False
@@ -164,7 +164,7 @@ def _has_texts(discovery: Discovery, speed: Speed, loaded: Loaded) -> bool:
 
 def stage_of(discovery: Discovery, speed: Speed, loaded: Loaded) -> Stage:
     """The stage that a concept is in, by what its folder holds of these very settings."""
-    with suppress(DamagedFile):  # its turn says so
+    with suppress(BadInput):  # its turn says so
         models = models_for(discovery.settings, speed, RunFolder(discovery.folder), loaded)
         run, prints = models.run, models.prints
         if is_reported(models):
