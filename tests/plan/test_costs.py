@@ -8,11 +8,13 @@ import costs as command
 import pytest
 from support.tiny import Tiny
 
+from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Settings, settings_from
 from sliderspace.models.backbones import PRESETS
 from sliderspace.models.configs import SHIPPED
 from sliderspace.models.costs import Costs, costs_for, encoder_costs, preset_costs, table
 from sliderspace.models.encoders import ENCODERS
+from sliderspace.models.identity import weights_digest
 from sliderspace.models.sources import resolve
 
 PUBLISHED = {  # values of the denoiser; layers of the default targets
@@ -148,6 +150,24 @@ def test_an_encoder_without_a_name_costs_what_clip_does() -> None:
 def test_an_encoder_folder_has_a_size_of_its_own(tiny: Tiny) -> None:
     found = encoder_costs(str(tiny.clip))
     assert 0 < found.part.values < 1e6 and found.part.tflop < 0.01 * encoder_costs("clip").part.tflop
+
+
+def test_weights_that_cannot_be_read_are_named(tiny: Tiny, tmp_path: Path) -> None:
+    """A folder of that name stands for a file that one may not read: root may read all."""
+    folder = Path(shutil.copytree(tiny.velocity, tmp_path / "model"))
+    weights = folder / "text_encoder" / "model.safetensors"
+    weights.write_bytes(b"half")
+    with pytest.raises(BadInput, match=r"text_encoder/model\.safetensors is no whole"):
+        costs_for(settings(str(folder)))
+    weights.unlink()
+    weights.mkdir()
+    for attempt in (
+        lambda: costs_for(settings(str(folder))),
+        lambda: encoder_costs(str(weights.parent)),
+        lambda: weights_digest(folder),
+    ):
+        with pytest.raises(BadInput, match=r"cannot read .*text_encoder/model\.safetensors"):
+            attempt()
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from sliderspace.models.backbones.folder import own_size, vae_scale
 from sliderspace.models.backbones.preset import PARTS
 from sliderspace.models.backbones.presets import PRESETS, preset_for
 from sliderspace.models.configs import configs_of
-from sliderspace.models.sources import resolve
+from sliderspace.models.sources import reading, resolve
 
 TABLE = "assets/costs.json"
 
@@ -234,7 +234,7 @@ def _resized(part: Part, values: int) -> Part:
 
 
 def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
-    """Names and shapes of the tensors in a folder's safetensors files, from their headers."""
+    """Names and shapes of the tensors in a folder's safetensors files, from their headers; errors as `reading`."""
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="numpy") as file:
+        with reading(path), safe_open(path, framework="numpy") as file:
             yield from ((name, file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118

@@ -12,7 +12,7 @@ from typing import Any
 
 from sliderspace.core.errors import SliderSpaceError
 from sliderspace.models.configs import JSONS
-from sliderspace.models.sources import COMMIT, fetch, is_repo, resolve
+from sliderspace.models.sources import COMMIT, fetch, is_repo, reading, resolve
 from sliderspace.storage.files import save_text
 
 READ = (".safetensors", ".json", ".txt", ".model", ".jinja")  # weights, configurations, vocabularies, chat templates
@@ -45,7 +45,8 @@ def weights_digest(path: Path) -> str:
     """A short hash of every file that decides a model's output, by name below `path` and contents.
 
     Hashing gigabytes takes seconds, so the hash is kept in the user's cache, under the names, sizes and times of the
-    files, and looked up there. Where that folder cannot be written, it is computed each time.
+    files, and looked up there. Where that folder cannot be written, it is computed each time. BadInput where a
+    file cannot be read.
     """
     files = _files_of(path)
     kept = _kept_at(files)
@@ -55,7 +56,7 @@ def weights_digest(path: Path) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for file in files:
         digest.update(file.relative_to(path).as_posix().encode())
-        with file.open("rb") as opened:
+        with reading(file), file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "blake2b").digest())
     if kept is not None:
         with suppress(SliderSpaceError):

@@ -2,10 +2,13 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from sliderspace.core.errors import BadInput
 
@@ -19,6 +22,20 @@ def resolve(location: str) -> Path:
     if location.startswith("asset:"):
         return Path(str(files("sliderspace") / "assets" / location.removeprefix("asset:")))
     return Path(location).expanduser()
+
+
+@contextmanager
+def reading(file: Path) -> Generator[None]:
+    """Within the block a file of a model is read. BadInput where it is broken, or one may not."""
+    try:
+        file.open("rb").close()  # safetensors says of a file that one may not read that there is none
+        yield
+    except OSError as error:
+        raise BadInput(
+            f"cannot read {file}: {error.strerror or error}.\nCheck the model's files and their permissions."
+        ) from error
+    except SafetensorError as error:
+        raise BadInput(f"{file} is no whole .safetensors file ({error}): fetch it again") from error
 
 
 def is_repo(location: str) -> bool:
