@@ -18,7 +18,7 @@ from sliderspace.explore.view import change_view, view_of, with_preset
 from sliderspace.share.stores import pull, push
 from sliderspace.space.labels import labels_of, rename
 from sliderspace.space.space import SliderSpace
-from sliderspace.storage.files import save_json
+from sliderspace.storage.files import save_json, save_tensors
 from sliderspace.storage.run_folder import RunFolder
 
 
@@ -125,6 +125,32 @@ def test_what_another_machine_was_publishing_is_not_published_here(finished: Pat
     push(folder, "memory://bucket/run")
     pull("memory://bucket/run", tmp_path / "back")
     assert [path.name for path in (tmp_path / "back" / "unfinished").rglob("*") if path.is_file()] == ["measures.json"]
+
+
+def test_a_run_may_become_whole_while_it_is_pushed(
+    finished: Path, tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its new files have taken their places once the old sliders are sent, and a checkpoint is gone."""
+    run = RunFolder(shutil.copytree(finished, tmp_path / "run"))
+    new = [run.sliders.name, run.measures.name, run.space.name]
+    run.unfinished.sliders_parts.mkdir(parents=True)
+    for name in (*new, "sliders.partial/training-000.safetensors"):
+        shutil.copyfile(run.sliders if "training" in name else run.root / name, run.unfinished.root / name)
+    save_tensors(run.sliders, {}, kind="sliders", fingerprint="old")
+    put, order = type(memory).put_file, list[str]()
+
+    def publishing(self: Any, path: str, *rest: Any, **more: Any) -> None:
+        put(self, path, *rest, **more)
+        order.append(Path(path).name)
+        if Path(path) == run.sliders and order.count(run.sliders.name) == 1:
+            run.publish(new)
+
+    monkeypatch.setattr(type(memory), "put_file", publishing)
+    push(run.root, "memory://bucket/run")
+    assert order[-3:] == ["space.json", "measures.json", "sliders.safetensors"], "and what is new is sent once more"
+    pull("memory://bucket/run", tmp_path / "back")
+    ours, theirs = contents(tmp_path / "back"), contents(finished)
+    assert theirs.pop("report.html") and ours == theirs
 
 
 def test_what_cannot_be_used(finished: Path, tmp_path: Path, memory: Any) -> None:

@@ -5,6 +5,7 @@ Unlike what the Hub gets (`hub`), this is the run itself, trajectories and all: 
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,20 +23,21 @@ def is_url(place: str) -> bool:
 
 
 def push(folder: str | Path, url: str) -> int:
-    """Copy the files of a run to a folder of an object store; returns how many.
+    """Copy the files of a run to a folder of an object store, space.json last; returns how many.
 
-    Files are whole or not there, so a run may go on meanwhile. Raises BadInput: no run, an unknown kind of address.
-    SliderSpaceError: it cannot be reached or written.
+    Files are whole or not there, so a run may go on meanwhile: what it changed is sent once more. Raises BadInput: no
+    run, an unknown kind of address. SliderSpaceError: it cannot be reached or written.
     """
     run = RunFolder(folder)
     run.check_exists()
+    sent: dict[Path, int] = {}
     with _explained(url):
         files, root = _opened(url)
-        sent = sorted(_own_files(run.root))
-        for path in sent:
-            target = f"{root}/{path.relative_to(run.root).as_posix()}"
-            files.makedirs(target.rpartition("/")[0], exist_ok=True)
-            files.put_file(str(path), target)
+        for path in chain(_in_order(run), _in_order(run)):
+            with _may_vanish(path):
+                if sent.get(path) != (written := path.stat().st_mtime_ns):
+                    _send(files, path, f"{root}/{path.relative_to(run.root).as_posix()}")
+                    sent[path] = written
     return len(sent)
 
 
@@ -69,6 +71,26 @@ def pull(url: str, folder: str | Path) -> int:
                 with replacing(target, size) as temporary:
                     files.get_file(name, str(temporary))
     return len(found)
+
+
+def _in_order(run: RunFolder) -> Iterator[Path]:
+    """The files of a run as they are now, its space.json last: it says what the others are."""
+    yield from sorted(_own_files(run.root), key=lambda path: (path == run.space, path))
+
+
+@contextmanager
+def _may_vanish(path: Path) -> Generator[None]:
+    """Within the block a run that goes on may move a file to its place, or need it no more."""
+    try:
+        yield
+    except FileNotFoundError:
+        if path.exists():
+            raise
+
+
+def _send(files: Any, path: Path, target: str) -> None:
+    files.makedirs(target.rpartition("/")[0], exist_ok=True)
+    files.put_file(str(path), target)
 
 
 def _own_files(folder: Path) -> Iterator[Path]:
