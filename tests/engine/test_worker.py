@@ -1,8 +1,10 @@
 """A worker of a cluster, without the cluster: in the run folder, in a copy of it, with less memory, with another model."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +35,23 @@ def test_a_worker_that_does_not_see_the_folder_returns_the_files_it_made(
     copy = unseen.models.run.root
     unseen.leave()
     assert not copy.exists() and not (tmp_path / "elsewhere").exists()
+
+
+def test_a_copy_follows_what_is_written_anew(
+    make_models: MakeModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sliders that a stopped run left are replaced; what the worker made itself needs no fetching."""
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda reference: reference))
+    models = make_models(tmp_path / "run", samples=20)
+    unseen = Worker(threads=1)
+    unseen.begin(replace(Run.of(models), root=tmp_path / "elsewhere"))
+    (task,) = tasks.sampling(models)
+    copy = unseen.models.run
+    made = unseen.do(task, {"unfinished/sliders.safetensors": (1, b"old")})
+    unseen.do(task, {"unfinished/sliders.safetensors": (2, b"new"), "texts.safetensors": (3, b"the driver's")})
+    assert copy.unfinished.sliders.read_bytes() == b"new"
+    assert copy.texts.read_bytes() == made["texts.safetensors"]
+    unseen.leave()
 
 
 def test_a_worker_that_sees_the_folder_writes_there(make_models: MakeModels, tmp_path: Path) -> None:

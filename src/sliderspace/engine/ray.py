@@ -136,7 +136,7 @@ class _Work:
         self.done = 0
         self.note = ""
         self.tried: Counter[Task | None] = Counter()
-        self.sent: dict[str, Any] | None = None
+        self.sent: dict[str, tuple[int, Any]] | None = None
         self.checked_s = time.monotonic()
         self.free: list[Member] = []
         self.waiting: dict[Any, Member] = {}
@@ -229,10 +229,11 @@ class _Work:
             if worker.task:
                 self.workers.dismiss(worker)
 
-    def _files(self) -> dict[str, Any]:
-        """The run folder's files by name, as references to what the cluster holds."""
+    def _files(self) -> dict[str, tuple[int, Any]]:
+        """The run folder's files by name: when each was written, and a reference to what the cluster holds."""
         if self.sent is None:
-            self.sent = {name: ray.put((self.run.root / name).read_bytes()) for name in files_of(self.run.root)}
+            root = self.run.root
+            self.sent = {name: (at, ray.put((root / name).read_bytes())) for name, at in files_of(root).items()}
         return self.sent
 
 

@@ -49,6 +49,7 @@ class Worker:
         self.loaded = Loaded()
         self.asked: Run | None = None
         self.copy: TemporaryDirectory[str] | None = None
+        self.fetched: dict[str, int] = {}  # when the driver wrote what was fetched into the copy
         self.at: tuple[Task | None, Step] = (None, (0, ""))
 
     def begin(self, run: Run) -> bool:
@@ -57,6 +58,7 @@ class Worker:
         if run != self.asked:
             self.leave()
             self.asked = None
+            self.fetched = {}
             self.copy = None if run.is_seen() else TemporaryDirectory(prefix="sliderspace-")
             folder = RunFolder(self.copy.name if self.copy else run.root)
             folder = folder.open_for_writing() if self.copy else folder
@@ -71,9 +73,9 @@ class Worker:
             self.asked = run
         return self.copy is None
 
-    def do(self, task: Task, given: Mapping[str, Any]) -> dict[str, bytes]:
-        """One task. With a copy of the folder: after fetching of the `given` files (references by name) those it lacks;
-        returns the files it made. Else none, for they are where they belong."""
+    def do(self, task: Task, given: Mapping[str, tuple[int, Any]]) -> dict[str, bytes]:
+        """One task. With a copy of the folder: after fetching of the `given` files (by name: when each was written, and
+        a reference) those it lacks; returns the files it made. Else none, for they are where they belong."""
         # Equal threads give equal bytes.
         torch.set_num_threads(self.threads)
         root = self.models.run.root
@@ -95,12 +97,16 @@ class Worker:
             self.models.run.close()
             self.copy.cleanup()
 
-    def _fetch(self, root: Path, given: Mapping[str, Any]) -> None:
-        if given:
+    def _fetch(self, root: Path, given: Mapping[str, tuple[int, Any]]) -> None:
+        """What it lacks, or has as it was before: an earlier run's, which a new one has replaced."""
+        here, kept = files_of(root), self.fetched
+        due = [name for name, (written, _) in given.items() if name not in here or kept.get(name, written) != written]
+        if due:
             import ray
 
-            for name in given.keys() - files_of(root).keys():
-                save_bytes(root / name, ray.get(given[name]))
+            for name in due:
+                kept[name], reference = given[name]
+                save_bytes(root / name, ray.get(reference))
 
 
 def files_of(root: Path) -> dict[str, int]:
