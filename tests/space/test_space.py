@@ -1,8 +1,11 @@
 """A finished space: strengths in natural units, images by seed, and plain errors for what it has not."""
 
+import os
 import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from sliderspace.core.errors import BadInput
 from sliderspace.core.settings import Speed
 from sliderspace.method.denoise import render
 from sliderspace.share.export import export
+from sliderspace.space import space as drawing
 from sliderspace.space.space import SliderSpace
 from sliderspace.storage.images import to_uint8
 
@@ -97,6 +101,28 @@ def test_threads_that_share_a_space_draw_what_each_asks_for(finished: Path) -> N
         drawn = threads.map(lambda n: spaces[n % 2].generate([1, 2], asked[n]), range(len(asked)))
     for found, wanted in zip(drawn, expected, strict=True):
         close(found, wanted)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_process_that_forks_while_a_thread_draws_has_a_child_that_draws(finished: Path) -> None:
+    space = SliderSpace.load(finished, Speed(device="cpu"))
+    wanted, begun, go_on = space.generate([1], {0: 3.0}), Event(), Event()
+
+    def draw() -> None:
+        with drawing.DRAWING:
+            begun.set()
+            go_on.wait(60)
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(draw)
+        begun.wait(60)
+        if (child := os.fork()) == 0:
+            signal.alarm(20)
+            os._exit(not np.array_equal(space.generate([1], {0: 3.0}), wanted))
+        ended = os.waitpid(child, 0)[1]
+        go_on.set()
+    assert os.waitstatus_to_exitcode(ended) == 0
 
 
 def test_it_is_found_from_another_folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

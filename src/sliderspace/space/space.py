@@ -2,6 +2,7 @@
 
 import math
 import operator
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -39,6 +40,16 @@ ELSEWHERE = "local:"  # begins the name of what lies in a folder of another mach
 
 
 DRAWING = RLock()  # what sliders add is kept on a model's layers, and spaces share models: one thread draws at a time
+
+
+def _in_a_child() -> None:
+    """A lock of its own: the parent's thread that may hold this one is not in a child made by `fork`."""
+    global DRAWING
+    DRAWING = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_a_child)
 
 
 @dataclass(frozen=True, eq=False)
