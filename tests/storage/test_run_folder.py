@@ -300,12 +300,16 @@ def test_two_drivers_in_one_process_cannot_write_one_folder_either(tmp_path: Pat
     RunFolder(tmp_path / "run").open_for_writing().close()
 
 
-def test_a_file_system_without_locks_still_takes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_still_takes_a_run(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch):
+    """Also one that comes from a file system with locks, whose files lie there."""
     import fcntl
 
     def none(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(number, os.strerror(number))
 
+    with RunFolder(tmp_path / "run").open_for_writing() as run, run.gathering():
+        pass
     monkeypatch.setattr(fcntl, "flock", none)
     with RunFolder(tmp_path / "run").open_for_writing() as run, run.gathering():
         pass

@@ -3,13 +3,18 @@
 import errno
 from collections.abc import Generator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from sliderspace.storage.atomic import explained
 
-NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP}  # of a file system that has none: better a run without than no run there
+# Of a file system that has none: better a run without than no run there.
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
+# Else newer versions of filelock take a file's being there for the lock, and that of a killed process stays for ever.
+HARD: dict[str, Any] = {"fallback_to_soft": False} if "fallback_to_soft" in signature(FileLock).parameters else {}
 
 
 def take(path: Path, *, timeout: float = -1) -> FileLock:
@@ -18,7 +23,7 @@ def take(path: Path, *, timeout: float = -1) -> FileLock:
     Raises filelock's Timeout where another holds it for longer than `timeout` seconds (-1: wait for ever), OSError
     where it cannot be written.
     """
-    lock = FileLock(path, timeout=timeout, thread_local=False)
+    lock = FileLock(path, timeout=timeout, thread_local=False, **HARD)
     try:
         lock.acquire()
     except OSError as error:
