@@ -1,6 +1,8 @@
 """A worker of a cluster, without the cluster: in the run folder, in a copy of it, with less memory, with another model."""
 
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from sliderspace.core.settings import Speed
 from sliderspace.engine import local, tasks
 from sliderspace.engine.models import Models
 from sliderspace.engine.worker import Run, Worker, files_of
+from sliderspace.storage.run_folder import RunFolder
 
 MakeModels = Callable[..., Models]
 
@@ -52,6 +55,26 @@ def test_a_copy_follows_what_is_written_anew(
     assert copy.unfinished.sliders.read_bytes() == b"new"
     assert copy.texts.read_bytes() == made["texts.safetensors"]
     unseen.leave()
+
+
+def test_copies_that_killed_workers_left_are_removed(
+    make_models: MakeModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And neither the copy of one that works, nor one that is just being made."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    run = replace(Run.of(make_models(tmp_path / "run")), root=tmp_path / "elsewhere")
+    working, next_one = Worker(threads=1), Worker(threads=1)
+    working.begin(run)
+    left, made_now = (RunFolder(tmp_path / f"sliderspace-copy-{name}") for name in ("left", "now"))
+    for copy in (left, made_now):
+        copy.open_for_writing().close()
+    for copy in (left, working.models.run):
+        os.utime(copy.lock, (1e9, 1e9))
+    next_one.begin(run)
+    assert not left.root.exists() and made_now.root.exists() and working.models.run.lock.exists()
+    for worker in (working, next_one):
+        worker.leave()
+    assert [path.name for path in tmp_path.glob("sliderspace-*")] == [made_now.root.name]
 
 
 def test_a_worker_that_sees_the_folder_writes_there(make_models: MakeModels, tmp_path: Path) -> None:

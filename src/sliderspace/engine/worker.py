@@ -1,11 +1,13 @@
 """One process of a cluster: it does tasks of a run, one at a time, in the run folder or in a copy of it."""
 
+import shutil
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import torch
@@ -16,7 +18,11 @@ from sliderspace.engine.fingerprints import Fingerprints
 from sliderspace.engine.models import Loaded, Models
 from sliderspace.engine.tasks import Step, Task, work
 from sliderspace.storage.files import is_done, save_bytes
+from sliderspace.storage.locks import is_left
 from sliderspace.storage.run_folder import RunFolder
+
+COPY = "sliderspace-copy-"  # begins the name of a folder that holds a copy of a run
+BEGUN = 60.0  # seconds after which a copy that nobody holds is one that was left, and not one that is being made
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Worker:
             self.leave()
             self.asked = None
             self.fetched = {}
-            self.copy = None if run.is_seen() else TemporaryDirectory(prefix="sliderspace-")
+            self.copy = None if run.is_seen() else _new_copy()
             folder = RunFolder(self.copy.name if self.copy else run.root)
             folder = folder.open_for_writing() if self.copy else folder
             self.models = Models(run.settings, run.speed, folder, self.loaded)
@@ -107,6 +113,16 @@ class Worker:
             for name in due:
                 kept[name], reference = given[name]
                 save_bytes(root / name, ray.get(reference))
+
+
+def _new_copy() -> TemporaryDirectory[str]:
+    """A folder for a copy of a run, in the place of those that killed workers left on this machine."""
+    for folder in Path(gettempdir()).glob(f"{COPY}*"):
+        lock = RunFolder(folder).lock
+        with suppress(OSError):  # another worker may be at it, or it is another person's
+            if time.time() - lock.stat().st_mtime > BEGUN and is_left(lock):
+                shutil.rmtree(folder)
+    return TemporaryDirectory(prefix=COPY)
 
 
 def files_of(root: Path) -> dict[str, int]:

@@ -7,7 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from sliderspace.storage.atomic import explained
 
@@ -30,6 +30,18 @@ def take(path: Path, *, timeout: float = -1) -> FileLock:
         if error.errno not in NO_LOCKS:
             raise
     return lock
+
+
+def is_left(path: Path) -> bool:
+    """Whether whoever held the lock at `path` is gone; False where that cannot be known."""
+    try:
+        lock = take(path, timeout=0)
+    except (OSError, Timeout):
+        return False
+    try:
+        return lock.is_locked
+    finally:
+        lock.release()
 
 
 @contextmanager
