@@ -39,13 +39,13 @@ from sliderspace.storage.tensors import Replaced
 ELSEWHERE = "local:"  # begins the name of what lies in a folder of another machine, whose path never leaves it
 
 
-_drawing = RLock()  # what sliders add is kept on a model's layers, and spaces share models: one thread draws at a time
+DRAWING = RLock()  # what sliders add is kept on a model's layers, and spaces share models: one thread draws at a time
 
 
 def _in_a_child() -> None:
     """A lock of its own: the parent's thread that may hold this one is not in a child made by `fork`."""
-    global _drawing
-    _drawing = RLock()
+    global DRAWING
+    DRAWING = RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -275,7 +275,7 @@ class SliderSpace:
     ) -> Images:
         if not seeds:
             raise BadInput("no seeds: give at least one, for example --seeds 0-15")
-        with _drawing:
+        with DRAWING:
             condition = self.condition(prompt)
             prompt_N = [s % len(condition) for s in seeds]
             about = (self.backbone, self.bank, condition, seeds, prompt_N, raw_NK)
