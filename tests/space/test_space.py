@@ -3,9 +3,9 @@
 import os
 import shutil
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -106,23 +106,20 @@ def test_threads_that_share_a_space_draw_what_each_asks_for(finished: Path) -> N
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_process_that_forks_while_a_thread_draws_has_a_child_that_draws(finished: Path) -> None:
+    """It begins between two pictures: neither the lock nor the model is in the middle of one."""
     space = SliderSpace.load(finished, Speed(device="cpu"))
-    wanted, begun, go_on = space.generate([1], {0: 3.0}), Event(), Event()
-
-    def draw() -> None:
-        with drawing.DRAWING:
-            begun.set()
-            go_on.wait(60)
-
+    wanted = space.generate([1], {0: 3.0})
     with ThreadPoolExecutor(1) as threads:
-        threads.submit(draw)
-        begun.wait(60)
+        others = threads.submit(space.generate, range(64), {1: -3.0})
+        while not others.done() and drawing.DRAWING.acquire(blocking=False):
+            drawing.DRAWING.release()
+            time.sleep(0.001)
         if (child := os.fork()) == 0:
             signal.alarm(20)
             os._exit(not np.array_equal(space.generate([1], {0: 3.0}), wanted))
         ended = os.waitpid(child, 0)[1]
-        go_on.set()
     assert os.waitstatus_to_exitcode(ended) == 0
+    assert len(others.result()) == 64
 
 
 def test_it_is_found_from_another_folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,16 +40,8 @@ ELSEWHERE = "local:"  # begins the name of what lies in a folder of another mach
 
 
 DRAWING = RLock()  # what sliders add is kept on a model's layers, and spaces share models: one thread draws at a time
-
-
-def _in_a_child() -> None:
-    """A lock of its own: the parent's thread that may hold this one is not in a child made by `fork`."""
-    global DRAWING
-    DRAWING = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_a_child)
+if hasattr(os, "register_at_fork"):  # else a child gets a held lock, and layers in mid-picture
+    os.register_at_fork(before=DRAWING.acquire, after_in_parent=DRAWING.release, after_in_child=DRAWING.release)
 
 
 @dataclass(frozen=True, eq=False)
