@@ -53,7 +53,7 @@ def test_a_table_names_its_concepts(tmp_path: Path, name: str, text: str) -> Non
         ),
         ("list.jsonl", '\n{"prompt": ["a dog", "a cat"]}\n', r"list\.jsonl: line 2 is not like"),
         ("number.jsonl", '{"Text": 7}\n', "line 1 is not like"),
-        ("concepts.pdf", "a dragon\n", "are read from"),
+        ("concepts.pdf", "a dragon\n", "files are read"),
     ],
 )
 def test_what_is_no_file_of_concepts(tmp_path: Path, name: str, text: str, words: str) -> None:

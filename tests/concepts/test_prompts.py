@@ -295,7 +295,7 @@ def test_json_lines_hold_them_under_a_key(tmp_path: Path) -> None:
         ("p.txt", "\u200b\n\u2060 \n".encode(), "holds no prompts"),
         ("p.txt", "ein Männchen".encode("latin-1"), "not UTF-8"),
         ("p.txt", "a robot".encode("utf-16"), "not UTF-8"),
-        ("p.xlsx", b"PK", r"read from \.txt, \.csv, \.jsonl files"),
+        ("p.xlsx", b"PK", r"only \.txt, \.csv, \.jsonl files are read"),
         ("p.csv", b"", "no column is called prompt or text; there are none"),
         ("p.csv", b"id;prompt\n1;a robot\n", "there are id;prompt"),
         ("p.csv", b'prompt\n"a robot\n', "unexpected end of data"),
