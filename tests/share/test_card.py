@@ -1,6 +1,7 @@
 """The card's line of code: every model's pipeline is told what the discovery was told, in its own words."""
 
 import re
+import runpy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,9 @@ def test_the_printed_code_draws_what_the_discovery_drew(model: str, tmp_path: Pa
     save_model(folder, model)
     path, width = ("single_transformer_blocks.0.attn.to_k", 32) if "flux" in model else (CALLS["sdxl"][0][0], 2048)
     space = make_space(tmp_path / "run", {path: nn.Linear(width, 1)}, count=1, backbone=model, resolution=32)
-    names: dict[str, Any] = {"torch": torch}
-    exec(code_of(card(space, "jane/robots", [Path("a.safetensors")], [], base=str(folder))), names)
+    script = tmp_path / "card.py"
+    script.write_text(code_of(card(space, "jane/robots", [Path("a.safetensors")], [], base=str(folder))))
+    names = runpy.run_path(str(script), {"torch": torch})
     more = {key: getattr(preset, key) for key in ("steps", "guidance", "sampler", "timesteps", "spacing", "prediction")}
     where = {"device": torch.device("cpu"), "dtype": torch.float32, "resolution": 32}
     backbone = family_of(folder)(folder, Setup(name=model, identity="", **more, **where))
