@@ -16,8 +16,8 @@ import pytest
 import torch
 from support.processes import child, finish
 
-from sliderspace.core.errors import BadInput, DamagedFile, DiskFull, SliderSpaceError
-from sliderspace.storage import atomic
+from sliderspace.core.errors import BadInput, DamagedFile, DiskFull, Held, SliderSpaceError
+from sliderspace.storage import atomic, run_folder
 from sliderspace.storage.files import (
     load_json,
     load_tensors,
@@ -563,3 +563,32 @@ def test_trajectories_that_were_shared_and_cleared_away_are_made_again(tmp_path:
     run.trajectories.symlink_to(tmp_path / "common", target_is_directory=True)
     with run.open_for_writing():
         assert (tmp_path / "common").is_dir() and run.trajectories.is_symlink()
+
+
+def test_of_a_worker_and_a_whole_run_that_begin_at_once_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker begins when the whole run has taken its own lock, or is about to."""
+    whole, worker = RunFolder(tmp_path), RunFolder(tmp_path)
+    (tmp_path / ".sliderspace.lock").touch()
+    (tmp_path / ".worker-0-of-2.lock").touch()
+    take, told = run_folder.take, list[str]()
+
+    def between(path: Path, *, timeout: float = -1) -> Any:
+        if path.name.startswith(".worker") and timeout == 0 and not told:
+            told.append("")
+            taken = take(path, timeout=0)
+            taken.release()
+            try:
+                worker.open_for_writing((0, 2))
+            except Held as error:
+                told[0] = str(error)
+            return taken
+        return take(path, timeout=timeout)
+
+    monkeypatch.setattr(run_folder, "ASKING", 0.05)
+    monkeypatch.setattr(run_folder, "take", between)
+    whole.open_for_writing()
+    assert "another run is writing" in told[0]
+    whole.close()
+    worker.open_for_writing((0, 2)).close()

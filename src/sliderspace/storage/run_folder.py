@@ -131,10 +131,13 @@ class RunFolder(Places):
         beside = [] if alone else [self.lock]
         beside += [path for path in self.root.glob(".worker-*.lock") if alone or not path.match(f"*-of-{workers}.lock")]
         try:
+            self._held = take(own, timeout=0)  # first: of two that begin at once one has to see the other
             for path in beside:  # which another worker that begins now holds for a moment, to ask the same
                 take(path, timeout=0 if alone else ASKING).release()
-            self._held = take(own, timeout=0)
         except Timeout:
+            if self._held:
+                self._held.release()
+                self._held = None  # `close` would tidy up where the other one works
             raise Held(
                 f"another run is writing to {self.root}.\nWait until it ends, or choose another folder with --out."
             ) from None
