@@ -1,5 +1,6 @@
 """PCA by its theorems: each statement is checked on drawn data, beside a control that must fail."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.decomposition import PCA
 from sliderspace.core.arrays import Array
 from sliderspace.core.errors import BadInput, DamagedFile
 from sliderspace.core.settings import Centring
-from sliderspace.method.directions import ARRAYS, KIND, SCALARS, Directions
+from sliderspace.method.directions import ARRAYS, KIND, LEAST_SIDE, SCALARS, Directions
 from sliderspace.method.moments import Moments
 from sliderspace.storage.files import load_tensors, save_tensors
 
@@ -444,6 +445,20 @@ def test_rotation_keeps_the_subspace_and_its_variance() -> None:
     assert_allclose(turned.sigma_TK, per_step)
     within = np.concatenate([z[step == t] - z[step == t].mean(0) for t in range(2)]) @ turned.components_KD.T
     assert_allclose(turned.explained_variance_K, (within**2).sum(0) / (600 - 2))
+
+
+def test_sides_say_how_far_images_lie_each_way() -> None:
+    """Along the first direction one of ten images lies at 3 and two at −1, the others at 0; evenly along the second;
+    along the third one image of a thousand lies below."""
+    even = np.random.default_rng(0).normal(size=500)
+    sparse = np.repeat([3.0, -1.0, 0.0], [100, 200, 700])
+    rare = np.repeat([3.0, -1.0, 0.0], [100, 1, 899])
+    z = np.zeros((1000, DIM))
+    z[:, :3] = np.stack([sparse, np.concatenate([even, -even]), rare], axis=1)
+    found = replace(fitted(*drawn(0)), components_KD=np.eye(DIM)[:4])
+    both = np.sqrt([0.2, 0.9])
+    due = [both / both.mean(), [1, 1], [LEAST_SIDE, 2 - LEAST_SIDE], [1, 1]]
+    assert_allclose(found.sides(z + 7), due, atol=1e-9)
 
 
 def test_independent_axes_are_found_among_finished_images_where_varimax_mixes_them() -> None:

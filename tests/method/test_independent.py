@@ -9,6 +9,8 @@ from sklearn.decomposition import FastICA
 
 from sliderspace.core.arrays import Array
 from sliderspace.method.independent import (
+    CHANCE,
+    SLIGHT,
     components_for,
     distance_correlation,
     independent_axes,
@@ -98,6 +100,22 @@ def test_a_thing_of_many_values_is_one_axis_and_leaves_the_others_theirs() -> No
     assert np.sort(held.max(axis=0)).min() > 0.98, "each thing that is there or not has an axis"
     rest = axes[held.max(axis=1) < 0.5]
     assert len(rest) == 1 and np.linalg.norm(rest @ own[:4].T) > 0.98, "the colours have one"
+
+
+def test_two_things_that_crowd_each_other_a_little_keep_their_axes_and_the_weakest_goes() -> None:
+    """Horns are seldom where ears are. Joined, they would be one axis, and something fainter would take the other."""
+    rng = np.random.default_rng(0)
+    own = np.linalg.qr(rng.normal(size=(DIM, DIM)))[0].T
+    ears = np.arange(1000) < 300
+    horns = np.concatenate([np.arange(300) < 88, np.arange(700) < 224])
+    faint = rng.normal(size=1000) ** 3 / 4
+    z = np.stack([ears, 0.9 * horns, 0.2 * faint], axis=1) @ own[:3]
+    basis = np.linalg.eigh(np.cov(z.T))[1][:, ::-1][:, :3].T
+    sources, _ = independent_components((z - z.mean(axis=0)) @ basis.T)
+    slight = distance_correlation(sources)[np.triu_indices(3, 1)].max()
+    assert CHANCE / len(z) < slight < SLIGHT, "more than by chance, and no more than two things may"
+    held = np.abs(independent_axes(z, basis, 2) @ own[:3].T)
+    assert held.max(axis=0)[:2].min() > 0.9 > held.max(axis=0)[2]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from torch import Tensor
 from sliderspace.core.batches import BatchSize
 from sliderspace.core.errors import BadInput, TrainingFailed
 from sliderspace.core.settings import Targets, Up
+from sliderspace.engine import stages
 from sliderspace.method.directions import Directions
 from sliderspace.method.objective import SMOOTH, Lanes, Objective, Recipe, draw
 from sliderspace.method.sliders import SliderBank
@@ -55,6 +56,7 @@ def make(models: Any) -> Make:
         seed: int = 0,
         awake: float = 0.0,
         sliders: range = range(K),
+        sides: list[tuple[float, float]] | None = None,
         **recipe: Any,
     ) -> Objective:
         bank = SliderBank(
@@ -70,7 +72,13 @@ def make(models: Any) -> Make:
             bank.ups.data.normal_(0, awake)
         chosen = Recipe(**{"updates": 60, "lr": 1e-2, **recipe})
         return Objective(
-            models.backbone, models.encoder, models.condition, bank, directions or models.directions, chosen
+            models.backbone,
+            models.encoder,
+            models.condition,
+            bank,
+            directions or models.directions,
+            chosen,
+            np.array(sides) if sides else None,
         )
 
     return objective
@@ -132,7 +140,7 @@ def by_hand(delta_BD: Tensor, lanes: Lanes, directions: Directions, objective: O
         along = float(d @ directions.components_KD[k]) * math.copysign(1, s)
         loss = 1 - along / math.sqrt(float(d @ d) + SMOOTH**2)
         if objective.recipe.objective == "sized":
-            target = abs(s) * directions.sigma_TK[-1, k]
+            target = abs(s) * directions.sigma_TK[-1, k] * objective.sides_K2[k, int(s > 0)]
             loss += objective.recipe.size_weight * (along / target - 1) ** 2
             elsewhere = sum(float(d @ v) ** 2 for j, v in enumerate(directions.components_KD) if j != k)
             loss += objective.recipe.hold * elsewhere / target**2
@@ -142,11 +150,12 @@ def by_hand(delta_BD: Tensor, lanes: Lanes, directions: Directions, objective: O
 
 @pytest.mark.parametrize(("kind", "hold"), [("published", 0.0), ("sized", 0.0), ("sized", 0.05), ("sized", 2.0)])
 @pytest.mark.parametrize("strength", [1.0, -1.0, 0.5, -2.0])
+@pytest.mark.parametrize("sides", [None, [(0.5, 1.5), (1.0, 1.0), (1.2, 0.8)]])
 def test_the_loss_is_its_definition(
-    make: Make, models: Any, seen: Trajectories, kind: str, hold: float, strength: float
+    make: Make, models: Any, seen: Trajectories, kind: str, hold: float, strength: float, sides: Any
 ) -> None:
     """Every term that is on by default among them."""
-    objective, lanes = make(awake=0.1, objective=kind, hold=hold), lanes_of(12, strength)
+    objective, lanes = make(awake=0.1, objective=kind, hold=hold, sides=sides), lanes_of(12, strength)
     with torch.no_grad():
         loss_B, cos_B = objective(seen, lanes)
         delta_BD = objective.delta(seen, lanes)
@@ -154,6 +163,14 @@ def test_the_loss_is_its_definition(
         loss_B.numpy(), by_hand(delta_BD, lanes, models.directions, objective), rtol=1e-3, atol=1e-4
     )
     assert ((cos_B >= -1) & (cos_B <= 1)).all()
+
+
+def test_a_discovery_aims_as_far_to_each_side_as_its_own_images_lie(make: Make, models: Any) -> None:
+    objective = stages.objective_of(models, range(K), make().bank)
+    assert isinstance(objective, Objective)
+    aimed = objective.size_K2.numpy() / models.directions.sigma_TK[-1, :K, None]
+    np.testing.assert_allclose(aimed, models.directions.sides(models.seen.z_NTD[:, -1].numpy())[:K], rtol=1e-5)
+    assert np.ptp(aimed, axis=1).max() > 0.1, "some of these sides differ"
 
 
 def test_a_slider_that_does_nothing_has_a_finite_gradient(make: Make, seen: Trajectories) -> None:

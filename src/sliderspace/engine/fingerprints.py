@@ -10,7 +10,7 @@ from sliderspace.core.settings import Measuring, Settings
 from sliderspace.models.working_point import WorkingPoint
 from sliderspace.storage.files import fingerprint
 
-SCHEMA = {"sample": 3, "fit": 2, "observe": 1, "train": 2, "measure": 3, "evaluate": 3}
+SCHEMA = {"sample": 3, "fit": 3, "observe": 1, "train": 3, "measure": 3, "evaluate": 3}
 FITTED = {"samples", "sliders", "centring", "rotation", "control"}
 SHAPED = {"rank", "targets", "up"}  # of the bank; the rest are the recipe's
 TRAINED = {*SHAPED, "objective", "both_signs", "until", "hold", "updates", "lr"}

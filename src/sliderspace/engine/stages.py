@@ -142,10 +142,10 @@ def objective_of(models: Models, group: range, bank: Any) -> LaneLoss:
     if s.pairs:
         return ConceptSliders(models.backbone, models.shown, bank, recipe, models.paired, s.eta)
     about = (models.backbone, models.encoder, models.shown, bank, models.directions, recipe)
+    finished_ND = models.seen.z_NTD[:, -1].double().numpy()
     if s.objective == "customised":
-        finished_ND = models.seen.z_NTD[:, -1].double().numpy()
         return Customisation(*about).of(models.seen, own_images(models.directions, s.seed, finished_ND))
-    return Objective(*about)
+    return Objective(*about, sides_K2=models.directions.sides(finished_ND))
 
 
 def gather_sliders(models: Models) -> bool:

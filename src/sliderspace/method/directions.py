@@ -36,6 +36,7 @@ SCALARS = {
 }
 
 
+LEAST_SIDE = 0.25  # of the mean of both: a target of nothing would ask for nothing
 NOISE = 1e-6  # a spread below this part of an embedding's length is float32 rounding, not a direction
 
 
@@ -85,6 +86,19 @@ class Directions:
         if step.shape != z.shape[:1] or (len(step) and (step.min() < 0 or step.max() >= steps)):
             raise BadInput(f"Expected {len(z)} steps, each from 0 to {steps - 1}.")
         return (z - self.mean_TD[step]) @ self.components_KD.T
+
+    def sides(self, finished_ND: npt.ArrayLike) -> Array:
+        """How far finished images lie to the negative and to the positive side of the middle one along each direction,
+        [K, 2], root mean squares over the mean of the two: (1, 1) where both sides are alike.
+
+        What is rare is rare one way. Most monsters have no tail, some have one, and none has less than none.
+        """
+        away_NK = np.asarray(finished_ND, dtype=np.float64) @ self.components_KD.T
+        away_NK -= np.median(away_NK, axis=0)
+        both_2K = np.sqrt([(np.minimum(away_NK, 0) ** 2).mean(axis=0), (np.maximum(away_NK, 0) ** 2).mean(axis=0)])
+        mean_K = both_2K.mean(axis=0)
+        share_2K = np.divide(both_2K, mean_K, out=np.ones_like(both_2K), where=mean_K > 0)
+        return np.clip(share_2K, LEAST_SIDE, 2 - LEAST_SIDE).T
 
     def rotated(self, z_ND: npt.ArrayLike, step_N: npt.ArrayLike) -> Directions:
         """The same subspace on axes along which these embeddings are spread most unevenly: varimax of their

@@ -19,6 +19,9 @@ SPARE = 2  # components an axis: what depends on each other takes several
 IMAGES = 16  # a component, at least: with fewer, components are single images
 MOST = 1000  # images that dependence is told by, fewer of many components: it takes memory by their square
 CHANCE = 10  # by the number of images, a distance correlation that independent components do not reach: six sigma
+# A dependence that two things may have, for one hides or crowds the other in a picture. Components of one thing depend
+# on each other by more (docs/log.md); joined below it, the weaker of two things would have no axis.
+SLIGHT = 0.015
 
 
 def independent_axes(z_ND: Array, basis_MD: Array, count: int) -> Array:
@@ -28,7 +31,7 @@ def independent_axes(z_ND: Array, basis_MD: Array, count: int) -> Array:
     groups = [[m] for m in range(len(basis_MD))]
     if len(groups) > count:
         some_NM = sources_NM[: min(MOST, math.isqrt(2**26 // len(groups)))]
-        groups = joined(distance_correlation(some_NM), count, least=CHANCE / len(some_NM))
+        groups = joined(distance_correlation(some_NM), count, least=max(SLIGHT, CHANCE / len(some_NM)))
     found = sorted((_main_axis(mixing_MM[group]) for group in groups), key=lambda axis: -float(np.linalg.norm(axis)))
     return np.stack([axis / np.linalg.norm(axis) for axis in found[:count]]) @ basis_MD
 

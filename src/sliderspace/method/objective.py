@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sliderspace.core.arrays import Array
 from sliderspace.core.seeds import generator_for
 from sliderspace.method.compiling import Backend, while_training
 from sliderspace.method.denoise import predict
@@ -32,8 +33,9 @@ class Recipe:
     """How sliders are trained.
 
     `objective="published"` is 1 − cos(Δφ, v) at strength 1, which says nothing of size. "sized" adds
-    `size_weight`·(Δφ·v/target − 1)² with target = strength × the standard deviation of finished images along v: images
-    stay whole, effects proportional, and one raw strength near one unit. `both_signs` trains −s toward −v.
+    `size_weight`·(Δφ·v/target − 1)² with target = strength × the standard deviation of finished images along v, more of
+    it on the side to which they lie further (`Directions.sides`): images stay whole, effects proportional, and one raw
+    strength near one unit. `both_signs` trains −s toward −v.
     `until` is the share of embedded steps trained on, the noisiest first.
     `hold` weighs, with the size term, how far Δφ moves along the other directions, as a share of the move asked for,
     squared. A checkpoint, and a look at held-out trajectories, comes every `check_every` updates; by default fifty, or
@@ -159,6 +161,7 @@ class Objective(LaneLoss):
         bank: SliderBank,
         directions: Directions,
         recipe: Recipe,
+        sides_K2: Array | None = None,
     ) -> None:
         super().__init__(backbone, condition, bank, recipe)
         self.encoder = encoder
@@ -171,7 +174,11 @@ class Objective(LaneLoss):
         # The last embedded step is the finished image. Its spread is the target at every step: with each step's own,
         # far smaller at the noisy steps, sliders came out three times too weak, and swept images smeared at strengths
         # training had never seen (docs/log.md).
-        self.sigma_K = torch.from_numpy(directions.sigma_TK[-1]).float().clamp(min=1e-4).to(device)[bank.indices]
+        sigma_K = torch.from_numpy(directions.sigma_TK[-1]).float().clamp(min=1e-4)
+        # A slider that had to take away as much as it adds found something else to take where there was nothing: eyes
+        # closed on monsters without antennae (docs/log.md).
+        self.sides_K2 = np.ones((len(sigma_K), 2)) if sides_K2 is None else sides_K2
+        self.size_K2 = (sigma_K[:, None] * torch.from_numpy(self.sides_K2).float()).to(device)[bank.indices]
 
     def without(self, data: Trajectories, lanes: Lanes) -> Tensor:
         return data.z_NTD[lanes.trajectory_B, lanes.step_B].to(self.backbone.device)
@@ -193,7 +200,8 @@ class Objective(LaneLoss):
         cos_B = along_B / (delta_BD.square().sum(1) + SMOOTH**2).sqrt()
         loss_B = 1 - cos_B
         if self.recipe.objective == "sized":
-            target_B = lanes.strength_B.abs().to(delta_BD) * self.sigma_K[lanes.slider_B]
+            sized_B = self.size_K2[lanes.slider_B, (lanes.strength_B > 0).long()]
+            target_B = lanes.strength_B.abs().to(delta_BD) * sized_B
             loss_B = loss_B + self.recipe.size_weight * (along_B / target_B - 1).square()
             if self.recipe.hold:
                 elsewhere_B = (delta_BD @ self.all_v_KD.T).square().sum(1) - along_B.square()
